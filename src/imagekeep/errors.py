@@ -1,0 +1,231 @@
+"""Every error that imagekeep raises on purpose.
+
+::
+
+    ImagekeepError
+    ├── NotFoundError                 nothing has this name here
+    │   ├── ImageNotFoundError        no image has this id, truncated id or reference
+    │   └── ContentNotFoundError      a source has no such blob, or no document for the platform
+    ├── InvalidArgumentError          the caller's words do not fit their grammar
+    │   ├── InvalidDigestError
+    │   ├── InvalidReferenceError
+    │   └── InvalidPlatformError
+    ├── AmbiguousError                a truncated id that more than one image begins with
+    ├── FailedPreconditionError       right words, at a moment when they cannot be carried out
+    │   ├── NotAStoreError            the file is something else
+    │   ├── SchemaVersionError        the file's schema is older or newer than this imagekeep
+    │   ├── PinNeedsReferenceError    a pin of a reference that the image does not have
+    │   ├── ImagePinnedError          a pinned image is not removed unless forced
+    │   └── ReadOnlySourceError       the source cannot be changed
+    ├── PermissionDeniedError         the file or socket is not ours to use
+    ├── UnavailableError              a thing needed did not answer; trying again may help
+    │   ├── StoreBusyError            other writers held the store for longer than the wait
+    │   ├── StoreUnavailableError     the disk is full, gone or read-only
+    │   └── SourceUnavailableError    a source did not answer, or not in time
+    └── CorruptError                  bytes that are not what they must be
+        ├── CorruptStoreError         the SQLite file
+        ├── CorruptContentError       a blob whose digest is not its name
+        └── InvalidDocumentError      a manifest, index or config that Go would reject
+
+The categories are closed, and map one to one onto gRPC codes and onto the exit codes of the command line
+(the idea is that of containerd's errdefs). Messages name the identifier, the file and what to do; they
+never carry the content of a config document, whose environment may hold secrets.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Category(enum.StrEnum):
+    """What kind of failure an error is: the part of it that a program acts on."""
+
+    NOT_FOUND = "not_found"
+    INVALID_ARGUMENT = "invalid_argument"
+    AMBIGUOUS = "ambiguous"
+    FAILED_PRECONDITION = "failed_precondition"
+    PERMISSION_DENIED = "permission_denied"
+    UNAVAILABLE = "unavailable"
+    CORRUPT = "corrupt"
+
+
+class Stage(enum.StrEnum):
+    """Which part of reading an image failed; containerd's getImage has the same two that ever do."""
+
+    DIFF_IDS = "diff_ids"
+    SIZE = "size"
+
+
+class ImagekeepError(Exception):
+    """Base of all errors below; never raised itself.
+
+    `reference` and `stage` are set where an image was being read from a source.
+    """
+
+    category: ClassVar[Category]
+    reference: str | None = None
+    stage: Stage | None = None
+
+    def while_reading(self, reference: str, stage: Stage) -> ImagekeepError:
+        """Note which reference was being read, and how far that had come; return this same error."""
+        self.reference, self.stage = reference, stage
+        return self
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.reference}: {message}" if self.reference else message
+
+
+class NotFoundError(ImagekeepError):
+    """Raised when nothing has the name that was asked for."""
+
+    category = Category.NOT_FOUND
+
+
+class ImageNotFoundError(NotFoundError):
+    """Raised when no image has this id, truncated id or reference."""
+
+
+class ContentNotFoundError(NotFoundError):
+    """Raised when a source lacks a blob, or when an index has no entry for the platform."""
+
+
+class InvalidArgumentError(ImagekeepError):
+    """Raised when an argument does not fit its grammar."""
+
+    category = Category.INVALID_ARGUMENT
+
+
+class InvalidDigestError(InvalidArgumentError):
+    """Raised for a digest that go-digest's Validate rejects; `reason` tells its three errors apart."""
+
+    class Reason(enum.StrEnum):
+        """The three errors of go-digest, in the words of the conformance data."""
+
+        FORMAT = "invalid_digest_format"
+        LENGTH = "invalid_digest_length"
+        ALGORITHM = "unsupported_algorithm"
+
+    def __init__(self, digest: str, reason: Reason) -> None:
+        super().__init__(f"invalid digest {shorten(digest)}: {reason.value.replace('_', ' ')}")
+        self.digest = digest
+        self.reason = reason
+
+
+class InvalidReferenceError(InvalidArgumentError):
+    """Raised for a name that is no image reference; `reason` is a word of the conformance data."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(f"invalid reference {shorten(reference)}: {reason.replace('_', ' ')}")
+        self.name = reference
+        self.reason = reason
+
+
+class InvalidPlatformError(InvalidArgumentError):
+    """Raised for a platform specifier that containerd/platforms rejects."""
+
+
+class AmbiguousError(ImagekeepError):
+    """Raised for a truncated id that more than one image begins with; `candidates` are their ids."""
+
+    category = Category.AMBIGUOUS
+
+    def __init__(self, truncated_id: str, candidates: Sequence[str]) -> None:
+        listed = ", ".join(candidates)
+        super().__init__(f"ambiguous image id {shorten(truncated_id)}: {listed}; give more characters")
+        self.candidates = tuple(candidates)
+
+
+class FailedPreconditionError(ImagekeepError):
+    """Raised when a request is well formed, but the state of things forbids it."""
+
+    category = Category.FAILED_PRECONDITION
+
+
+class NotAStoreError(FailedPreconditionError):
+    """Raised when a file is not an imagekeep store: not SQLite, or another program's database."""
+
+
+class SchemaVersionError(FailedPreconditionError):
+    """Raised when a store's schema is not this imagekeep's; names both revisions and what to run."""
+
+
+class PinNeedsReferenceError(FailedPreconditionError):
+    """Raised when a pin names a reference that the image does not have."""
+
+
+class ImagePinnedError(FailedPreconditionError):
+    """Raised when a pinned image would be removed without being forced."""
+
+
+class ReadOnlySourceError(FailedPreconditionError):
+    """Raised when a source that cannot be changed (a layout, an archive) is asked to change."""
+
+
+class PermissionDeniedError(ImagekeepError):
+    """Raised when the system does not let this user use a file, a folder or a socket."""
+
+    category = Category.PERMISSION_DENIED
+
+
+class UnavailableError(ImagekeepError):
+    """Raised when something needed did not answer; the same request may succeed later."""
+
+    category = Category.UNAVAILABLE
+
+
+class StoreBusyError(UnavailableError):
+    """Raised when other writers held the store for longer than the stated wait."""
+
+
+class StoreUnavailableError(UnavailableError):
+    """Raised when the store's disk is full, read-only, gone or failing."""
+
+
+class SourceUnavailableError(UnavailableError):
+    """Raised when a source did not answer, or not before its deadline."""
+
+
+class CorruptError(ImagekeepError):
+    """Raised when bytes are not what their name or their schema says."""
+
+    category = Category.CORRUPT
+
+
+class CorruptStoreError(CorruptError):
+    """Raised when SQLite finds the store's file malformed."""
+
+
+class CorruptContentError(CorruptError):
+    """Raised when a blob's bytes do not have the digest that names them, or exceed the document cap."""
+
+
+class InvalidDocumentError(CorruptError):
+    """Raised for a manifest, index or config that containerd would reject, naming document and field."""
+
+    class Reason(enum.StrEnum):
+        """Why it was rejected, in the words of the conformance data."""
+
+        SYNTAX = "json_syntax"
+        TYPE = "json_type"
+        TIME = "json_time"
+        BASE64 = "json_base64"
+        MEDIA_TYPE = "media_type"
+
+    def __init__(self, document: str, reason: Reason, detail: str) -> None:
+        super().__init__(f"document {shorten(document)}: {detail}")
+        self.document = document
+        self.reason = reason
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """Return `text` fit for a message: printable ASCII kept, all else escaped, at most `limit` characters.
+
+    Names come from image sources, so they may hold terminal escape sequences or megabytes.
+    """
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut) or '""'
