@@ -1,0 +1,48 @@
+"""The conformance data: what the real Go code answered, read from a folder that can be replaced.
+
+The folder is IMAGEKEEP_CONFORMANCE, else `shared/conformance` beside the checkout, else the compressed copy
+in `tests/data/conformance`. Files are found by pattern, so that a folder with more of them runs unchanged.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+BESIDE = TESTS.parents[1] / "shared" / "conformance"
+COPY = TESTS / "data" / "conformance"
+
+Case = dict[str, Any]
+
+
+def folder() -> Path:
+    """Return the folder that holds the data."""
+    if given := os.environ.get("IMAGEKEEP_CONFORMANCE"):
+        return Path(given)
+    return BESIDE if BESIDE.is_dir() else COPY
+
+
+def documents(subject: str) -> list[tuple[str, Case]]:
+    """Return the name and content of every file of a subject: `subject*.json`, or the same with `.gz`."""
+    found = sorted(folder().glob(f"{subject}*.json")) + sorted(folder().glob(f"{subject}*.json.gz"))
+    if not found:
+        raise FileNotFoundError(f"no {subject}*.json in {folder()}")
+    return [(path.name, json.loads(read(path))) for path in found]
+
+
+def read(path: Path) -> bytes:
+    """Return a file's bytes, decompressed where its name ends in `.gz`."""
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+def cases(subject: str) -> list[tuple[str, Case]]:
+    """Return every case of a subject with a name for it: file, number, and the case's own label."""
+    return [
+        (f"{name}:{number}:{case.get('name') or case.get('label') or case.get('kind') or ''}", case)
+        for name, document in documents(subject)
+        for number, case in enumerate(document["cases"])
+    ]
