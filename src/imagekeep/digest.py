@@ -1,0 +1,189 @@
+"""Digests, and the truncated ids that stand for them.
+
+A digest is `algorithm:encoded`, the encoded part in lower-case hex (opencontainers/go-digest v1.0.0)::
+
+    digest      := algorithm ":" encoded
+    algorithm   := component ([.+_-] component)*      component := [a-z0-9]+
+    encoded     := [a-f0-9]{64} for sha256, {96} for sha384, {128} for sha512
+
+A truncated id is a leading part of an encoded digest, with or without its algorithm. Looking one up is three
+steps, so that the middle one can be an indexed query on a table of any size::
+
+    query = parse_query("sha256:2971")
+    found = [id for low, high in query.ranges() for id in select(low, high, limit=LIMIT_PER_RANGE)]
+    image_id = query.choose(found)
+
+The answer is the one that go-digest's digestset gives on the whole set, whose order is (encoded, algorithm).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagekeep.errors import (
+    AmbiguousError,
+    CorruptContentError,
+    ImageNotFoundError,
+    InvalidArgumentError,
+    InvalidDigestError,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Reason = InvalidDigestError.Reason
+
+ENCODED_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
+"""The algorithms that are available, and how many hex characters each one's digests have."""
+
+LIMIT_PER_RANGE = 2
+"""How many ids of each range `choose` needs: its rule looks at two neighbours in the set's order and no further."""
+
+_HEX = "0123456789abcdef"
+_AFTER_HEX = "g"
+_GRAMMAR = r"[a-z0-9]++(?:[.+_-][a-z0-9]++)*+:[a-zA-Z0-9=_-]++"
+
+
+def validate(digest: str) -> None:
+    """Check that `digest` is whole and of an available algorithm (go-digest: Digest.Validate).
+
+    Raises InvalidDigestError. Its reason follows go-digest's order of checks: the form of the whole where the
+    algorithm is unknown, then the length of the encoded part in bytes, then its characters.
+    """
+    if reason := _why_invalid(digest):
+        raise InvalidDigestError(digest, reason)
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether `validate` accepts `text`."""
+    return _why_invalid(text) is None
+
+
+def split(digest: str) -> tuple[str, str]:
+    """Return the algorithm and the encoded part of a valid digest; raises InvalidDigestError for any other."""
+    validate(digest)
+    algorithm, _, encoded = digest.partition(":")
+    return algorithm, encoded
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """Return the digest of `content`; raises InvalidDigestError where the algorithm is not available."""
+    if algorithm not in ENCODED_LENGTHS:
+        raise InvalidDigestError(f"{algorithm}:", Reason.ALGORITHM)
+    return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=True).hexdigest()}"
+
+
+def verify(digest: str, content: bytes) -> None:
+    """Check that `content` has this digest.
+
+    Raises CorruptContentError where it has another, and InvalidDigestError where `digest` is none.
+    """
+    algorithm, _ = split(digest)
+    actual = digest_of(content, algorithm)
+    if actual != digest:
+        raise CorruptContentError(f"content named {digest} has the digest {actual}")
+
+
+@dataclass(frozen=True, slots=True)
+class DigestQuery:
+    """A full or truncated id, split as digestset's Lookup splits it; made by `parse_query`.
+
+    `algorithm` is empty where the query names none; `encoded` is what a digest's hex must begin with.
+    """
+
+    algorithm: str
+    encoded: str
+
+    @property
+    def text(self) -> str:
+        """Return the query as it was given."""
+        return f"{self.algorithm}:{self.encoded}" if self.algorithm else self.encoded
+
+    @property
+    def exact(self) -> str | None:
+        """Return the one id that can answer, where the query is itself a whole, valid digest; None otherwise.
+
+        A whole digest that the set holds is always the answer, and no other id ever is.
+        """
+        return self.text if self.algorithm and is_digest(self.text) else None
+
+    def ranges(self) -> tuple[tuple[str, str], ...]:
+        """Return for each algorithm the half-open range [low, high) of the full ids that `choose` must see.
+
+        They are the ids whose hex begins with the query's, of every algorithm: where the query names one, an id
+        of another can still stand first, and then the answer is not found. Empty where no id can match.
+        """
+        if self.encoded.strip(_HEX) or (self.algorithm and self.algorithm not in ENCODED_LENGTHS):
+            return ()
+        return tuple(
+            (f"{algorithm}:{self.encoded}", f"{algorithm}:{self.encoded}{_AFTER_HEX}")
+            for algorithm, length in ENCODED_LENGTHS.items()
+            if len(self.encoded) <= length
+        )
+
+    def choose(self, candidates: Iterable[str]) -> str:
+        """Return the id that answers the query (digestset: Set.Lookup).
+
+        `candidates` are the first LIMIT_PER_RANGE ids of each range, or more, in any order. Raises
+        ImageNotFoundError, or AmbiguousError with the candidates that the query stands for.
+        """
+        start = (self.encoded, self.algorithm)
+        entries = sorted(
+            {entry for entry in map(_entry, candidates) if entry >= start and self._begins(entry)}
+        )
+        matches = [entry for entry in entries[:LIMIT_PER_RANGE] if self._same_algorithm(entry)]
+        if not matches or matches[0] != entries[0]:
+            raise ImageNotFoundError(f"no image has the id {shorten(self.text)}")
+        if len(matches) == 1 or matches[0] == start:
+            return _full(matches[0])
+        raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])
+
+    def _begins(self, entry: tuple[str, str]) -> bool:
+        """Tell whether the query's encoded part begins this entry's."""
+        return entry[0].startswith(self.encoded)
+
+    def _same_algorithm(self, entry: tuple[str, str]) -> bool:
+        """Tell whether the query names this entry's algorithm, or none."""
+        return self.algorithm in ("", entry[1])
+
+
+def parse_query(query: str) -> DigestQuery:
+    """Split a full or truncated id into algorithm and encoded part, as digestset's Lookup does.
+
+    Only where `validate` finds an invalid format is the whole query taken for the encoded part. Raises
+    InvalidArgumentError for the empty query, to which digestset would answer with the only image of a set of one.
+    """
+    if not query:
+        raise InvalidArgumentError("an image id must not be empty")
+    if _why_invalid(query) is Reason.FORMAT:
+        return DigestQuery("", query)
+    algorithm, _, encoded = query.partition(":")
+    return DigestQuery(algorithm, encoded)
+
+
+def _why_invalid(digest: str) -> Reason | None:
+    """Return the reason for which go-digest rejects `digest`, or None."""
+    algorithm, _, encoded = digest.partition(":")
+    if not algorithm or not encoded:
+        return Reason.FORMAT
+    if algorithm not in ENCODED_LENGTHS:
+        return Reason.ALGORITHM if re.fullmatch(_GRAMMAR, digest) else Reason.FORMAT
+    # A name from outside may hold what UTF-8 cannot; its length still comes before its characters.
+    if len(encoded.encode("utf-8", "surrogatepass")) != ENCODED_LENGTHS[algorithm]:
+        return Reason.LENGTH
+    return Reason.FORMAT if encoded.strip(_HEX) else None
+
+
+def _entry(digest: str) -> tuple[str, str]:
+    """Return a full id as (encoded, algorithm), which is how digestset orders its entries."""
+    algorithm, _, encoded = digest.partition(":")
+    return encoded, algorithm
+
+
+def _full(entry: tuple[str, str]) -> str:
+    """Return the full id of an entry."""
+    return f"{entry[1]}:{entry[0]}"
