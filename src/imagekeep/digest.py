@@ -41,7 +41,7 @@ ENCODED_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The algorithms that are available, and how many hex characters each one's digests have."""
 
 LIMIT_PER_RANGE = 2
-"""How many ids of each range `choose` needs: its rule looks at two neighbours in the set's order and no further."""
+"""How many ids of each range `choose` needs: its rule looks at two neighbours of the set, and no further."""
 
 _HEX = "0123456789abcdef"
 _AFTER_HEX = "g"
@@ -64,7 +64,7 @@ def is_digest(text: str) -> bool:
 
 
 def split(digest: str) -> tuple[str, str]:
-    """Return the algorithm and the encoded part of a valid digest; raises InvalidDigestError for any other."""
+    """Return the algorithm and the encoded part of a valid digest; raises InvalidDigestError for others."""
     validate(digest)
     algorithm, _, encoded = digest.partition(":")
     return algorithm, encoded
@@ -74,7 +74,7 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     """Return the digest of `content`; raises InvalidDigestError where the algorithm is not available."""
     if algorithm not in ENCODED_LENGTHS:
         raise InvalidDigestError(f"{algorithm}:", Reason.ALGORITHM)
-    return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=True).hexdigest()}"
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def verify(digest: str, content: bytes) -> None:
@@ -114,8 +114,8 @@ class DigestQuery:
     def ranges(self) -> tuple[tuple[str, str], ...]:
         """Return for each algorithm the half-open range [low, high) of the full ids that `choose` must see.
 
-        They are the ids whose hex begins with the query's, of every algorithm: where the query names one, an id
-        of another can still stand first, and then the answer is not found. Empty where no id can match.
+        They are the ids whose hex begins with the query's, of every algorithm: where the query names one, an
+        id of another can still stand first, and then the answer is not found. Empty where no id can match.
         """
         if self.encoded.strip(_HEX) or (self.algorithm and self.algorithm not in ENCODED_LENGTHS):
             return ()
@@ -132,19 +132,14 @@ class DigestQuery:
         ImageNotFoundError, or AmbiguousError with the candidates that the query stands for.
         """
         start = (self.encoded, self.algorithm)
-        entries = sorted(
-            {entry for entry in map(_entry, candidates) if entry >= start and self._begins(entry)}
-        )
+        beginning = {entry for entry in map(_entry, candidates) if entry[0].startswith(self.encoded)}
+        entries = sorted(entry for entry in beginning if entry >= start)
         matches = [entry for entry in entries[:LIMIT_PER_RANGE] if self._same_algorithm(entry)]
         if not matches or matches[0] != entries[0]:
             raise ImageNotFoundError(f"no image has the id {shorten(self.text)}")
         if len(matches) == 1 or matches[0] == start:
             return _full(matches[0])
         raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])
-
-    def _begins(self, entry: tuple[str, str]) -> bool:
-        """Tell whether the query's encoded part begins this entry's."""
-        return entry[0].startswith(self.encoded)
 
     def _same_algorithm(self, entry: tuple[str, str]) -> bool:
         """Tell whether the query names this entry's algorithm, or none."""
@@ -155,7 +150,7 @@ def parse_query(query: str) -> DigestQuery:
     """Split a full or truncated id into algorithm and encoded part, as digestset's Lookup does.
 
     Only where `validate` finds an invalid format is the whole query taken for the encoded part. Raises
-    InvalidArgumentError for the empty query, to which digestset would answer with the only image of a set of one.
+    InvalidArgumentError for the empty query, to which digestset answers with the only digest of a set of one.
     """
     if not query:
         raise InvalidArgumentError("an image id must not be empty")

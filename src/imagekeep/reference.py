@@ -13,8 +13,8 @@
     digest      := algorithm ":" hex{32,}             then go-digest's rules
     algorithm   := scheme ([-_+.] scheme)*            scheme := [A-Za-z][A-Za-z0-9]*
 
-A familiar name is completed before it is parsed: `busybox` is `docker.io/library/busybox`. So the text that is
-parsed always has a slash, and the part before the first one is a domain or, failing that, the path's first segment.
+A familiar name is completed before it is parsed: `busybox` is `docker.io/library/busybox`. So what is parsed
+always has a slash, and what stands before the first is a domain or, failing that, the path's first segment.
 
 A store keeps references as they were given. They are parsed to be ordered and shown, and a name that is no
 reference is kept too: only `check_name` says what cannot be a name.
@@ -37,15 +37,15 @@ NAME_BYTES_MAX = 32_768
 """The longest name in UTF-8 bytes: containerd keeps names as bolt keys, and this is bolt's longest key."""
 
 PATH_LENGTH_MAX = 255
-"""The longest path, `library/` included, without the domain (distribution/reference: RepositoryNameTotalLengthMax)."""
+"""The longest path, `library/` included and without the domain (RepositoryNameTotalLengthMax)."""
 
 DEFAULT_DOMAIN = "docker.io"
 LEGACY_DEFAULT_DOMAIN = "index.docker.io"
 OFFICIAL_PREFIX = "library/"
 DEFAULT_TAG = "latest"
 
-# Every repetition is possessive, and none can give back what the part after it needs: the next part always begins
-# with a character that the repetition does not take. So a match costs one pass, whatever the text.
+# Every repetition is possessive: what follows one always begins with a character that it does not take, so
+# that giving back could never help. A match therefore costs one pass, whatever the text.
 GRAMMAR = r"""
     \A
     (?: (?P<domain>
@@ -128,7 +128,8 @@ class Reference:
 def check_name(name: str) -> None:
     """Check that `name` can name an image at all, whether or not it is a reference.
 
-    Raises InvalidReferenceError for an empty name, one longer than NAME_BYTES_MAX, or one that UTF-8 cannot encode.
+    Raises InvalidReferenceError for a name that is empty, longer than NAME_BYTES_MAX, or not to be encoded in
+    UTF-8 (lone surrogates); its reason is name_empty, name_longer_than_32768_bytes or name_not_utf8.
     """
     if not name:
         raise InvalidReferenceError(name, "name_empty")
@@ -244,9 +245,9 @@ def _parse(text: str, completed: str) -> Reference:
     """Parse the completed form of `text` (distribution/reference: Parse)."""
     match = _grammar().match(completed)
     if match is None:
-        lowered = _grammar().match(_lower_as_go(completed))
+        only_case = _grammar().match(_lower_as_go(completed))
         raise InvalidReferenceError(
-            text, "name_contains_uppercase" if lowered else "reference_invalid_format"
+            text, "name_contains_uppercase" if only_case else "reference_invalid_format"
         )
     reference = Reference(**match.groupdict(default=""))
     if len(reference.path) > PATH_LENGTH_MAX:
@@ -260,7 +261,7 @@ def _parse(text: str, completed: str) -> Reference:
 
 
 def _lower_as_go(text: str) -> str:
-    """Return `text` in lower case, `İ` as a plain `i`: Go maps one character to one, Python that one to two."""
+    """Return `text` in lower case, `İ` as a plain `i`: Go maps it to one character, Python to two."""
     return text.replace("İ", "i").lower()
 
 
