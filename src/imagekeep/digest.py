@@ -137,7 +137,7 @@ class DigestQuery:
         matches = [entry for entry in entries[:LIMIT_PER_RANGE] if self._same_algorithm(entry)]
         if not matches or matches[0] != entries[0]:
             raise ImageNotFoundError(f"no image has the id {shorten(self.text)}")
-        if len(matches) == 1 or matches[0] == start:
+        if len(matches) == 1:
             return _full(matches[0])
         raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])
 
