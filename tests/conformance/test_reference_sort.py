@@ -1,0 +1,21 @@
+"""The order of references: what distribution/reference's Sort answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagekeep.reference import sort_key, sort_references
+from tests.conformance.data import Case, cases
+
+CASES = cases("reference_sort")
+each_list = pytest.mark.parametrize("case", [case for _, case in CASES], ids=[name for name, _ in CASES])
+
+
+@each_list
+def test_the_order_is_that_of_sort(case: Case) -> None:
+    assert [sort_key(name)[1] for name in sort_references(case["in"])] == case["out"]
+
+
+@each_list
+def test_names_are_kept_as_given_where_sort_rewrites_them(case: Case) -> None:
+    assert sorted(sort_references(case["in"])) == sorted(case["in"])
