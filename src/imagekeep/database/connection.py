@@ -1,0 +1,116 @@
+"""The one way in: opens a driver connection to the store's file, and says what SQLite's errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from imagekeep.database.driver import sqlite
+from imagekeep.errors import (
+    CorruptStoreError,
+    FailedPreconditionError,
+    ImagekeepError,
+    NotAStoreError,
+    PermissionDeniedError,
+    StoreBusyError,
+    StoreUnavailableError,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_WAIT = 5.0
+"""Seconds that SQLite itself waits for a lock. imagekeep's writers queue on a lock of their own before they
+come here, so this is for other programs: a `sqlite3` shell that writes, or the recovery after a crash."""
+
+JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024
+"""Bytes that the -wal file keeps after a checkpoint; without it a large sync leaves its high-water mark."""
+
+WRITER_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",  # the invariants are constraints, and this is off in every new connection
+    "PRAGMA synchronous = FULL",  # NORMAL under WAL may lose the last commits at a power cut
+    "PRAGMA journal_mode = WAL",  # readers never wait for the writer; an export that is opened again lacks it
+    f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}",
+    "PRAGMA trusted_schema = OFF",  # views and triggers of a doctored file call no function with side effects
+    "PRAGMA cell_size_check = ON",  # a damaged page is found when it is read, rather than followed
+)
+
+READER_PRAGMAS = (
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite.Connection:
+    """Open an existing store's file; the caller closes the connection.
+
+    The connection begins no transaction by itself, and may be closed by another thread than the one that uses
+    it. A reader's cannot write: that is held by SQLite's own `mode=ro`. Raises the errors of `translate`.
+    """
+    mode = "ro" if read_only else "rw"
+    with translating(path):
+        connection = sqlite.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_WAIT,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            for pragma in READER_PRAGMAS if read_only else WRITER_PRAGMAS:
+                connection.execute(pragma)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextlib.contextmanager
+def translating(path: Path) -> Iterator[None]:
+    """Raise what SQLite raises inside as an error of ours that names the file."""
+    try:
+        yield
+    except sqlite.Error as error:
+        raise translate(error, path) from error
+
+
+def translate(error: sqlite.Error, path: Path) -> ImagekeepError:
+    """Return the error of ours that says what SQLite's error means for the store at `path`.
+
+    The categories follow SQLite's primary result codes (https://sqlite.org/rescode.html).
+    """
+    primary = getattr(error, "sqlite_errorcode", sqlite.SQLITE_MISUSE) & 0xFF
+    kind, advice = _MEANINGS.get(primary, _MISUSE)
+    return kind(f"store {shorten(str(path))}: {advice} ({error})")
+
+
+_MISUSE: tuple[type[ImagekeepError], str] = (FailedPreconditionError, "not usable; was it closed?")
+
+_MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
+    sqlite.SQLITE_ERROR: (
+        CorruptStoreError,
+        "its tables are not as its revision says; see `imagekeep db check`",
+    ),
+    sqlite.SQLITE_PERM: (PermissionDeniedError, "no permission; check the owner and mode of file and folder"),
+    sqlite.SQLITE_BUSY: (StoreBusyError, f"another program held it for more than {BUSY_WAIT:g} s; try again"),
+    sqlite.SQLITE_LOCKED: (StoreBusyError, "another connection of this process holds it; try again"),
+    sqlite.SQLITE_NOMEM: (StoreUnavailableError, "out of memory"),
+    sqlite.SQLITE_READONLY: (StoreUnavailableError, "the file or its folder is read-only"),
+    sqlite.SQLITE_INTERRUPT: (StoreUnavailableError, "interrupted"),
+    sqlite.SQLITE_IOERR: (StoreUnavailableError, "the disk failed or is full; nothing was changed"),
+    sqlite.SQLITE_CORRUPT: (
+        CorruptStoreError,
+        "the file is damaged; restore a backup, or remove it and sync again",
+    ),
+    sqlite.SQLITE_FULL: (StoreUnavailableError, "the disk is full; nothing was changed"),
+    sqlite.SQLITE_CANTOPEN: (
+        StoreUnavailableError,
+        "cannot open it, or its -wal and -shm files beside it; who may not write there reads a copy that "
+        "`imagekeep db export` makes",
+    ),
+    sqlite.SQLITE_PROTOCOL: (StoreBusyError, "too many programs opened it at once; try again"),
+    sqlite.SQLITE_CONSTRAINT: (CorruptStoreError, "a constraint of the schema refused the change"),
+    sqlite.SQLITE_NOTADB: (NotAStoreError, "not a SQLite database; give another path, or move the file away"),
+}

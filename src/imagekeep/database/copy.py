@@ -1,0 +1,75 @@
+"""Copies of a store's file: whole, consistent, and readable only by their owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from imagekeep.database.connection import connect, translating
+from imagekeep.database.driver import sqlite
+from imagekeep.errors import (
+    FailedPreconditionError,
+    PermissionDeniedError,
+    StoreUnavailableError,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def backup_path(path: Path, revision: str) -> Path:
+    """Return the name, beside the store and with the time, of the copy made before it leaves `revision`."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    return path.with_name(f"{path.name}.{revision}.{now}.backup")
+
+
+def copy_store(path: Path, destination: Path) -> None:
+    """Write a compact copy of the store at `path` to a new file, in one read transaction.
+
+    The copy is in SQLite's rollback mode, so that who may not write beside it can read it; imagekeep puts it
+    back into WAL mode when it opens it to write. It appears under its name when it is whole and on disk.
+    Raises FailedPreconditionError where `destination` exists, StoreUnavailableError where the disk is full.
+    """
+    with _private_file(destination) as partial, translating(path):
+        with contextlib.closing(connect(path)) as connection:
+            connection.execute("VACUUM INTO ?", (str(partial),))
+        with contextlib.closing(sqlite.connect(partial, isolation_level=None)) as copy:
+            copy.execute("PRAGMA journal_mode = DELETE")
+
+
+@contextlib.contextmanager
+def _private_file(destination: Path) -> Iterator[Path]:
+    """Give an empty file of mode 0600 to fill; put it in place when that succeeds, else remove it."""
+    if destination.exists():
+        raise FailedPreconditionError(f"{shorten(str(destination))}: it exists already; give another name")
+    partial = destination.with_name(f"{destination.name}.partial-{os.getpid()}")
+    try:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:
+        raise PermissionDeniedError(f"{shorten(str(partial))}: {error.strerror}") from error
+    except OSError as error:
+        raise StoreUnavailableError(f"{shorten(str(partial))}: {error.strerror}") from error
+    try:
+        yield partial
+        os.fsync(descriptor)
+        # A link fails where the name has been taken meanwhile; a rename would replace what is there.
+        os.link(partial, destination)
+        sync_folder(destination.parent)
+    except FileExistsError as error:
+        raise FailedPreconditionError(f"{shorten(str(destination))}: it exists already") from error
+    finally:
+        os.close(descriptor)
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""Locks between processes and threads, on the bytes of one file beside the store's.
+
+Byte 0 is the writers' lock: held for the time of one write transaction, so that writers wait in line here,
+briefly, and not in SQLite's busy handler, whose back-off is unfair (waits of seconds with four writers). The
+other bytes stand for references: an update holds its reference's byte from before it asks the source until it
+has committed, so that of two updates of one reference the later answer always ends on top.
+
+The locks are Linux's open file description locks: they exclude threads of one process as well as processes,
+and the kernel drops them when their holder dies. Readers take none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import random
+import struct
+import time
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+WRITER_WAIT = 10.0
+"""Seconds a writer waits for the others; a write transaction takes milliseconds, a large batch a second."""
+
+REFERENCE_WAIT = 60.0
+"""Seconds an update waits for another of the same reference, which may be waiting for a slow source."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.004
+_LAST_BYTE = 2**62
+
+
+class Extent(NamedTuple):
+    """A run of bytes of the lock file: what one lock covers."""
+
+    start: int
+    length: int
+
+
+WRITERS = Extent(0, 1)
+ALL_REFERENCES = Extent(1, _LAST_BYTE - 1)
+
+
+def extents_of(references: Iterable[str]) -> list[Extent]:
+    """Return the bytes that stand for references, in the one order in which everyone takes them.
+
+    The common order keeps two batches from each waiting for the other. Two references on one byte (chance:
+    2**-56) only wait for each other.
+    """
+    bytes_ = {int.from_bytes(blake2b(r.encode(), digest_size=7).digest()) + 1 for r in references}
+    return [Extent(byte, 1) for byte in sorted(bytes_)]
+
+
+@contextlib.contextmanager
+def locked(path: Path, extents: Iterable[Extent], wait: float) -> Iterator[None]:
+    """Hold `extents` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
+
+    Raises StoreBusyError when the wait is over, PermissionDeniedError or StoreUnavailableError where the lock
+    file cannot be opened.
+    """
+    descriptor = _open(path)
+    try:
+        deadline = time.monotonic() + wait
+        for extent in extents:
+            _take(descriptor, extent, deadline, path, wait)
+        yield
+    finally:
+        # Closing alone would leave the locks to a child that was forked meanwhile and has the descriptor too.
+        _request(descriptor, fcntl.F_UNLCK, Extent(0, 0))
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Open the lock file, making it where there is none; only its owner may use it."""
+    name = f"{path}-lock"
+    try:
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except PermissionError as error:
+        raise PermissionDeniedError(f"lock file {shorten(name)}: {error.strerror}") from error
+    except OSError as error:
+        raise StoreUnavailableError(f"lock file {shorten(name)}: {error.strerror}") from error
+
+
+def _take(descriptor: int, extent: Extent, deadline: float, path: Path, wait: float) -> None:
+    """Take one lock, asking again after short pauses: the kernel's own wait has no limit.
+
+    The pauses are drawn at random, so that waiters do not ask in step.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            _request(descriptor, fcntl.F_WRLCK, extent)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise StoreUnavailableError(f"lock file of {shorten(str(path))}: {error.strerror}") from error
+        else:
+            return
+        if time.monotonic() >= deadline:
+            raise StoreBusyError(
+                f"store {shorten(str(path))}: others were writing for {wait:g} s; try again, or end them"
+            )
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret hangs on it
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _request(descriptor: int, kind: int, extent: Extent) -> None:
+    """Ask the kernel to take or drop a lock, without waiting; a length of 0 reaches to the end."""
+    flock = struct.pack("hhqqi", kind, os.SEEK_SET, extent.start, extent.length, 0)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock)

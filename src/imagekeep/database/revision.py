@@ -1,0 +1,88 @@
+"""Whether a file is a store, which revision its schema is at, and whether this imagekeep may use it.
+
+It is asked at every opening, so nothing here imports alembic; a test holds REVISIONS to the migrations.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+from imagekeep.errors import (
+    NotAStoreError,
+    PermissionDeniedError,
+    SchemaVersionError,
+    StoreUnavailableError,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imagekeep.database.driver import sqlite
+
+REVISIONS = ("0001", "0002")
+"""Every revision this imagekeep knows, the oldest first; the last is the one it reads and writes."""
+
+HEAD = REVISIONS[-1]
+
+APPLICATION_ID = 0x696D6B70
+"""Marks a SQLite file as imagekeep's ("imkp"): another program's file is refused, not written."""
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is a file that may be a store; raise NotAStoreError for what cannot be one.
+
+    A symbolic link is refused: the lock file and SQLite's companions would stand beside the link for one
+    program and beside its target for another, and no longer keep them apart.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except PermissionError as error:
+        raise PermissionDeniedError(f"store {shorten(str(path))}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise StoreUnavailableError(f"store {shorten(str(path))}: {error}") from error
+    if stat.S_ISLNK(mode):
+        raise NotAStoreError(f"store {shorten(str(path))}: a symbolic link; give the path that it points at")
+    if not stat.S_ISREG(mode):
+        raise NotAStoreError(f"store {shorten(str(path))}: not a file; give the path of a file")
+    return True
+
+
+def find_revision(connection: sqlite.Connection, path: Path) -> str | None:
+    """Return the revision of the schema, or None in a file that has none yet.
+
+    Raises NotAStoreError where the file is another program's. Let SQLite's own errors pass.
+    """
+    identity = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if identity != APPLICATION_ID and (identity or tables):
+        raise NotAStoreError(f"store {shorten(str(path))}: another program's database; give another path")
+    if "alembic_version" not in tables:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def require_head(revision: str | None, path: Path) -> None:
+    """Raise SchemaVersionError, naming both revisions and what to do, unless the schema is this one's."""
+    if revision == HEAD:
+        return
+    store = shorten(str(path))
+    if revision is None or revision in REVISIONS:
+        raise SchemaVersionError(
+            f"store {store}: its schema is revision {revision or 'base'}, this imagekeep needs {HEAD}; "
+            f"run `imagekeep --store {store} db migrate`"
+        )
+    require_known(revision, path)
+
+
+def require_known(revision: str | None, path: Path) -> None:
+    """Raise SchemaVersionError where the schema is of a revision that this imagekeep has never heard of."""
+    if revision is not None and revision not in REVISIONS:
+        raise SchemaVersionError(
+            f"store {shorten(str(path))}: its schema is revision {shorten(revision)}, newer than {HEAD}, the "
+            "newest that this imagekeep knows; install the imagekeep that wrote it, or a later one"
+        )

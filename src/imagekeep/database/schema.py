@@ -1,0 +1,285 @@
+"""The schema of the newest revision, in SQLAlchemy Core: what the store writes through.
+
+::
+
+    images ─┬─< references ─┬─ pinned_refs    (at most one a reference)
+            │               └─ ref_cache      (at most one a reference)
+            └── configs                       (exactly one an image)
+    reference_history                         (append-only; outlives what it tells of)
+
+What SQLite holds by itself: a reference names one image; a pin and a cache row belong to a reference, agree
+with it on the image, move with it and go with it; when an image's last reference goes, the image goes. What
+it cannot hold (an image put in with no reference; an id that is the digest of its config), `imagekeep db
+check` looks at. The comments below are part of the file: `sqlite3 images.db .schema` shows them.
+
+The file is made by the migrations; a test compares the two, statement by statement, in sqlite_master.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BLOB,
+    DDL,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateColumn, CreateTable
+
+metadata = MetaData()
+
+
+@compiles(CreateColumn, "sqlite")
+def _column_with_comment(element: CreateColumn, compiler: Any, **options: Any) -> str:
+    """Keep a column's comment in the file itself, where a reader of `.schema` finds it."""
+    text: str = compiler.visit_create_column(element, **options)
+    return f"{text} /* {element.element.comment} */" if text and element.element.comment else text
+
+
+@compiles(CreateTable, "sqlite")
+def _table_with_comment(element: CreateTable, compiler: Any, **options: Any) -> str:
+    """Keep a table's comment in the file itself, and the statement in a shape that reads well."""
+    text: str = compiler.visit_create_table(element, **options).strip()
+    for ugly, plain in _SHAPES.items():
+        text = text.replace(ugly, plain)
+    comment = element.element.comment
+    return text.replace("(", f"( /* {comment} */", 1) if comment else text
+
+
+_SHAPES = {
+    ", \n\t": ",\n    ",
+    "(\n\t": "(\n    ",
+    "\n)\n WITHOUT ROWID,\n STRICT": "\n) WITHOUT ROWID, STRICT",
+    "\n)\n STRICT": "\n) STRICT",
+    ") REFERENCES ": ")\n        REFERENCES ",
+    " CHECK (": "\n        CHECK (",
+}
+
+
+def _is_digest(column: str) -> str:
+    """Return a condition: the column holds a whole digest of an algorithm that go-digest knows.
+
+    SQLite's length of a text ends at a NUL, so the length of its bytes must be the same.
+    """
+    return (
+        f"substr({column}, 1, 7) || length({column})\n"
+        "            IN ('sha256:71', 'sha384:103', 'sha512:135')\n"
+        f"            AND substr({column}, 8) NOT GLOB '*[^0-9a-f]*'\n"
+        f"            AND length({column}) = length(CAST({column} AS BLOB))"
+    )
+
+
+images = Table(
+    "images",
+    metadata,
+    Column("image_key", Integer, primary_key=True, comment="this file's own number for the image"),
+    Column("id", Text, nullable=False, comment="digest of the config document: sha256: and 64 hex"),
+    Column("chain_id", Text, nullable=False, comment="identifies the ordered layers; empty without layers"),
+    Column("size", Integer, nullable=False, comment="compressed bytes: index, manifest, config, layers"),
+    UniqueConstraint("id", name="images_id_is_unique"),
+    CheckConstraint(_is_digest("id"), name="images_id_is_a_digest"),
+    sqlite_strict=True,
+    comment="one row is an image on this host",
+)
+
+configs = Table(
+    "configs",
+    metadata,
+    Column("image_key", Integer, primary_key=True),
+    Column("document", BLOB, nullable=False, comment="the config, byte for byte; holds the environment"),
+    ForeignKeyConstraint(
+        ["image_key"], ["images.image_key"], name="configs_belong_to_an_image", ondelete="CASCADE"
+    ),
+    sqlite_strict=True,
+    comment="apart from images, so that lists need not read past it",
+)
+
+references = Table(
+    "references",
+    metadata,
+    Column("name", Text, primary_key=True, nullable=False, comment="as the source spells it"),
+    Column("image_key", Integer, nullable=False),
+    Column(
+        "sort_rank",
+        Integer,
+        nullable=False,
+        comment="0 tag and digest, 1 tag, 2 digest, 3 name, 4 id, 5 other",
+    ),
+    Column("sort_name", Text, comment="canonical spelling, where not the name; order by rank, this"),
+    UniqueConstraint("image_key", "name", name="references_of_an_image"),
+    CheckConstraint("length(CAST(name AS BLOB)) BETWEEN 1 AND 32768", name="references_have_a_name"),
+    CheckConstraint("sort_rank BETWEEN 0 AND 5", name="references_have_a_sort_rank"),
+    ForeignKeyConstraint(
+        ["image_key"], ["images.image_key"], name="references_name_an_image", ondelete="CASCADE"
+    ),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+    comment="one row is one name of one image",
+)
+
+
+def _belongs_to_a_reference(name: str) -> ForeignKeyConstraint:
+    """Return the constraint that ties a row to a reference and to that reference's image."""
+    return ForeignKeyConstraint(
+        ["image_key", "reference"],
+        ["references.image_key", "references.name"],
+        name=name,
+        onupdate="CASCADE",
+        ondelete="CASCADE",
+    )
+
+
+pinned_refs = Table(
+    "pinned_refs",
+    metadata,
+    Column("reference", Text, primary_key=True, nullable=False),
+    Column("image_key", Integer, nullable=False),
+    _belongs_to_a_reference("pinned_refs_are_references"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+    comment="one row is a reference that keeps its image from garbage collection",
+)
+
+ref_cache = Table(
+    "ref_cache",
+    metadata,
+    Column("reference", Text, primary_key=True, nullable=False),
+    Column("image_key", Integer, nullable=False),
+    Column("target_digest", Text, nullable=False, comment="of the manifest or index it points at"),
+    Column("verified_at", Integer, nullable=False, comment="microseconds since 1970, UTC"),
+    _belongs_to_a_reference("ref_cache_agrees_with_references"),
+    CheckConstraint(_is_digest("target_digest"), name="ref_cache_target_is_a_digest"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+    comment="one row is what the source last said of a reference, and when",
+)
+
+reference_history = Table(
+    "reference_history",
+    metadata,
+    Column("sequence", Integer, primary_key=True, comment="grows with time"),
+    Column("reference", Text, nullable=False),
+    Column(
+        "image_id",
+        Text,
+        nullable=False,
+        comment="named from then on; when vanished, until then",
+    ),
+    Column("target_digest", Text, comment="null where no source was asked"),
+    Column("pinned", Integer, nullable=False, comment="whether the reference pins the image from then on"),
+    Column("event", Text, nullable=False),
+    Column("at", Integer, nullable=False, comment="microseconds since 1970, UTC"),
+    CheckConstraint(
+        "event IN ('recorded', 'new', 'moved', 'retargeted', 'pinned', 'unpinned', 'vanished')",
+        name="reference_history_events",
+    ),
+    CheckConstraint("pinned IN (0, 1)", name="reference_history_pinned_is_a_truth"),
+    Index("reference_history_by_reference", "reference"),
+    sqlite_strict=True,
+    comment="append-only: a row is a change to a reference, written with it",
+)
+
+TRIGGERS = {
+    "an_image_goes_with_its_last_reference": """\
+CREATE TRIGGER an_image_goes_with_its_last_reference
+AFTER DELETE ON "references"
+WHEN NOT EXISTS (SELECT 1 FROM "references" WHERE image_key = OLD.image_key)
+BEGIN
+    DELETE FROM images WHERE image_key = OLD.image_key;
+END""",
+    "an_image_goes_when_its_last_reference_moves": """\
+CREATE TRIGGER an_image_goes_when_its_last_reference_moves
+AFTER UPDATE OF image_key ON "references"
+WHEN NOT EXISTS (SELECT 1 FROM "references" WHERE image_key = OLD.image_key)
+BEGIN
+    DELETE FROM images WHERE image_key = OLD.image_key;
+END""",
+    "reference_history_is_not_rewritten": """\
+CREATE TRIGGER reference_history_is_not_rewritten
+BEFORE UPDATE ON reference_history
+BEGIN
+    SELECT RAISE(ABORT, 'reference_history is append-only');
+END""",
+    "reference_history_is_not_shortened": """\
+CREATE TRIGGER reference_history_is_not_shortened
+BEFORE DELETE ON reference_history
+BEGIN
+    SELECT RAISE(ABORT, 'reference_history is append-only');
+END""",
+}
+
+# The views never show a config's Env or Labels: both are where people put secrets.
+VIEWS = {
+    "image_list": """\
+CREATE VIEW image_list AS /* one row an image; its references as a JSON array, in order */
+SELECT
+    images.id,
+    (
+        SELECT json_group_array(name)
+        FROM (
+            SELECT name FROM "references"
+            WHERE "references".image_key = images.image_key
+            ORDER BY sort_rank, coalesce(sort_name, name), name
+        )
+    ) AS reference_names,
+    images.size,
+    EXISTS (
+        SELECT 1 FROM "references" JOIN pinned_refs ON pinned_refs.reference = "references".name
+        WHERE "references".image_key = images.image_key
+    ) AS pinned,
+    images.chain_id
+FROM images""",
+    "reference_list": """\
+CREATE VIEW reference_list AS /* one row a reference: its image, its target, its pin, its age */
+SELECT
+    "references".name AS reference,
+    images.id AS image_id,
+    ref_cache.target_digest,
+    pinned_refs.reference IS NOT NULL AS pinned,
+    strftime('%Y-%m-%dT%H:%M:%fZ', ref_cache.verified_at / 1000000.0, 'unixepoch') AS verified
+FROM "references"
+JOIN images ON images.image_key = "references".image_key
+LEFT JOIN ref_cache ON ref_cache.reference = "references".name
+LEFT JOIN pinned_refs ON pinned_refs.reference = "references".name""",
+    "config_list": """\
+CREATE VIEW config_list AS /* one row an image: what its config says, but for Env and Labels */
+SELECT
+    id,
+    json_extract(config, '$.os') AS os,
+    json_extract(config, '$.architecture') AS architecture,
+    json_extract(config, '$.variant') AS variant,
+    json_extract(config, '$.created') AS created,
+    json_extract(config, '$.config.User') AS user,
+    json_extract(config, '$.config.WorkingDir') AS working_directory,
+    json_extract(config, '$.config.Entrypoint') AS entrypoint,
+    json_extract(config, '$.config.Cmd') AS command,
+    json_array_length(config, '$.rootfs.diff_ids') AS layers
+FROM (
+    SELECT images.id, CASE WHEN json_valid(CAST(document AS TEXT)) THEN CAST(document AS TEXT) END AS config
+    FROM images JOIN configs ON configs.image_key = images.image_key
+)""",
+    "history_list": """\
+CREATE VIEW history_list AS /* one row a change to a reference, the newest last */
+SELECT
+    sequence,
+    strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000000.0, 'unixepoch') AS time,
+    reference,
+    event,
+    image_id,
+    target_digest,
+    pinned
+FROM reference_history""",
+}
+
+for statement in (*TRIGGERS.values(), *VIEWS.values()):
+    event.listen(metadata, "after_create", DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

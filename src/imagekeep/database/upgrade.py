@@ -1,0 +1,146 @@
+"""Makes a store's file and moves its schema, beneath Store.open, `db migrate` and alembic's own command.
+
+A move is: take the writers' lock; read the revision again, for another process may have moved it meanwhile;
+copy the file; switch foreign keys off (the pragma is ignored inside a transaction, and with it on, rebuilding
+a table deletes the rows that cascade from it); BEGIN IMMEDIATE; the revisions; foreign_key_check; commit.
+Whatever fails, the transaction is rolled back and the old file is as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from imagekeep.database.connection import connect, translate, translating
+from imagekeep.database.copy import backup_path, copy_store, sync_folder
+from imagekeep.database.driver import sqlite
+from imagekeep.database.engine import make_engine
+from imagekeep.database.lock import WRITER_WAIT, WRITERS, locked
+from imagekeep.database.revision import exists, find_revision, require_head, require_known
+from imagekeep.errors import (
+    PermissionDeniedError,
+    SchemaVersionError,
+    StoreUnavailableError,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+
+@dataclass(slots=True)
+class Migration:
+    """One move of a store's schema: where it is asked to go, and what came of it."""
+
+    path: Path
+    dry_run: bool = False
+    before: str | None = None
+    after: str | None = None
+    backup: Path | None = None
+
+
+def open_or_create(path: Path) -> None:
+    """Make sure that there is a store of the newest revision at `path`, making one where there is none.
+
+    Raises SchemaVersionError for one of another revision, NotAStoreError for another file.
+    """
+    make_file(path)
+    revision = read_revision(path)
+    if revision is None:
+        migrate(path)
+    else:
+        require_head(revision, path)
+
+
+def read_revision(path: Path) -> str | None:
+    """Return the revision of the file at `path`, or None; raises as `find_revision` and `connect` do."""
+    with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
+        return find_revision(connection, path)
+
+
+def migrate(path: Path, *, dry_run: bool = False) -> Migration:
+    """Move the schema of the store at `path` to the newest revision, keeping a copy of the file from before.
+
+    With `dry_run` the real path is taken and then rolled back, and no copy is kept. Raises SchemaVersionError
+    where the schema is newer than this imagekeep or a row does not fit the new one; nothing has changed then.
+    """
+    migration = Migration(path, dry_run)
+    with as_file(files("imagekeep.migrations")) as folder:
+        config = Config(attributes={"migration": migration})
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        command.upgrade(config, "head")
+    return migration
+
+
+@contextlib.contextmanager
+def moving(migration: Migration, destination: str | None) -> Iterator[Connection]:
+    """Give the connection on which migrations/env.py runs the revisions up or down to `destination`."""
+    path = migration.path
+    with locked(path, [WRITERS], WRITER_WAIT), translating(path):
+        migration.before = read_revision(path)
+        require_known(migration.before, path)
+        if migration.before not in (None, destination) and not migration.dry_run:
+            migration.backup = backup_path(path, migration.before)
+            copy_store(path, migration.backup)
+        with contextlib.closing(connect(path)) as driver:
+            driver.execute("PRAGMA foreign_keys = OFF")
+            with _transaction(driver, migration) as connection:
+                yield connection
+                migration.after = find_revision(driver, path)
+
+
+@contextlib.contextmanager
+def _transaction(driver: sqlite.Connection, migration: Migration) -> Iterator[Connection]:
+    """Run the revisions in one transaction, which ends in a check of every foreign key."""
+    engine = make_engine(lambda: driver)
+    path = shorten(str(migration.path))
+    try:
+        with engine.connect() as connection, connection.begin() as transaction:
+            yield connection
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if broken is not None:
+                raise SchemaVersionError(
+                    f"store {path}: row {broken[1]} of table {broken[0]} lacks its row of {broken[2]}; "
+                    "nothing was changed; run `imagekeep db check`"
+                )
+            if migration.dry_run:
+                transaction.rollback()
+    except IntegrityError as error:
+        raise SchemaVersionError(
+            f"store {path}: a row does not fit the new schema ({error.orig}); nothing was changed"
+        ) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite.Error):
+            raise translate(error.orig, migration.path) from error
+        raise
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file, where there is none: mode 0600, in a folder that is made with mode 0700.
+
+    A config's environment may hold secrets, so nobody else may read it; SQLite gives its companions the same
+    mode. Another process that makes it at the same moment is as good.
+    """
+    if exists(path):
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        sync_folder(path.parent)
+    except PermissionError as error:
+        raise PermissionDeniedError(
+            f"store {shorten(str(path))}: {error.strerror}; choose another with --store or IMAGEKEEP_STORE"
+        ) from error
+    except OSError as error:
+        raise StoreUnavailableError(f"store {shorten(str(path))}: {error.strerror}") from error
