@@ -1,0 +1,303 @@
+"""JSON as Go's encoding/json reads it into structs, so that both see one image in the same bytes.
+
+A document is read in two steps: `scan` checks the grammar of the whole and returns its tree, and a shape
+takes
+from the tree what it knows, as a Go struct does::
+
+    LAYER = struct({"digest": text, "size": whole, "urls": list_of(text)})
+    fields = take(LAYER, scan(document, name), name)      # {"digest": …} with only the keys that occurred
+
+What Go does, and JSON readers elsewhere do not (encoding/json; v1 semantics of encoding/json/v2):
+
+- a key matches a field whatever its case, by Unicode's simple folding: `Size` is `size`;
+- a key that occurs again merges into what the earlier one left: objects and maps by key, lists element by
+  element, even into elements that a shorter list in between had cut off;
+- null leaves text, numbers, booleans and objects as they are, and clears lists, maps and optional objects;
+- a value of the wrong type in a known field fails the document; unknown fields are checked for grammar only;
+- each byte that is not UTF-8, and each lone surrogate, becomes U+FFFD;
+- nesting deeper than 10,000 is an error.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+
+from imagekeep.errors import InvalidDocumentError
+
+Reason = InvalidDocumentError.Reason
+T = TypeVar("T")
+
+Node: TypeAlias = Any
+"""A value of a scanned document: None, bool, str, Number, a list, or a tuple of an object's (key, value)."""
+
+Shape: TypeAlias = Callable[[Node, T | None], T]
+"""Takes from a node what one Go type takes, given what an earlier value of the same key left, or None."""
+
+NESTING_LIMIT: Final = 10_000
+"""The deepest nesting that Go reads (encoding/json: maxNestingDepth)."""
+
+_LEVELS: Final = 256
+"""How deep the scanner is let down at once: it counts against Python's recursion limit, 1,000 by default."""
+
+_INT64: Final = range(-(2**63), 2**63)
+_BYTE: Final = range(256)
+_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+class Number(str):
+    """A number as it was written: the fields that are whole decide what it may be."""
+
+    __slots__ = ()
+
+
+class _Remembering(list[Any]):
+    """A list, and behind it the elements that a longer list of the same key had: Go keeps their memory."""
+
+    __slots__ = ("behind",)
+
+    def __init__(self, behind: list[Any]) -> None:
+        super().__init__()
+        self.behind = behind
+
+
+class Mismatch(Exception):  # noqa: N818 - it never leaves this package: `take` makes an InvalidDocumentError
+    """Raised by a shape for a node that it cannot take; `path` grows from the inside out."""
+
+    def __init__(self, detail: str, reason: Reason = Reason.TYPE) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.path: list[str] = []
+
+
+def scan(document: bytes, name: str) -> Node:
+    """Return the tree of a document, whose whole grammar has been checked.
+
+    `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError.
+    """
+    try:
+        text = _lone_surrogates_replaced(_decoded(document))
+        if text.count("[") + text.count("{") > _LEVELS:
+            text = _flattened(text)
+        return _DECODER.decode(text)
+    except (Mismatch, ValueError) as error:
+        # The scanner's error holds the document, which may hold secrets: it must not travel on as the cause.
+        detail = str(error) if isinstance(error, Mismatch) else "not valid JSON"
+    raise InvalidDocumentError(name, Reason.SYNTAX, detail)
+
+
+def take(shape: Shape[T], node: Node, name: str) -> T:
+    """Return what `shape` takes from a scanned document; raises InvalidDocumentError naming the field."""
+    try:
+        return shape(node, None)
+    except Mismatch as mismatch:
+        field = ".".join(reversed(mismatch.path)) or "the whole"
+        raise InvalidDocumentError(name, mismatch.reason, f"{field}: {mismatch}") from None
+
+
+def text(node: Node, held: str | None) -> str:
+    """Take a Go string."""
+    if type(node) is str:
+        return node
+    if node is None:
+        return held or ""
+    raise _wrong_type(node, "a string")
+
+
+def boolean(node: Node, held: bool | None) -> bool:
+    """Take a Go bool."""
+    if node is True or node is False:
+        return bool(node)
+    if node is None:
+        return held or False
+    raise _wrong_type(node, "true or false")
+
+
+def whole(node: Node, held: int | None) -> int:
+    """Take a Go int64: digits alone, so neither `1.0` nor `1e3`."""
+    return (held or 0) if node is None else _integer(node, _INT64)
+
+
+def present(node: Node, held: bool | None) -> bool:
+    """Take a Go json.RawMessage whose content does not matter: null too is content."""
+    return True
+
+
+def binary(node: Node, held: bytes | None) -> bytes:
+    """Take a Go []byte: padded base64, in which line ends are skipped, or a list of numbers below 256."""
+    if node is None:
+        return b""
+    if type(node) is list:
+        earlier = held or b""
+        return bytes(
+            (earlier[i] if i < len(earlier) else 0) if child is None else _integer(child, _BYTE)
+            for i, child in enumerate(node)
+        )
+    if type(node) is not str:
+        raise _wrong_type(node, "base64")
+    encoded = node.replace("\r", "").replace("\n", "")
+    if not _BASE64.fullmatch(encoded):
+        raise Mismatch("not base64", Reason.BASE64)
+    return binascii.a2b_base64(encoded)
+
+
+def optional(shape: Shape[T]) -> Shape[T | None]:
+    """Take a Go pointer: what `shape` takes, or None for null."""
+
+    def take_optional(node: Node, held: T | None) -> T | None:
+        return None if node is None else shape(node, held)
+
+    return take_optional
+
+
+def list_of(shape: Shape[T]) -> Shape[list[T] | None]:
+    """Take a Go slice, whose elements `shape` takes; None is Go's nil."""
+
+    def take_list(node: Node, held: list[T] | None) -> list[T] | None:
+        if node is None:
+            return None
+        if type(node) is not list:
+            raise _wrong_type(node, "a list")
+        earlier = [*held, *getattr(held, "behind", ())] if held and node else []
+        taken: list[T] = _Remembering(behind=earlier[len(node) :]) if earlier else []
+        try:
+            for child in node:
+                taken.append(shape(child, earlier[len(taken)] if len(taken) < len(earlier) else None))
+        except Mismatch as mismatch:
+            mismatch.path.append(str(len(taken)))
+            raise
+        return taken
+
+    return take_list
+
+
+def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
+    """Take a Go map from strings, whose values `shape` takes; None is Go's nil."""
+
+    def take_map(node: Node, held: dict[str, T] | None) -> dict[str, T] | None:
+        if node is None:
+            return None
+        if type(node) is not tuple:
+            raise _wrong_type(node, "an object")
+        taken = dict(held or ())
+        for key, child in node:
+            try:
+                taken[key] = shape(child, None)
+            except Mismatch as mismatch:
+                mismatch.path.append("*")  # a key of a map is content, and may be anything
+                raise
+        return taken
+
+    return take_map
+
+
+def struct(shapes: Mapping[str, Shape[Any]]) -> Shape[dict[str, Any]]:
+    """Take a Go struct with these JSON names: a dict of the fields that occurred, under those very names."""
+    fields = {folded(name): (name, shape) for name, shape in shapes.items()}
+    fields |= {name: (name, shape) for name, shape in shapes.items()}
+
+    def take_struct(node: Node, held: dict[str, Any] | None) -> dict[str, Any]:
+        taken: dict[str, Any] = {} if held is None else held
+        if node is None:
+            return taken
+        if type(node) is not tuple:
+            raise _wrong_type(node, "an object")
+        for key, child in node:
+            field = fields.get(key) or fields.get(folded(key))
+            if field is None:
+                continue
+            name, shape = field
+            try:
+                taken[name] = shape(child, taken.get(name))
+            except Mismatch as mismatch:
+                mismatch.path.append(name)
+                raise
+        return taken
+
+    return take_struct
+
+
+def folded(key: str) -> str:
+    """Return `key` such that keys which Go holds equal to an ASCII name are that name in lower case.
+
+    Simple folding joins only two other characters to ASCII's letters: the long s, and the Kelvin sign.
+    """
+    return key.lower().replace("\N{LATIN SMALL LETTER LONG S}", "s")
+
+
+def _integer(node: Node, allowed: range) -> int:
+    """Return a number that is written as a whole one and lies in a range."""
+    if type(node) is not Number:
+        raise _wrong_type(node, "a whole number")
+    # Nineteen digits hold every int64, and int() refuses or is slow on thousands of them.
+    if not _WHOLE.fullmatch(node) or (value := int(node)) not in allowed:
+        raise Mismatch("a number that is not whole, or out of range")
+    return value
+
+
+def _wrong_type(node: Node, wanted: str) -> Mismatch:
+    """Return the error for a node of another type than a field has, without its value."""
+    names = {bool: "a boolean", str: "a string", Number: "a number", list: "a list", tuple: "an object"}
+    return Mismatch(f"{names.get(type(node), 'null')} where {wanted} belongs")
+
+
+def _decoded(document: bytes) -> str:
+    """Return the document's text, each byte that is not UTF-8 as U+FFFD; Python's `replace` joins some."""
+    try:
+        return document.decode()
+    except UnicodeDecodeError:
+        return _UNDECODABLE.sub("\ufffd", document.decode(errors="surrogateescape"))
+
+
+def _lone_surrogates_replaced(text: str) -> str:
+    """Return the text with every escape of a lone surrogate as one of U+FFFD."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: r"\ufffd" if escape[1] else escape[0], text)
+
+
+def _flattened(text: str) -> str:
+    """Return the text with each container that begins a further `_LEVELS` levels down emptied, once checked.
+
+    What is emptied lies deeper than any known field. So one scanner, which recurses, reads any depth.
+    """
+    depth, mark = 0, 0
+    outer: list[list[str]] = []
+    pieces: list[str] = []
+    for token in _BRACKET.finditer(text):
+        if (bracket := token[0]) in ("[", "{"):
+            if depth and depth % _LEVELS == 0:
+                outer.append([*pieces, text[mark : token.start()]])
+                pieces, mark = [], token.start()
+            depth += 1
+            if depth > NESTING_LIMIT:
+                raise Mismatch(f"nested deeper than {NESTING_LIMIT}")
+        elif bracket in ("]", "}"):
+            depth -= 1
+            if outer and depth % _LEVELS == 0 and depth:
+                chunk = "".join([*pieces, text[mark : token.end()]])
+                _DECODER.decode(chunk)
+                pieces, mark = [*outer.pop(), "{}" if chunk[0] == "{" else "[]"], token.end()
+    if outer:
+        raise Mismatch("not valid JSON")
+    return "".join([*pieces, text[mark:]])
+
+
+def _reject_constant(constant: str) -> NoReturn:
+    """Refuse NaN and the infinities, which Python's scanner would take."""
+    raise Mismatch("not valid JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_reject_constant
+)
