@@ -205,6 +205,10 @@ def test_names_are_sorted_by_kind_then_canonical_form_and_kept_as_given() -> Non
     ]
 
 
+def test_two_spellings_of_one_reference_are_ordered_by_the_spelling() -> None:
+    assert sort_references(["docker.io/library/b", "b"]) == ["b", "docker.io/library/b"]
+
+
 def test_repository_tags_and_digests_are_canonical_and_leave_out_the_rest() -> None:
     names = ("a:1", f"a@{DIGEST}", f"a:2@{DIGEST}", "a", DIGEST, "not a name")
     assert repo_tags(names) == ("docker.io/library/a:1",)

@@ -53,8 +53,9 @@ _ARM64_VARIANTS = {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0"
 _ARM64_MINORS = {8: 9, 9: 7}
 _V9_INCLUDES_V8 = 5
 
-# Windows releases whose containers later builds still run; below the first, only the same build does.
-_WINDOWS_STABLE_BUILDS = (20348, 26100)
+# The build since which a Windows runs older containers; Go's range begins at the stable build before the host's
+# own, of which there is but this one up to now.
+_WINDOWS_STABLE_BUILD = 20348
 _WINDOWS_VERSION_MAX = (0xFF, 0xFF, 0xFFFF)
 
 _MACHINES = {"aarch64": "arm64", "loongarch64": "loong64", "x86_64": "amd64"}
@@ -291,10 +292,7 @@ def _fits(platform: Platform, accepted: Platform) -> bool:
 
 
 def _windows_runs(version: str, wanted: str) -> bool:
-    """Tell whether a Windows of one version runs containers of another; an unknown version leaves it open.
-
-    From build 20348 on, a Windows runs what was made since the stable build before its own.
-    """
+    """Tell whether a Windows of one version runs containers of another; an unknown version leaves it open."""
     host = _windows_version(version)
     if host == (0, 0, 0) or not wanted:
         return True
@@ -302,8 +300,7 @@ def _windows_runs(version: str, wanted: str) -> bool:
     *wanted_line, wanted_build = _windows_version(wanted)
     if line != wanted_line:
         return False
-    earlier = [stable for stable in _WINDOWS_STABLE_BUILDS if stable <= build][-2:]
-    return earlier[0] <= wanted_build <= build if earlier else wanted_build == build
+    return min(build, _WINDOWS_STABLE_BUILD) <= wanted_build <= build
 
 
 def _windows_version(text: str) -> tuple[int, ...]:
