@@ -53,8 +53,8 @@ _ARM64_VARIANTS = {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0"
 _ARM64_MINORS = {8: 9, 9: 7}
 _V9_INCLUDES_V8 = 5
 
-# The build since which a Windows runs older containers; Go's range begins at the stable build before the host's
-# own, of which there is but this one up to now.
+# The build since which a Windows runs older containers. Go's range begins at the stable build before the
+# host's own, of which there is but this one up to now.
 _WINDOWS_STABLE_BUILD = 20348
 _WINDOWS_VERSION_MAX = (0xFF, 0xFF, 0xFFFF)
 
