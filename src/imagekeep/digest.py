@@ -136,7 +136,7 @@ class DigestQuery:
         entries = sorted(entry for entry in beginning if entry >= start)
         matches = [entry for entry in entries[:LIMIT_PER_RANGE] if self._same_algorithm(entry)]
         if not matches or matches[0] != entries[0]:
-            raise ImageNotFoundError(f"no image has the id {shorten(self.text)}")
+            raise ImageNotFoundError(f"no such image: {shorten(self.text)}")
         if len(matches) == 1:
             return _full(matches[0])
         raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])

@@ -70,11 +70,6 @@ class ImagekeepError(Exception):
     reference: str | None = None
     stage: Stage | None = None
 
-    def while_reading(self, reference: str, stage: Stage) -> ImagekeepError:
-        """Note which reference was being read, and how far that had come; return this same error."""
-        self.reference, self.stage = reference, stage
-        return self
-
     def __str__(self) -> str:
         message = super().__str__()
         return f"{self.reference}: {message}" if self.reference else message

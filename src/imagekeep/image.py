@@ -46,13 +46,14 @@ class Observed:
     """What one reference was at its source when it was read: the image for the platform, and the pin.
 
     `id` is the digest of `config_json`; `size` counts compressed bytes, and wraps at 64 bits as in Go.
+    `target_digest` is None where an image was given to the store without a source.
     """
 
     id: str
     chain_id: str
     size: int
-    config_json: bytes
-    target_digest: str
+    config_json: bytes = field(repr=False)
+    target_digest: str | None
     pinned: bool = False
 
 
@@ -85,7 +86,7 @@ class Image(ImageSummary):
     is empty for an image without layers, and `config_json` is the config document, byte for byte.
     """
 
-    config_json: bytes
+    config_json: bytes = field(repr=False)
 
     @property
     def config(self) -> ImageConfig:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
+from imagekeep.database.connection import translate
 from imagekeep.database.driver import sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def make_engine(creator: Callable[[], sqlite.Connection]) -> Engine:
@@ -25,3 +29,16 @@ def make_engine(creator: Callable[[], sqlite.Connection]) -> Engine:
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextlib.contextmanager
+def translating_writes(path: Path) -> Iterator[None]:
+    """Raise what SQLite raises inside, by itself or through SQLAlchemy, as an error of ours that names the file."""
+    try:
+        yield
+    except sqlite.Error as error:
+        raise translate(error, path) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite.Error):
+            raise translate(error.orig, path) from error
+        raise

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
-from imagekeep.database.connection import connect, translate, translating
+from imagekeep.database.connection import connect, translating
 from imagekeep.database.copy import backup_path, copy_store, sync_folder
-from imagekeep.database.driver import sqlite
-from imagekeep.database.engine import make_engine
+from imagekeep.database.engine import make_engine, translating_writes
 from imagekeep.database.lock import WRITER_WAIT, WRITERS, locked
 from imagekeep.database.revision import exists, find_revision, require_head, require_known
 from imagekeep.errors import (
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from imagekeep.database.driver import sqlite
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ def migrate(path: Path, *, dry_run: bool = False) -> Migration:
 def moving(migration: Migration, destination: str | None) -> Iterator[Connection]:
     """Give the connection on which migrations/env.py runs the revisions up or down to `destination`."""
     path = migration.path
-    with locked(path, [WRITERS], WRITER_WAIT), translating(path):
+    with locked(path, [WRITERS], WRITER_WAIT), translating_writes(path):
         migration.before = read_revision(path)
         require_known(migration.before, path)
         if migration.before not in (None, destination) and not migration.dry_run:
@@ -119,10 +120,6 @@ def _transaction(driver: sqlite.Connection, migration: Migration) -> Iterator[Co
         raise SchemaVersionError(
             f"store {path}: a row does not fit the new schema ({error.orig}); nothing was changed"
         ) from error
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite.Error):
-            raise translate(error.orig, migration.path) from error
-        raise
 
 
 def make_file(path: Path) -> None:

@@ -1,0 +1,127 @@
+"""A container host's image store, kept in one SQLite file, with the semantics of containerd's CRI plugin.
+
+::
+
+    from imagekeep import OCILayout, Store
+
+    with Store.open("images.db", source=OCILayout("busybox")) as store:
+        store.update("docker.io/library/busybox:1.36")
+        image = store.local_resolve("busybox:1.36")
+
+The public names are loaded when they are first used: a program that only reads starts without SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imagekeep.errors import (
+        AmbiguousError,
+        Category,
+        ContentNotFoundError,
+        CorruptContentError,
+        CorruptError,
+        CorruptStoreError,
+        FailedPreconditionError,
+        ImagekeepError,
+        ImageNotFoundError,
+        ImagePinnedError,
+        InvalidArgumentError,
+        InvalidDigestError,
+        InvalidDocumentError,
+        InvalidPlatformError,
+        InvalidReferenceError,
+        NotAStoreError,
+        NotFoundError,
+        PermissionDeniedError,
+        PinNeedsReferenceError,
+        ReadOnlySourceError,
+        SchemaVersionError,
+        SourceUnavailableError,
+        Stage,
+        StoreBusyError,
+        StoreUnavailableError,
+        UnavailableError,
+    )
+    from imagekeep.image import Image, ImageRecord, ImageSummary, Observed
+    from imagekeep.oci.content import ContentInfo
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.platform import Platform
+    from imagekeep.reader import Reader
+    from imagekeep.sources import Source
+    from imagekeep.sources.archive import Archive
+    from imagekeep.sources.layout import OCILayout
+    from imagekeep.store import Store
+    from imagekeep.transition import Transition
+
+_MODULES = {
+    "Archive": "sources.archive",
+    "ContentInfo": "oci.content",
+    "Descriptor": "oci.descriptor",
+    "Image": "image",
+    "ImageRecord": "image",
+    "ImageSummary": "image",
+    "OCILayout": "sources.layout",
+    "Observed": "image",
+    "Platform": "platform",
+    "Reader": "reader",
+    "Source": "sources",
+    "Store": "store",
+    "Transition": "transition",
+}
+
+__all__ = [
+    "AmbiguousError",
+    "Archive",
+    "Category",
+    "ContentInfo",
+    "ContentNotFoundError",
+    "CorruptContentError",
+    "CorruptError",
+    "CorruptStoreError",
+    "Descriptor",
+    "FailedPreconditionError",
+    "Image",
+    "ImageNotFoundError",
+    "ImagePinnedError",
+    "ImageRecord",
+    "ImageSummary",
+    "ImagekeepError",
+    "InvalidArgumentError",
+    "InvalidDigestError",
+    "InvalidDocumentError",
+    "InvalidPlatformError",
+    "InvalidReferenceError",
+    "NotAStoreError",
+    "NotFoundError",
+    "OCILayout",
+    "Observed",
+    "PermissionDeniedError",
+    "PinNeedsReferenceError",
+    "Platform",
+    "ReadOnlySourceError",
+    "Reader",
+    "SchemaVersionError",
+    "Source",
+    "SourceUnavailableError",
+    "Stage",
+    "Store",
+    "StoreBusyError",
+    "StoreUnavailableError",
+    "Transition",
+    "UnavailableError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # The error classes are the public names that stand in no table: they are all of one module.
+    module = importlib.import_module(f"imagekeep.{_MODULES.get(name, 'errors')}")
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

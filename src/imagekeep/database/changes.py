@@ -1,0 +1,159 @@
+"""Writes changes of references to the tables, in SQLAlchemy Core, inside the caller's transaction.
+
+What many references need is written in one `executemany` each, so that a sync of thousands is bound by SQLite.
+References that move are written one by one: each can be the last of an image that the next one moves to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from imagekeep.database.schema import (
+    configs,
+    images,
+    pinned_refs,
+    ref_cache,
+    reference_history,
+    references,
+)
+from imagekeep.reference import sort_key
+from imagekeep.transition import Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection, Executable
+
+    from imagekeep.image import Observed
+    from imagekeep.transition import Change
+
+Row = dict[str, Any]
+
+_key_of_image = select(images.c.image_key).where(images.c.id == bindparam("image_id"))
+_key_of_reference = select(references.c.name, references.c.image_key).where(
+    references.c.name == bindparam("reference_name")
+)
+
+# A known image keeps its first size, chain id and config (containerd: store.add).
+_ADD_IMAGE = (
+    upsert(images)
+    .values(id=bindparam("image_id"), chain_id=bindparam("chain_id"), size=bindparam("size"))
+    .on_conflict_do_nothing()
+)
+_ADD_CONFIG = (
+    upsert(configs)
+    .values(image_key=_key_of_image.scalar_subquery(), document=bindparam("document"))
+    .on_conflict_do_nothing()
+)
+_ADD_REFERENCE = insert(references).values(
+    name=bindparam("reference_name"),
+    image_key=_key_of_image.scalar_subquery(),
+    sort_rank=bindparam("rank"),
+    sort_name=bindparam("canonical"),
+)
+_MOVE_REFERENCE = (
+    update(references)
+    .where(references.c.name == bindparam("reference_name"))
+    .values(image_key=_key_of_image.scalar_subquery())
+)
+_REMOVE_REFERENCE = delete(references).where(references.c.name == bindparam("reference_name"))
+_ADD_PIN = (
+    upsert(pinned_refs)
+    .from_select([pinned_refs.c.reference, pinned_refs.c.image_key], _key_of_reference)
+    .on_conflict_do_nothing()
+)
+_REMOVE_PIN = delete(pinned_refs).where(pinned_refs.c.reference == bindparam("reference_name"))
+_VERIFY = upsert(ref_cache).values(
+    reference=bindparam("reference_name"),
+    image_key=select(references.c.image_key)
+    .where(references.c.name == bindparam("reference_name"))
+    .scalar_subquery(),
+    target_digest=bindparam("target"),
+    verified_at=bindparam("now"),
+)
+_VERIFY = _VERIFY.on_conflict_do_update(
+    index_elements=[ref_cache.c.reference],
+    set_={"target_digest": _VERIFY.excluded.target_digest, "verified_at": _VERIFY.excluded.verified_at},
+)
+_FORGET = delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name"))
+_RECORD = insert(reference_history)
+
+
+def write_changes(connection: Connection, changes: Sequence[Change], now: int) -> None:
+    """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC.
+
+    New references come first, and those that vanish last, so that an image that only changes names stays.
+    """
+    new = [change for change in changes if change.transition is Transition.NEW]
+    _run(connection, _ADD_IMAGE, map(_image_row, new))
+    _run(connection, _ADD_CONFIG, map(_config_row, new))
+    _run(connection, _ADD_REFERENCE, map(_reference_row, new))
+    for change in changes:
+        if change.transition is Transition.MOVED:
+            connection.execute(_ADD_IMAGE, _image_row(change))
+            connection.execute(_ADD_CONFIG, _config_row(change))
+            connection.execute(_MOVE_REFERENCE, _name_row(change) | {"image_id": _image(change).id})
+    # A reference that moved brought its pin along by cascade, and loses it here if it must.
+    _run(connection, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
+    _run(connection, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
+    _run(connection, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
+    # What the source said of a reference is void once it was moved without asking the source.
+    _run(connection, _FORGET, (_name_row(c) for c in changes if c.moves_unasked))
+    _run(connection, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
+    _run(connection, _RECORD, (_history_row(c, now) for c in changes if c.event))
+
+
+def _run(connection: Connection, statement: Executable, rows: Iterable[Row]) -> None:
+    """Run a statement for every row, which is nothing where there are none."""
+    if listed := list(rows):
+        connection.execute(statement, listed)
+
+
+def _image(change: Change) -> Observed:
+    """Return the image that a new or moved reference names."""
+    if change.image is None:
+        raise ValueError(f"a reference that is {change.transition} needs its image")
+    return change.image
+
+
+def _name_row(change: Change) -> Row:
+    return {"reference_name": change.reference}
+
+
+def _image_row(change: Change) -> Row:
+    image = _image(change)
+    return {"image_id": image.id, "chain_id": image.chain_id, "size": image.size}
+
+
+def _config_row(change: Change) -> Row:
+    image = _image(change)
+    return {"image_id": image.id, "document": image.config_json}
+
+
+def _reference_row(change: Change) -> Row:
+    rank, canonical = sort_key(change.reference)
+    return {
+        "reference_name": change.reference,
+        "image_id": _image(change).id,
+        "rank": rank,
+        "canonical": None if canonical == change.reference else canonical,
+    }
+
+
+def _cache_row(change: Change, now: int) -> Row:
+    return {"reference_name": change.reference, "target": change.target_digest, "now": now}
+
+
+def _history_row(change: Change, now: int) -> Row:
+    last = change.after or change.before
+    return {
+        "reference": change.reference,
+        "image_id": last and last.image_id,
+        "target_digest": last and last.target_digest,
+        "pinned": bool(change.after and change.after.pinned),
+        "event": change.event,
+        "at": now,
+    }

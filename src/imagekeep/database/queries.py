@@ -1,0 +1,180 @@
+"""Makes images and states of the rows that the statements give; each function runs in its caller's transaction."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from imagekeep.database import statements
+from imagekeep.digest import is_digest, parse_query
+from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, shorten
+from imagekeep.image import Image, ImageSummary
+from imagekeep.reference import parse_docker_ref
+from imagekeep.transition import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imagekeep.database.driver import sqlite
+
+
+class HistoryEntry(NamedTuple):
+    """One change to a reference, and what it named from then on; `at` in microseconds since 1970, UTC."""
+
+    at: int
+    event: str
+    image_id: str
+    target_digest: str | None
+    pinned: bool
+
+
+class Counts(NamedTuple):
+    """How much a store holds, and when its source last confirmed the oldest and the newest of it."""
+
+    images: int
+    references: int
+    pinned_refs: int
+    oldest_verified_at: int | None
+    newest_verified_at: int | None
+
+
+_NO_RANGE = ("", "")
+
+
+def find_image(connection: sqlite.Connection, image_id: str) -> Image:
+    """Return the image with a full or truncated id; raises as `find_id` does."""
+    # A whole id that the store has is always the answer, so most look-ups end here, without being parsed.
+    row = _one(connection, statements.IMAGE, image_id)
+    if row is None:
+        row = connection.execute(statements.IMAGE, (find_id(connection, image_id),)).fetchone()
+    key, found_id, chain_id, size, document = row
+    references, pinned = _references_of(connection, key)
+    return Image(found_id, references, chain_id, size, pinned, document)
+
+
+def find_id(connection: sqlite.Connection, image_id: str) -> str:
+    """Return the whole id that a full or truncated one stands for (go-digest: digestset's Lookup).
+
+    Raises ImageNotFoundError, AmbiguousError, or InvalidArgumentError for the empty id.
+    """
+    query = parse_query(image_id)
+    ranges = query.ranges()
+    if not ranges:
+        raise no_such_image(image_id)
+    bounds = [bound for pair in (*ranges, _NO_RANGE, _NO_RANGE)[:3] for bound in pair]
+    return query.choose(found for (found,) in connection.execute(statements.IDS_IN_RANGES, bounds))
+
+
+def find_reference(connection: sqlite.Connection, reference: str) -> str | None:
+    """Return the id of the image that `reference`, spelt exactly so, names; None where it names none."""
+    row = _one(connection, statements.RESOLVE, reference)
+    return row[0] if row else None
+
+
+def find_by_any_name(connection: sqlite.Connection, reference_or_id: str) -> Image:
+    """Return the image of a whole digest, else of a reference once normalised, else of a truncated id.
+
+    The order is that of containerd's LocalResolve (internal/cri/server/images); raises as `find_id` does.
+    """
+    if not is_digest(reference_or_id):
+        with suppress(InvalidReferenceError):  # what is no reference may still be an id
+            if found := find_reference(connection, str(parse_docker_ref(reference_or_id))):
+                return find_image(connection, found)
+    return find_image(connection, reference_or_id)
+
+
+def each_image(connection: sqlite.Connection) -> Iterator[Image]:
+    """Give every image in the order of ids, reading each one's references as it comes: constant memory."""
+    for key, image_id, chain_id, size, document in connection.execute(statements.IMAGES):
+        references, pinned = _references_of(connection, key)
+        yield Image(image_id, references, chain_id, size, pinned, document)
+
+
+def all_images(connection: sqlite.Connection) -> list[Image]:
+    """Return every image in the order of ids, by one scan of the references and one of the images."""
+    references, pinned = _references_by_image(connection), _pinned_images(connection)
+    return [
+        Image(image_id, references.get(key, ()), chain_id, size, key in pinned, document)
+        for key, image_id, chain_id, size, document in connection.execute(statements.IMAGES)
+    ]
+
+
+def all_summaries(connection: sqlite.Connection) -> list[ImageSummary]:
+    """Return every image without its config in the order of ids, by one scan of each table."""
+    references, pinned = _references_by_image(connection), _pinned_images(connection)
+    return [
+        ImageSummary(image_id, references.get(key, ()), chain_id, size, key in pinned)
+        for key, image_id, chain_id, size in connection.execute(statements.IMAGES_WITHOUT_CONFIG)
+    ]
+
+
+def is_pinned(connection: sqlite.Connection, image_id: str, reference: str) -> bool:
+    """Tell whether `reference` pins the image with this full or truncated id; raises as `find_id` does."""
+    found = find_id(connection, image_id)
+    return _one(connection, statements.IS_PINNED, reference, found) is not None
+
+
+def state_of(connection: sqlite.Connection, reference: str) -> State | None:
+    """Return what the store says of one reference, or None."""
+    row = _one(connection, statements.REFERENCE_STATE, reference)
+    return State(row[0], bool(row[1]), row[2]) if row else None
+
+
+def all_states(connection: sqlite.Connection) -> dict[str, State]:
+    """Return what the store says of every reference."""
+    return {
+        name: State(image_id, bool(pinned), target_digest)
+        for name, image_id, pinned, target_digest in connection.execute(statements.REFERENCE_STATES)
+    }
+
+
+def history_of(connection: sqlite.Connection, reference: str) -> list[HistoryEntry]:
+    """Return every change to a reference, the oldest first."""
+    rows = connection.execute(statements.HISTORY_OF_REFERENCE, (reference,))
+    return [
+        HistoryEntry(at, event, image_id, target, bool(pinned))
+        for at, event, image_id, target, pinned in rows
+    ]
+
+
+def count(connection: sqlite.Connection) -> Counts:
+    """Count what the store holds."""
+    return Counts(*connection.execute(statements.COUNTS).fetchone())
+
+
+def _references_of(connection: sqlite.Connection, image_key: int) -> tuple[tuple[str, ...], bool]:
+    """Return the references of one image in Sort's order, and whether any of them pins it."""
+    rows = connection.execute(statements.REFERENCES_OF_IMAGE, (image_key,)).fetchall()
+    return tuple([name for name, _ in rows]), any(pinned for _, pinned in rows)
+
+
+def _references_by_image(connection: sqlite.Connection) -> dict[int, tuple[str, ...]]:
+    """Return the references of every image in Sort's order.
+
+    One scan in the table's own order, put in order here, took 0.6 of the time of a sort by SQLite.
+    """
+    found: dict[int, list[tuple[int, str, str]]] = {}
+    for key, *order in connection.execute(statements.REFERENCES):
+        found.setdefault(key, []).append(tuple(order))
+    return {key: tuple([name for *_, name in sorted(orders)]) for key, orders in found.items()}
+
+
+def _pinned_images(connection: sqlite.Connection) -> set[int]:
+    """Return the keys of the images that a reference pins."""
+    return {key for (key,) in connection.execute(statements.PINNED_IMAGES)}
+
+
+def _one(connection: sqlite.Connection, statement: str, *names: str) -> Any | None:
+    """Return the first row that a statement gives for names from outside, or None.
+
+    A name that cannot be UTF-8 (it has a lone surrogate) is in no row.
+    """
+    try:
+        return connection.execute(statement, names).fetchone()
+    except UnicodeEncodeError:
+        return None
+
+
+def no_such_image(name: str) -> ImageNotFoundError:
+    """Return the error that says nothing here has this name or id."""
+    return ImageNotFoundError(f"no such image: {shorten(name)}")

@@ -1,0 +1,93 @@
+"""The statements that answer reads, in SQLite's own SQL: they run on the driver connection of each thread.
+
+A test prepares each of them against the migrated schema, and asserts that none scans a table that it need not.
+"""
+
+BEGIN = "BEGIN"
+"""Deferred: a reader takes its snapshot with its first SELECT, and locks nobody out."""
+
+COMMIT = "COMMIT"
+
+RESOLVE = """
+SELECT id FROM "references" JOIN images USING (image_key) WHERE name = ?
+"""
+
+REFERENCE_STATE = """
+SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest
+FROM "references"
+JOIN images USING (image_key)
+LEFT JOIN pinned_refs ON pinned_refs.reference = name
+LEFT JOIN ref_cache ON ref_cache.reference = name
+WHERE name = ?
+"""
+"""The image id, pin and target of one reference."""
+
+IDS_IN_RANGES = """
+SELECT id FROM (SELECT id FROM images WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 2)
+UNION ALL
+SELECT id FROM (SELECT id FROM images WHERE id >= ?3 AND id < ?4 ORDER BY id LIMIT 2)
+UNION ALL
+SELECT id FROM (SELECT id FROM images WHERE id >= ?5 AND id < ?6 ORDER BY id LIMIT 2)
+"""
+"""The first two ids of each of three half-open ranges: one for each algorithm that an id may have."""
+
+IMAGE = """
+SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id = ?
+"""
+
+REFERENCES_OF_IMAGE = """
+SELECT name, pinned_refs.reference IS NOT NULL
+FROM "references" LEFT JOIN pinned_refs ON pinned_refs.reference = name
+WHERE "references".image_key = ?
+ORDER BY sort_rank, coalesce(sort_name, name), name
+"""
+"""The references of one image, in the order of distribution/reference's Sort, and which of them pin it."""
+
+IMAGES = """
+SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) ORDER BY id
+"""
+
+IMAGES_WITHOUT_CONFIG = """
+SELECT image_key, id, chain_id, size FROM images ORDER BY id
+"""
+
+REFERENCES = """
+SELECT "references".image_key, sort_rank, coalesce(sort_name, name), name
+FROM "references"
+"""
+"""Every reference with what orders it among its image's, in the order of the table itself."""
+
+PINNED_IMAGES = """
+SELECT DISTINCT image_key FROM pinned_refs
+"""
+
+IS_PINNED = """
+SELECT 1 FROM pinned_refs JOIN images USING (image_key) WHERE reference = ? AND id = ?
+"""
+
+REFERENCE_STATES = """
+SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest
+FROM "references"
+JOIN images USING (image_key)
+LEFT JOIN pinned_refs ON pinned_refs.reference = name
+LEFT JOIN ref_cache ON ref_cache.reference = name
+"""
+"""What the store says of every reference."""
+
+HISTORY_OF_REFERENCE = """
+SELECT at, event, image_id, target_digest, pinned
+FROM reference_history WHERE reference = ? ORDER BY sequence
+"""
+
+REVISION = """
+SELECT version_num FROM alembic_version
+"""
+
+COUNTS = """
+SELECT
+    (SELECT count(*) FROM images),
+    (SELECT count(*) FROM "references"),
+    (SELECT count(*) FROM pinned_refs),
+    (SELECT min(verified_at) FROM ref_cache),
+    (SELECT max(verified_at) FROM ref_cache)
+"""

@@ -1,0 +1,263 @@
+"""The image store: containerd's, in SQLite (internal/cri/store/image/image.go).
+
+A store reads as `Reader` does, and writes in transactions that only this module opens. `update` is two steps::
+
+    observed = store.observe(reference)     reads the source; no transaction is open, nobody waits
+    store.apply(reference, observed)        decides (imagekeep.transition) and writes, in one transaction
+
+held together by a lock on the reference, so that of two updates the one that asked the source later is the one
+whose answer stays. If anything fails, nothing has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+from imagekeep.database import queries
+from imagekeep.database.changes import write_changes
+from imagekeep.database.connection import connect
+from imagekeep.database.engine import make_engine, translating_writes
+from imagekeep.database.lock import REFERENCE_WAIT, WRITER_WAIT, WRITERS, extents_of, locked
+from imagekeep.database.revision import find_revision, require_head
+from imagekeep.database.upgrade import open_or_create
+from imagekeep.digest import validate
+from imagekeep.errors import (
+    AmbiguousError,
+    FailedPreconditionError,
+    ImagekeepError,
+    ImageNotFoundError,
+    InvalidArgumentError,
+    PinNeedsReferenceError,
+    shorten,
+)
+from imagekeep.image import Observed
+from imagekeep.oci.read import read_image
+from imagekeep.platform import Platform, only
+from imagekeep.reader import Reader, leave_to_parent
+from imagekeep.reference import check_name
+from imagekeep.transition import Change, State, Transition, change_to, decide
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+    from imagekeep.database.driver import sqlite
+    from imagekeep.image import Image
+    from imagekeep.sources import Source
+
+
+class Store(Reader):
+    """Keeps images in one SQLite file; opened by `Store.open`.
+
+    `source` is where images really are, and `platform` is what they must run on; `update` needs the one and
+    chooses by the other.
+    """
+
+    _writer: Connection | None = None
+
+    def __init__(self, path: Path, source: Source | None, platform: Platform) -> None:
+        super().__init__(path)
+        self.source = source
+        self.platform = platform
+        self._matcher = only(platform)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        source: Source | None = None,
+        platform: Platform | str | None = None,
+    ) -> Self:
+        """Open the store at `path`, making the file (mode 0600) where there is none.
+
+        `platform` is the host's own unless it is given, as a specifier or parsed. Raises SchemaVersionError for
+        an older or newer schema, NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError.
+        """
+        wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
+        file = Path(path)
+        open_or_create(file)
+        return cls(file, source, wanted)
+
+    def close(self) -> None:
+        """Close the connections of every thread, and the writing one; the store can be used no more."""
+        super().close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def update(self, reference: str) -> Transition:
+        """Ask the source what `reference` is now, and make the store say the same (containerd: Store.Update).
+
+        Raises InvalidReferenceError for what cannot be a name, whatever the source raises, the errors of reading
+        documents (with `reference` and `stage` set), StoreBusyError, StoreUnavailableError. The store then says
+        what it said before.
+        """
+        check_name(reference)
+        with locked(self.path, extents_of([reference]), REFERENCE_WAIT):
+            return self.apply(reference, self.observe(reference))
+
+    def observe(self, reference: str) -> Observed | None:
+        """Read what `reference` is at the source now: the image for the platform, or None where it is gone.
+
+        Raises as `update` does; nothing of the store is read or written.
+        """
+        source = self._require_source()
+        try:
+            record = source.get(reference)
+        except ImageNotFoundError:
+            return None
+        try:
+            facts = read_image(record.target, source, self._matcher)
+        except ImagekeepError as error:
+            error.reference = reference
+            raise
+        return Observed(
+            facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
+        )
+
+    def apply(self, reference: str, observed: Observed | None) -> Transition:
+        """Make the store say of one reference what was observed; None is a reference that is gone.
+
+        Raises InvalidReferenceError or InvalidDigestError, and as `update` does for the file.
+        """
+        return self.apply_all({reference: observed})[reference]
+
+    def apply_all(self, observed: Mapping[str, Observed | None]) -> dict[str, Transition]:
+        """Make the store say of many references what was observed, in one transaction: all of it, or nothing."""
+        for reference, image in observed.items():
+            _check(reference, image)
+
+        def decide_all(connection: sqlite.Connection) -> list[Change]:
+            return [
+                change_to(reference, queries.state_of(connection, reference), image)
+                for reference, image in observed.items()
+            ]
+
+        return {change.reference: change.transition for change in self._write(decide_all)}
+
+    def add(self, image: Image) -> None:
+        """Add an image, or its references to an image that is known; a pinned one is pinned by all of them.
+
+        What is known keeps its size, chain id and config, and its pins (containerd: store.add). A reference of
+        another image moves to this one. Raises InvalidArgumentError for an image without references.
+        """
+        if not image.references:
+            raise InvalidArgumentError(f"image {shorten(image.id)}: an image has at least one reference")
+        facts = Observed(image.id, image.chain_id, image.size, image.config_json, None, image.pinned)
+        for reference in image.references:
+            _check(reference, facts)
+
+        def decide_all(connection: sqlite.Connection) -> list[Change]:
+            changes = []
+            for reference in dict.fromkeys(image.references):
+                before = queries.state_of(connection, reference)
+                keeps_pin = before is not None and before.image_id == image.id and before.pinned
+                after = State(image.id, image.pinned or keeps_pin)
+                changes.append(Change(reference, decide(before, after), before, after, facts))
+            return changes
+
+        self._write(decide_all)
+
+    def delete(self, image_id: str, reference: str) -> bool:
+        """Take `reference` from the image with this full or truncated id; tell whether it was there.
+
+        The image goes with its last reference. An id that is no one image's deletes nothing (containerd:
+        store.delete).
+        """
+
+        def decide_one(connection: sqlite.Connection) -> list[Change]:
+            try:
+                found = queries.find_id(connection, image_id)
+            except (ImageNotFoundError, AmbiguousError):
+                return []
+            before = queries.state_of(connection, reference)
+            if before is None or before.image_id != found:
+                return []
+            return [change_to(reference, before, None)]
+
+        return bool(self._write(decide_one))
+
+    def pin(self, image_id: str, reference: str) -> None:
+        """Let `reference` pin the image with this full or truncated id (containerd: store.pin).
+
+        Raises PinNeedsReferenceError where the image has no such reference, and as `get` does for the id.
+        """
+        self._set_pin(image_id, reference, pinned=True)
+
+    def unpin(self, image_id: str, reference: str) -> None:
+        """Let `reference` no longer pin the image (containerd: store.unpin); what has no pin stays so.
+
+        Raises as `get` does for the id.
+        """
+        self._set_pin(image_id, reference, pinned=False)
+
+    def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
+        def decide_one(connection: sqlite.Connection) -> list[Change]:
+            found = queries.find_id(connection, image_id)
+            before = queries.state_of(connection, reference)
+            if before is None or before.image_id != found:
+                if pinned:
+                    raise PinNeedsReferenceError(
+                        f"image {found} has no reference {shorten(reference)} to pin it"
+                    )
+                return []
+            after = State(found, pinned)
+            return [Change(reference, decide(before, after), before, after)]
+
+        self._write(decide_one)
+
+    def _require_source(self) -> Source:
+        """Return the source, or raise FailedPreconditionError where the store was opened without one."""
+        if self.source is None:
+            raise FailedPreconditionError(f"store {shorten(str(self.path))}: opened without a source to ask")
+        return self.source
+
+    def _write(self, decide_all: Callable[[sqlite.Connection], list[Change]]) -> list[Change]:
+        """Decide and write changes in one transaction; return them once they are on disk."""
+        with self._writing() as connection:
+            driver = connection.connection.driver_connection
+            changes = decide_all(cast("sqlite.Connection", driver))
+            write_changes(connection, changes, time.time_ns() // 1000)
+        return changes
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Give the connection that writes, in a transaction that nobody else's overlaps.
+
+        The schema is looked at again in each: another process may have moved it on since the store was opened.
+        """
+        with locked(self.path, [WRITERS], WRITER_WAIT), translating_writes(self.path):
+            connection = self._open_writer()
+            with connection.begin():
+                driver = cast("sqlite.Connection", connection.connection.driver_connection)
+                require_head(find_revision(driver, self.path), self.path)
+                yield connection
+
+    def _open_writer(self) -> Connection:
+        """Return the one connection that writes, which the writers' lock keeps to one thread at a time."""
+        if self._closed:
+            raise FailedPreconditionError(f"store {shorten(str(self.path))}: it is closed")
+        if self._writer is None:
+            self._writer = make_engine(lambda: connect(self.path)).connect()
+        return self._writer
+
+    def forget_connections(self) -> None:
+        """Leave the connections that there are to the parent, in a child after a fork."""
+        super().forget_connections()
+        leave_to_parent(self._writer)
+        self._writer = None
+
+
+def _check(reference: str, image: Observed | None) -> None:
+    """Raise InvalidReferenceError or InvalidDigestError for what the store cannot keep."""
+    check_name(reference)
+    if image is not None:
+        validate(image.id)
+        if image.target_digest is not None:
+            validate(image.target_digest)
