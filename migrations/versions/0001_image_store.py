@@ -63,6 +63,7 @@ CREATE TABLE ref_cache ( /* one row is what the source last said of a reference,
     reference TEXT NOT NULL,
     image_key INTEGER NOT NULL,
     target_digest TEXT NOT NULL /* of the manifest or index it points at */,
+    platform TEXT NOT NULL /* for which the image was chosen beneath the target */,
     verified_at INTEGER NOT NULL /* microseconds since 1970, UTC */,
     PRIMARY KEY (reference),
     CONSTRAINT ref_cache_agrees_with_references FOREIGN KEY(image_key, reference)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from imagekeep.oci.config import ImageConfig
     from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.oci.read import ImageFacts
 
 PINNED_LABEL = "io.cri-containerd.pinned"
 """The label by which a source pins a reference, when its value is exactly `pinned` (internal/cri/labels)."""
@@ -55,6 +56,13 @@ class Observed:
     config_json: bytes = field(repr=False)
     target_digest: str | None
     pinned: bool = False
+
+
+def observed_of(record: ImageRecord, facts: ImageFacts) -> Observed:
+    """Join what a record says of a reference and what the documents beneath its target say of the image."""
+    return Observed(
+        facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
+    )
 
 
 @dataclass(frozen=True, slots=True)

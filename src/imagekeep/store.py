@@ -12,6 +12,7 @@ whose answer stays. If anything fails, nothing has changed.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
@@ -20,7 +21,7 @@ from imagekeep.database import queries
 from imagekeep.database.changes import write_changes
 from imagekeep.database.connection import connect
 from imagekeep.database.engine import make_engine, translating_writes
-from imagekeep.database.lock import REFERENCE_WAIT, WRITER_WAIT, WRITERS, extents_of, locked
+from imagekeep.database.lock import ALL_REFERENCES, REFERENCE_WAIT, WRITER_WAIT, WRITERS, extents_of, locked
 from imagekeep.database.revision import find_revision, require_head
 from imagekeep.database.upgrade import open_or_create
 from imagekeep.digest import validate
@@ -33,7 +34,7 @@ from imagekeep.errors import (
     PinNeedsReferenceError,
     shorten,
 )
-from imagekeep.image import Observed
+from imagekeep.image import Observed, observed_of
 from imagekeep.oci.read import read_image
 from imagekeep.platform import Platform, only
 from imagekeep.reader import Reader, leave_to_parent
@@ -42,12 +43,15 @@ from imagekeep.transition import Change, State, Transition, change_to, decide
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.image import Image
+    from imagekeep.image import Image, ImageRecord
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.oci.read import ImageFacts
     from imagekeep.sources import Source
 
 
@@ -65,6 +69,7 @@ class Store(Reader):
         self.source = source
         self.platform = platform
         self._matcher = only(platform)
+        self._wanted = platform.format_all()
 
     @classmethod
     def open(
@@ -98,28 +103,46 @@ class Store(Reader):
         documents (with `reference` and `stage` set), StoreBusyError, StoreUnavailableError. The store then says
         what it said before.
         """
-        check_name(reference)
-        with locked(self.path, extents_of([reference]), REFERENCE_WAIT):
+        with self.holding([reference]):
             return self.apply(reference, self.observe(reference))
+
+    def holding(self, references: Iterable[str] | None) -> AbstractContextManager[None]:
+        """Keep others from updating these references, or any at all, until the context ends.
+
+        What is observed and applied inside is never overtaken by an older answer. Readers do not wait. Raises
+        InvalidReferenceError, and StoreBusyError when others hold one of them for more than a minute.
+        """
+        if references is None:
+            return locked(self.path, [ALL_REFERENCES], REFERENCE_WAIT)
+        names = list(references)
+        for name in names:
+            check_name(name)
+        return locked(self.path, extents_of(names), REFERENCE_WAIT)
 
     def observe(self, reference: str) -> Observed | None:
         """Read what `reference` is at the source now: the image for the platform, or None where it is gone.
 
         Raises as `update` does; nothing of the store is read or written.
         """
-        source = self._require_source()
         try:
-            record = source.get(reference)
+            record = self.require_source().get(reference)
         except ImageNotFoundError:
             return None
         try:
-            facts = read_image(record.target, source, self._matcher)
+            return observed_of(record, self.read_image(record.target))
         except ImagekeepError as error:
             error.reference = reference
             raise
-        return Observed(
-            facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
-        )
+
+    def read_image(self, target: Descriptor) -> ImageFacts:
+        """Read the image for the store's platform beneath a target at the source; raises as `update` does."""
+        return read_image(target, self.require_source(), self._matcher)
+
+    def require_source(self) -> Source:
+        """Return the source, or raise FailedPreconditionError where the store was opened without one."""
+        if self.source is None:
+            raise FailedPreconditionError(f"store {shorten(str(self.path))}: opened without a source to ask")
+        return self.source
 
     def apply(self, reference: str, observed: Observed | None) -> Transition:
         """Make the store say of one reference what was observed; None is a reference that is gone.
@@ -128,18 +151,50 @@ class Store(Reader):
         """
         return self.apply_all({reference: observed})[reference]
 
-    def apply_all(self, observed: Mapping[str, Observed | None]) -> dict[str, Transition]:
-        """Make the store say of many references what was observed, in one transaction: all of it, or nothing."""
+    def apply_all(
+        self, observed: Mapping[str, Observed | None], *, dry_run: bool = False
+    ) -> dict[str, Transition]:
+        """Make the store say of many references what was observed, in one transaction: all of it, or nothing.
+
+        With `dry_run` everything is decided and written, and then rolled back.
+        """
         for reference, image in observed.items():
             _check(reference, image)
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
             return [
-                change_to(reference, queries.state_of(connection, reference), image)
+                change_to(reference, queries.state_of(connection, reference), image, self._wanted)
                 for reference, image in observed.items()
             ]
 
-        return {change.reference: change.transition for change in self._write(decide_all)}
+        return self._write(decide_all, dry_run=dry_run)
+
+    def confirm(self, records: Iterable[ImageRecord], *, dry_run: bool = False) -> dict[str, Transition]:
+        """Note, in one transaction, which records point at the target that the store has read before.
+
+        A digest fixes all that is beneath it, so no document is read for these; only their pins can have
+        changed. A reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
+        """
+
+        def decide_all(connection: sqlite.Connection) -> list[Change]:
+            states = queries.all_states(connection)
+            return [
+                Change(record.reference, decide(before, after), before, after)
+                for record in records
+                if (before := states.get(record.reference))
+                and before.confirms(record.target.digest, self._wanted)
+                and (after := dataclasses.replace(before, pinned=record.pinned))
+            ]
+
+        return self._write(decide_all, dry_run=dry_run)
+
+    def known_ids(self) -> dict[str, str]:
+        """Return the image id beneath each target that was read for the store's platform."""
+        return {
+            state.target_digest: state.image_id
+            for state in self.states().values()
+            if state.target_digest and state.platform == self._wanted
+        }
 
     def add(self, image: Image) -> None:
         """Add an image, or its references to an image that is known; a pinned one is pinned by all of them.
@@ -179,7 +234,7 @@ class Store(Reader):
             before = queries.state_of(connection, reference)
             if before is None or before.image_id != found:
                 return []
-            return [change_to(reference, before, None)]
+            return [change_to(reference, before, None, self._wanted)]
 
         return bool(self._write(decide_one))
 
@@ -212,32 +267,29 @@ class Store(Reader):
 
         self._write(decide_one)
 
-    def _require_source(self) -> Source:
-        """Return the source, or raise FailedPreconditionError where the store was opened without one."""
-        if self.source is None:
-            raise FailedPreconditionError(f"store {shorten(str(self.path))}: opened without a source to ask")
-        return self.source
-
-    def _write(self, decide_all: Callable[[sqlite.Connection], list[Change]]) -> list[Change]:
-        """Decide and write changes in one transaction; return them once they are on disk."""
-        with self._writing() as connection:
-            driver = connection.connection.driver_connection
-            changes = decide_all(cast("sqlite.Connection", driver))
+    def _write(
+        self, decide_all: Callable[[sqlite.Connection], list[Change]], *, dry_run: bool = False
+    ) -> dict[str, Transition]:
+        """Decide and write changes in one transaction; return the transitions once they are on disk."""
+        with self._writing() as (connection, driver):
+            changes = decide_all(driver)
             write_changes(connection, changes, time.time_ns() // 1000)
-        return changes
+            if dry_run:
+                connection.rollback()
+        return {change.reference: change.transition for change in changes}
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """Give the connection that writes, in a transaction that nobody else's overlaps.
+    def _writing(self) -> Iterator[tuple[Connection, sqlite.Connection]]:
+        """Give the connection that writes, and its driver's, in a transaction that nobody else's overlaps.
 
-        The schema is looked at again in each: another process may have moved it on since the store was opened.
+        The schema is looked at again in each: another process may have moved it since the store was opened.
         """
         with locked(self.path, [WRITERS], WRITER_WAIT), translating_writes(self.path):
             connection = self._open_writer()
             with connection.begin():
                 driver = cast("sqlite.Connection", connection.connection.driver_connection)
                 require_head(find_revision(driver, self.path), self.path)
-                yield connection
+                yield connection, driver
 
     def _open_writer(self) -> Connection:
         """Return the one connection that writes, which the writers' lock keeps to one thread at a time."""

@@ -43,11 +43,19 @@ class Transition(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is said of one reference: its image, its pin, and its target where a source was asked."""
+    """What is said of one reference: its image and its pin.
+
+    Where a source was asked, also its target, and the platform for which the image was chosen beneath it.
+    """
 
     image_id: str
     pinned: bool
     target_digest: str | None = None
+    platform: str | None = None
+
+    def confirms(self, target_digest: str, platform: str) -> bool:
+        """Tell whether the image is known to be the one beneath this target: a digest fixes all beneath it."""
+        return (self.target_digest, self.platform) == (target_digest, platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ def decide(before: State | None, after: State | None) -> Transition:
     return Transition.UNCHANGED
 
 
-def change_to(reference: str, before: State | None, observed: Observed | None) -> Change:
+def change_to(reference: str, before: State | None, observed: Observed | None, platform: str) -> Change:
     """Return the change that makes the store say of `reference` what was observed at its source."""
-    after = State(observed.id, observed.pinned, observed.target_digest) if observed else None
+    after = State(observed.id, observed.pinned, observed.target_digest, platform) if observed else None
     return Change(reference, decide(before, after), before, after, observed)

@@ -72,11 +72,12 @@ _VERIFY = upsert(ref_cache).values(
     .where(references.c.name == bindparam("reference_name"))
     .scalar_subquery(),
     target_digest=bindparam("target"),
+    platform=bindparam("wanted"),
     verified_at=bindparam("now"),
 )
 _VERIFY = _VERIFY.on_conflict_do_update(
     index_elements=[ref_cache.c.reference],
-    set_={"target_digest": _VERIFY.excluded.target_digest, "verified_at": _VERIFY.excluded.verified_at},
+    set_={column: _VERIFY.excluded[column] for column in ("target_digest", "platform", "verified_at")},
 )
 _FORGET = delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name"))
 _RECORD = insert(reference_history)
@@ -144,7 +145,13 @@ def _reference_row(change: Change) -> Row:
 
 
 def _cache_row(change: Change, now: int) -> Row:
-    return {"reference_name": change.reference, "target": change.target_digest, "now": now}
+    said = change.after
+    return {
+        "reference_name": change.reference,
+        "target": said and said.target_digest,
+        "wanted": said and said.platform,
+        "now": now,
+    }
 
 
 def _history_row(change: Change, now: int) -> Row:

@@ -117,14 +117,14 @@ def is_pinned(connection: sqlite.Connection, image_id: str, reference: str) -> b
 def state_of(connection: sqlite.Connection, reference: str) -> State | None:
     """Return what the store says of one reference, or None."""
     row = _one(connection, statements.REFERENCE_STATE, reference)
-    return State(row[0], bool(row[1]), row[2]) if row else None
+    return State(row[0], bool(row[1]), row[2], row[3]) if row else None
 
 
 def all_states(connection: sqlite.Connection) -> dict[str, State]:
     """Return what the store says of every reference."""
     return {
-        name: State(image_id, bool(pinned), target_digest)
-        for name, image_id, pinned, target_digest in connection.execute(statements.REFERENCE_STATES)
+        name: State(image_id, bool(pinned), target_digest, platform)
+        for name, image_id, pinned, target_digest, platform in connection.execute(statements.REFERENCE_STATES)
     }
 
 

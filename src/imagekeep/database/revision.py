@@ -26,6 +26,9 @@ REVISIONS = ("0001", "0002")
 
 HEAD = REVISIONS[-1]
 
+SCHEMA_FINGERPRINT = "c458d923cbdf82cdfac644f1747634d5bd8fbd2cc7d458525c4c852d7054cb06"
+"""What `imagekeep.database.check.fingerprint` says of a file at HEAD; `db check` compares."""
+
 APPLICATION_ID = 0x696D6B70
 """Marks a SQLite file as imagekeep's ("imkp"): another program's file is refused, not written."""
 

@@ -156,6 +156,7 @@ ref_cache = Table(
     Column("reference", Text, primary_key=True, nullable=False),
     Column("image_key", Integer, nullable=False),
     Column("target_digest", Text, nullable=False, comment="of the manifest or index it points at"),
+    Column("platform", Text, nullable=False, comment="for which the image was chosen beneath the target"),
     Column("verified_at", Integer, nullable=False, comment="microseconds since 1970, UTC"),
     _belongs_to_a_reference("ref_cache_agrees_with_references"),
     CheckConstraint(_is_digest("target_digest"), name="ref_cache_target_is_a_digest"),

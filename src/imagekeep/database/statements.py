@@ -13,14 +13,14 @@ SELECT id FROM "references" JOIN images USING (image_key) WHERE name = ?
 """
 
 REFERENCE_STATE = """
-SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest
+SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, ref_cache.platform
 FROM "references"
 JOIN images USING (image_key)
 LEFT JOIN pinned_refs ON pinned_refs.reference = name
 LEFT JOIN ref_cache ON ref_cache.reference = name
 WHERE name = ?
 """
-"""The image id, pin and target of one reference."""
+"""The image id, pin and target of one reference, and the platform for which the source was asked."""
 
 IDS_IN_RANGES = """
 SELECT id FROM (SELECT id FROM images WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 2)
@@ -66,7 +66,7 @@ SELECT 1 FROM pinned_refs JOIN images USING (image_key) WHERE reference = ? AND 
 """
 
 REFERENCE_STATES = """
-SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest
+SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, ref_cache.platform
 FROM "references"
 JOIN images USING (image_key)
 LEFT JOIN pinned_refs ON pinned_refs.reference = name
@@ -91,3 +91,45 @@ SELECT
     (SELECT min(verified_at) FROM ref_cache),
     (SELECT max(verified_at) FROM ref_cache)
 """
+
+SCHEMA = """
+SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version' ORDER BY type, name
+"""
+
+IMAGES_WITHOUT_REFERENCE = """
+SELECT id FROM images WHERE NOT EXISTS (
+    SELECT 1 FROM "references" WHERE "references".image_key = images.image_key
+)
+"""
+
+IMAGES_WITH_ANY_CONFIG = """
+SELECT id, chain_id, document FROM images LEFT JOIN configs USING (image_key)
+"""
+
+REFERENCES_WITHOUT_IMAGE = """
+SELECT name FROM "references" WHERE NOT EXISTS (
+    SELECT 1 FROM images WHERE images.image_key = "references".image_key
+)
+"""
+
+PINS_WITHOUT_REFERENCE = """
+SELECT reference FROM pinned_refs WHERE NOT EXISTS (
+    SELECT 1 FROM "references" WHERE name = reference AND "references".image_key = pinned_refs.image_key
+)
+"""
+
+CACHE_WITHOUT_REFERENCE = """
+SELECT reference FROM ref_cache WHERE NOT EXISTS (
+    SELECT 1 FROM "references" WHERE name = reference AND "references".image_key = ref_cache.image_key
+)
+"""
+
+REFERENCES_UNLIKE_HISTORY = """
+SELECT name
+FROM "references"
+LEFT JOIN images USING (image_key)
+LEFT JOIN reference_history ON sequence = (SELECT max(sequence) FROM reference_history WHERE reference = name)
+LEFT JOIN pinned_refs ON pinned_refs.reference = name
+WHERE image_id IS NOT id OR event = 'vanished' OR pinned <> (pinned_refs.reference IS NOT NULL)
+"""
+"""The references of which the last change says another image or pin, or that they are gone."""

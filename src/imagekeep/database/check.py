@@ -1,0 +1,123 @@
+"""Looks at every invariant of a store, with no source at hand, and names each row that breaks one.
+
+SQLite holds most of them by constraints; this finds what was written with foreign keys or checks switched off,
+and flipped bits: an image's id is the digest of its config, its chain id follows from the config's layers, and
+a reference's order follows from its name. A size, a target's digest and a time have no second witness; of
+those only the form is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagekeep.database import statements
+from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from imagekeep.digest import digest_of, is_digest
+from imagekeep.errors import InvalidDocumentError, shorten
+from imagekeep.oci.config import parse_config
+from imagekeep.oci.identity import chain_id
+from imagekeep.reference import sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imagekeep.database.driver import sqlite
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken invariant: the table and the row where it shows, and what is wrong there."""
+
+    table: str
+    row: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {shorten(self.row)}: {self.message}"
+
+
+def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Give every broken invariant of one state of a store; the caller's transaction holds the state still.
+
+    Raises the driver's own error where the file cannot be read on at all.
+    """
+    yield from _damaged_pages(connection)
+    yield from _changed_schema(connection)
+    yield from _broken_keys(connection)
+    yield from _images_without_reference(connection)
+    yield from _wrong_configs(connection)
+    yield from _wrong_order(connection)
+    yield from _wrong_history(connection)
+
+
+def _damaged_pages(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Ask SQLite about pages, indexes, types and checks."""
+    for (message,) in connection.execute("PRAGMA integrity_check"):
+        if message != "ok":
+            yield Problem("file", "", message)
+
+
+def _changed_schema(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Compare the tables, triggers and views with those of the revision."""
+    if fingerprint(connection) != SCHEMA_FINGERPRINT:
+        yield Problem("sqlite_schema", "", "a table, trigger or view is not as the revision made it")
+
+
+def fingerprint(connection: sqlite.Connection) -> str:
+    """Return a digest of every statement that made the schema, alembic's own table aside."""
+    rows = connection.execute(statements.SCHEMA).fetchall()
+    return hashlib.sha256("\n".join(text for (text,) in rows).encode()).hexdigest()
+
+
+def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find rows that lack the row they belong to: a pin or a cache row that no reference agrees with."""
+    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        if rowid is None:  # the table has no rowid: SQLite names only the table, the statements below the row
+            continue
+        yield Problem(table, f"image_key {rowid}", f"it has no row in {parent}")
+    for statement, table in (
+        (statements.REFERENCES_WITHOUT_IMAGE, "references"),
+        (statements.PINS_WITHOUT_REFERENCE, "pinned_refs"),
+        (statements.CACHE_WITHOUT_REFERENCE, "ref_cache"),
+    ):
+        for (name,) in connection.execute(statement):
+            yield Problem(table, name, "no image" if table == "references" else "no reference agrees with it")
+
+
+def _images_without_reference(connection: sqlite.Connection) -> Iterator[Problem]:
+    for (image_id,) in connection.execute(statements.IMAGES_WITHOUT_REFERENCE):
+        yield Problem("images", image_id, "it has no reference")
+
+
+def _wrong_configs(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find ids that are not the digest of the config, and chain ids that do not follow from it."""
+    for image_id, chain, document in connection.execute(statements.IMAGES_WITH_ANY_CONFIG):
+        if document is None:
+            yield Problem("images", image_id, "its config is missing")
+        elif not is_digest(image_id) or digest_of(document, image_id.partition(":")[0]) != image_id:
+            yield Problem("images", image_id, f"its config has the digest {digest_of(document)}")
+        elif (expected := _chain_of(document, image_id)) != chain:
+            yield Problem("images", image_id, f"its chain id is {shorten(chain)}; its layers make {expected}")
+
+
+def _chain_of(document: bytes, image_id: str) -> str | None:
+    """Return the chain id that a config's layers make, or None where it is no config."""
+    try:
+        return chain_id(parse_config(document, image_id)["rootfs"]["diff_ids"] or [])
+    except InvalidDocumentError:
+        return None
+
+
+def _wrong_order(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find references whose stored place in Sort's order is not that of their name."""
+    for _, rank, canonical, name in connection.execute(statements.REFERENCES):
+        if sort_key(name) != (rank, canonical):
+            yield Problem("references", name, "its sort_rank or sort_name does not follow from its name")
+
+
+def _wrong_history(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find references whose last change in the history says something else than the reference."""
+    for (name,) in connection.execute(statements.REFERENCES_UNLIKE_HISTORY):
+        yield Problem("reference_history", name, "its last row does not say what the reference says")
