@@ -28,6 +28,9 @@ from imagekeep.oci.timestamp import reformat
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+HISTORY_LIMIT: Final = 100_000
+"""The most history entries of a config: a thousand times what real images have, and millions would fit."""
+
 Empty = TypedDict("Empty", {})  # noqa: UP013 - beside the functional form below
 """An object without fields: what Go keeps of each value in a set."""
 
@@ -135,7 +138,7 @@ _IMAGE: Final = struct(
         "variant": text,
         "config": struct(_EXECUTION),
         "rootfs": struct({"type": text, "diff_ids": _texts}),
-        "history": list_of(struct(_HISTORY)),
+        "history": list_of(struct(_HISTORY), HISTORY_LIMIT),
     }
 )
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 DOCUMENT_LIMIT: Final = 8 * 1024 * 1024
 """The most bytes that one document may have.
 
-Real manifests, indexes and configs have kilobytes; registries refuse manifests above 4 MiB. The limit holds
-whatever size the descriptor says, and keeps a hostile image from filling the memory of who looks at it.
+Real manifests, indexes and configs have kilobytes, and a registry need not take a manifest above 4 MiB. The
+limit holds whatever size the descriptor says, and keeps a hostile image from filling the memory of who
+looks at it.
 """
 
 

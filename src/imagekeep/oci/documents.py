@@ -34,6 +34,12 @@ MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
 """The media types that containerd reads as an index, matched exactly (core/images: IsIndexType)."""
 
+ENTRIES_LIMIT: Final = 100_000
+"""The most entries of one manifest or index.
+
+The largest document holds fewer, if each entry has a digest and a size; without them it could hold millions.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -123,7 +129,7 @@ _MANIFEST: Final = struct(
         "mediaType": text,
         "artifactType": text,
         "config": _DESCRIPTOR,
-        "layers": list_of(_DESCRIPTOR),
+        "layers": list_of(_DESCRIPTOR, ENTRIES_LIMIT),
         "subject": optional(_DESCRIPTOR),
         "annotations": _ANNOTATIONS,
     }
@@ -133,7 +139,7 @@ _INDEX: Final = struct(
         "schemaVersion": whole,
         "mediaType": text,
         "artifactType": text,
-        "manifests": list_of(_DESCRIPTOR),
+        "manifests": list_of(_DESCRIPTOR, ENTRIES_LIMIT),
         "subject": optional(_DESCRIPTOR),
         "annotations": _ANNOTATIONS,
     }

@@ -160,15 +160,21 @@ def optional(shape: Shape[T]) -> Shape[T | None]:
     return take_optional
 
 
-def list_of(shape: Shape[T]) -> Shape[list[T] | None]:
-    """Take a Go slice, whose elements `shape` takes; None is Go's nil."""
+def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
+    """Take a Go slice, whose elements `shape` takes; None is Go's nil.
+
+    More than `most` elements are refused. Go has no such limit: it is for lists of objects, which take up to a
+    hundred times the memory that they have in the document.
+    """
 
     def take_list(node: Node, held: list[T] | None) -> list[T] | None:
         if node is None:
             return None
         if type(node) is not list:
             raise _wrong_type(node, "a list")
-        earlier = [*held, *getattr(held, "behind", ())] if held and node else []
+        if most is not None and len(node) > most:
+            raise Mismatch(f"more than {most} elements")
+        earlier = [*held, *getattr(held, "behind", ())] if held else []
         taken: list[T] = _Remembering(behind=earlier[len(node) :]) if earlier else []
         try:
             for child in node:
@@ -267,9 +273,10 @@ def _lone_surrogates_replaced(text: str) -> str:
 
 
 def _flattened(text: str) -> str:
-    """Return the text with each container that begins a further `_LEVELS` levels down emptied, once checked.
+    """Return the text with a 0 for each container that begins `_LEVELS` levels further down, once it is checked.
 
-    What is emptied lies deeper than any known field. So one scanner, which recurses, reads any depth.
+    What is replaced lies deeper than any known field. So one scanner, which recurses, reads any depth. Where
+    brackets do not pair, what is returned is no JSON either.
     """
     depth, mark = 0, 0
     outer: list[list[str]] = []
@@ -285,11 +292,8 @@ def _flattened(text: str) -> str:
         elif bracket in ("]", "}"):
             depth -= 1
             if outer and depth % _LEVELS == 0 and depth:
-                chunk = "".join([*pieces, text[mark : token.end()]])
-                _DECODER.decode(chunk)
-                pieces, mark = [*outer.pop(), "{}" if chunk[0] == "{" else "[]"], token.end()
-    if outer:
-        raise Mismatch("not valid JSON")
+                _DECODER.decode("".join([*pieces, text[mark : token.end()]]))
+                pieces, mark = [*outer.pop(), "0"], token.end()
     return "".join([*pieces, text[mark:]])
 
 
