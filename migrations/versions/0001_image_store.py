@@ -89,6 +89,20 @@ BEGIN
     DELETE FROM images WHERE image_key = OLD.image_key;
 END""",
     """\
+CREATE TRIGGER a_reference_is_not_replaced
+BEFORE INSERT ON "references" /* REPLACE fires no trigger on what it deletes: the old image would stay */
+WHEN EXISTS (SELECT 1 FROM "references" WHERE name = NEW.name AND image_key <> NEW.image_key)
+BEGIN
+    SELECT RAISE(ABORT, 'references.name: names another image; UPDATE its image_key');
+END""",
+    """\
+CREATE TRIGGER a_reference_takes_no_name_of_another
+BEFORE UPDATE OF name ON "references" /* for the same reason: UPDATE OR REPLACE */
+WHEN NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM "references" WHERE name = NEW.name)
+BEGIN
+    SELECT RAISE(ABORT, 'references.name: is taken');
+END""",
+    """\
 CREATE VIEW image_list AS /* one row an image; its references as a JSON array, in order */
 SELECT
     images.id,

@@ -44,6 +44,13 @@ BEGIN
     SELECT RAISE(ABORT, 'reference_history is append-only');
 END""",
     """\
+CREATE TRIGGER reference_history_is_not_replaced
+BEFORE INSERT ON reference_history
+WHEN NEW.sequence > 0 AND EXISTS (SELECT 1 FROM reference_history WHERE sequence = NEW.sequence)
+BEGIN
+    SELECT RAISE(ABORT, 'reference_history is append-only');
+END""",
+    """\
 CREATE VIEW history_list AS /* one row a change to a reference, the newest last */
 SELECT
     sequence,

@@ -205,6 +205,20 @@ WHEN NOT EXISTS (SELECT 1 FROM "references" WHERE image_key = OLD.image_key)
 BEGIN
     DELETE FROM images WHERE image_key = OLD.image_key;
 END""",
+    "a_reference_is_not_replaced": """\
+CREATE TRIGGER a_reference_is_not_replaced
+BEFORE INSERT ON "references" /* REPLACE fires no trigger on what it deletes: the old image would stay */
+WHEN EXISTS (SELECT 1 FROM "references" WHERE name = NEW.name AND image_key <> NEW.image_key)
+BEGIN
+    SELECT RAISE(ABORT, 'references.name: names another image; UPDATE its image_key');
+END""",
+    "a_reference_takes_no_name_of_another": """\
+CREATE TRIGGER a_reference_takes_no_name_of_another
+BEFORE UPDATE OF name ON "references" /* for the same reason: UPDATE OR REPLACE */
+WHEN NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM "references" WHERE name = NEW.name)
+BEGIN
+    SELECT RAISE(ABORT, 'references.name: is taken');
+END""",
     "reference_history_is_not_rewritten": """\
 CREATE TRIGGER reference_history_is_not_rewritten
 BEFORE UPDATE ON reference_history
@@ -214,6 +228,13 @@ END""",
     "reference_history_is_not_shortened": """\
 CREATE TRIGGER reference_history_is_not_shortened
 BEFORE DELETE ON reference_history
+BEGIN
+    SELECT RAISE(ABORT, 'reference_history is append-only');
+END""",
+    "reference_history_is_not_replaced": """\
+CREATE TRIGGER reference_history_is_not_replaced
+BEFORE INSERT ON reference_history
+WHEN NEW.sequence > 0 AND EXISTS (SELECT 1 FROM reference_history WHERE sequence = NEW.sequence)
 BEGIN
     SELECT RAISE(ABORT, 'reference_history is append-only');
 END""",

@@ -1,0 +1,35 @@
+"""What every test may use: a fresh store, and hypothesis without a deadline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from imagekeep.database.upgrade import open_or_create
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# An example takes longer than usual where as many workers run as there are processors.
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the migrations have made, closed; only to be copied."""
+    path = tmp_path_factory.mktemp("template") / "images.db"
+    open_or_create(path)
+    return path
+
+
+@pytest.fixture
+def store_path(store_template: Path, tmp_path: Path) -> Path:
+    """The file of an empty store of the newest revision, for one test."""
+    path = tmp_path / "images.db"
+    shutil.copy(store_template, path)
+    return path

@@ -1,0 +1,93 @@
+"""Rows put into a store by plain SQL, as another program would."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from imagekeep.database.connection import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.database.driver import sqlite
+
+TABLES = {
+    "images": "image_key",
+    "configs": "image_key",
+    "references": "name",
+    "pinned_refs": "reference",
+    "ref_cache": "reference",
+}
+"""The tables of revision 0001, and by what each is ordered."""
+
+TARGET = f"sha256:{'a' * 64}"
+
+
+def digest_of(document: bytes) -> str:
+    """Return the sha256 digest of a document."""
+    return f"sha256:{hashlib.sha256(document).hexdigest()}"
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite.Connection]:
+    """Give a connection that may write, and close it."""
+    with contextlib.closing(connect(path)) as connection:
+        yield connection
+
+
+def add_image(connection: sqlite.Connection, key: int, *names: str, document: bytes = b"{}") -> str:
+    """Put in an image with its references, in one transaction, and return its id."""
+    image_id = digest_of(document)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO images VALUES (?, ?, ?, ?)", (key, image_id, TARGET, 1000 + key))
+    connection.execute("INSERT INTO configs VALUES (?, ?)", (key, document))
+    for name in names:
+        connection.execute('INSERT INTO "references" VALUES (?, ?, 1, NULL)', (name, key))
+    connection.execute("COMMIT")
+    return image_id
+
+
+def pin(connection: sqlite.Connection, name: str, key: int) -> None:
+    """Pin an image by a reference."""
+    connection.execute("INSERT INTO pinned_refs (reference, image_key) VALUES (?, ?)", (name, key))
+
+
+def cache(connection: sqlite.Connection, name: str, key: int, target: str = TARGET, at: int = 0) -> None:
+    """Put in what a source said of a reference."""
+    connection.execute(
+        "INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at)"
+        " VALUES (?, ?, ?, 'linux/amd64', ?)",
+        (name, key, target, at),
+    )
+
+
+def record(connection: sqlite.Connection, name: str, event: str = "new", pinned: int = 0) -> None:
+    """Put a row into the history."""
+    connection.execute(
+        "INSERT INTO reference_history (reference, image_id, pinned, event, at) VALUES (?, ?, ?, ?, 0)",
+        (name, TARGET, pinned, event),
+    )
+
+
+def rows_of(connection: sqlite.Connection, table: str) -> list[Any]:
+    """Return every row of a table of revision 0001, in order."""
+    return connection.execute(f'SELECT * FROM "{table}" ORDER BY {TABLES[table]}').fetchall()
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Return every row of the tables of revision 0001."""
+    with opened(path) as connection:
+        return {table: rows_of(connection, table) for table in TABLES}
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    """Return what SQLite keeps as the text of each table, index, trigger and view, but alembic's own."""
+    with opened(path) as connection:
+        return dict(
+            connection.execute(
+                "SELECT type || ' ' || name, sql FROM sqlite_schema WHERE tbl_name != 'alembic_version'"
+            ).fetchall()
+        )

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import sqlite
+from tests.database.rows import TARGET, add_image, cache, digest_of, pin, record, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEX = "0123456789abcdef" * 4
+
+NO_DIGESTS = [
+    "",
+    HEX,
+    "sha256:",
+    f"sha256:{HEX[:-1]}",
+    f"sha256:{HEX}0",
+    f"sha256:{HEX[:-1]}g",
+    f"sha256:{HEX.upper()}",
+    f"sha256:{HEX[:-1]}٣",
+    f"sha256:{HEX[:-1]}\0",
+    f"sha256:{HEX}\0",
+    f"sha384:{HEX}",
+    f"sha512:{HEX}",
+    f"sha1:{HEX[:40]}",
+    f"SHA256:{HEX}",
+    f"md5sum:{HEX}",
+    f" ha256:{HEX}",
+]
+
+DIGESTS = [f"sha256:{HEX}", f"sha384:{HEX}{HEX[:32]}", f"sha512:{HEX}{HEX}"]
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[sqlite.Connection]:
+    """A connection to an empty store."""
+    with contextlib.closing(connect(store_path)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def two_images(store: sqlite.Connection) -> sqlite.Connection:
+    """A store with image 1, named a and b, and image 2, named c."""
+    add_image(store, 1, "a", "b", document=b"1")
+    add_image(store, 2, "c", document=b"2")
+    return store
+
+
+def refused_by(constraint: str) -> contextlib.AbstractContextManager[object]:
+    """Expect SQLite to refuse a row, naming the constraint."""
+    return pytest.raises(sqlite.IntegrityError, match=constraint)
+
+
+@pytest.mark.parametrize("digest", NO_DIGESTS)
+def test_an_id_that_is_no_whole_digest_is_refused(store: sqlite.Connection, digest: str) -> None:
+    with refused_by("images_id_is_a_digest"):
+        store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (digest,))
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_an_id_of_each_algorithm_is_taken(store: sqlite.Connection, digest: str) -> None:
+    store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (digest,))
+
+    assert rows_of(store, "images") == [(1, digest, "", 0)]
+
+
+@pytest.mark.parametrize("digest", NO_DIGESTS)
+def test_a_target_that_is_no_whole_digest_is_refused(two_images: sqlite.Connection, digest: str) -> None:
+    with refused_by("ref_cache_target_is_a_digest"):
+        cache(two_images, "a", 1, target=digest)
+
+
+def test_an_id_that_is_bytes_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("cannot store BLOB value in TEXT column images.id"):
+        store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (DIGESTS[0].encode(),))
+
+
+def test_a_size_that_is_text_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("cannot store TEXT value in INTEGER column images.size"):
+        store.execute("INSERT INTO images VALUES (1, ?, '', 'big')", (DIGESTS[0],))
+
+
+def test_two_images_with_one_id_are_refused(two_images: sqlite.Connection) -> None:
+    with refused_by("images.id"):
+        two_images.execute("INSERT INTO images SELECT 3, id, chain_id, size FROM images WHERE image_key = 1")
+
+
+def test_a_config_of_no_image_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("FOREIGN KEY"):
+        store.execute("INSERT INTO configs VALUES (1, x'7b7d')")
+
+
+def test_a_reference_of_no_image_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("FOREIGN KEY"):
+        store.execute("""INSERT INTO "references" VALUES ('a', 1, 1, NULL)""")
+
+
+def test_a_second_image_for_one_reference_is_refused(two_images: sqlite.Connection) -> None:
+    with refused_by("references.name"):
+        two_images.execute("""INSERT INTO "references" VALUES ('a', 2, 1, NULL)""")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 32_769, "ö" * 16_385])
+def test_a_reference_that_is_empty_or_too_long_is_refused(two_images: sqlite.Connection, name: str) -> None:
+    with refused_by("references_have_a_name"):
+        two_images.execute('INSERT INTO "references" VALUES (?, 1, 1, NULL)', (name,))
+
+
+@pytest.mark.parametrize("rank", [-1, 6])
+def test_a_sort_rank_that_does_not_exist_is_refused(two_images: sqlite.Connection, rank: int) -> None:
+    with refused_by("references_have_a_sort_rank"):
+        two_images.execute("""INSERT INTO "references" VALUES ('d', 1, ?, NULL)""", (rank,))
+
+
+@pytest.mark.parametrize(("name", "key"), [("c", 1), ("a", 2), ("nobody", 1)])
+def test_a_pin_of_a_reference_that_the_image_lacks_is_refused(
+    two_images: sqlite.Connection, name: str, key: int
+) -> None:
+    with refused_by("FOREIGN KEY"):
+        pin(two_images, name, key)
+
+
+@pytest.mark.parametrize(("name", "key"), [("c", 1), ("a", 2), ("nobody", 1)])
+def test_a_cache_row_that_disagrees_with_the_references_is_refused(
+    two_images: sqlite.Connection, name: str, key: int
+) -> None:
+    with refused_by("FOREIGN KEY"):
+        cache(two_images, name, key)
+
+
+def test_deleting_a_reference_keeps_the_image_while_it_has_another(two_images: sqlite.Connection) -> None:
+    two_images.execute("""DELETE FROM "references" WHERE name = 'a'""")
+
+    assert [key for key, *_ in rows_of(two_images, "images")] == [1, 2]
+
+
+def test_deleting_a_reference_drops_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
+    for name in ("a", "b"):
+        pin(two_images, name, 1)
+        cache(two_images, name, 1)
+
+    two_images.execute("""DELETE FROM "references" WHERE name = 'a'""")
+
+    assert [row[0] for row in rows_of(two_images, "pinned_refs")] == ["b"]
+    assert [row[0] for row in rows_of(two_images, "ref_cache")] == ["b"]
+
+
+LAST_REFERENCE_GOES = {
+    "deleted": """DELETE FROM "references" WHERE name = 'c'""",
+    "moved": """UPDATE "references" SET image_key = 1 WHERE name = 'c'""",
+}
+
+
+@pytest.mark.parametrize("statement", LAST_REFERENCE_GOES.values(), ids=LAST_REFERENCE_GOES)
+def test_an_image_goes_with_its_config_when_its_last_reference_goes(
+    two_images: sqlite.Connection, statement: str
+) -> None:
+    two_images.execute(statement)
+
+    assert [key for key, *_ in rows_of(two_images, "images")] == [1]
+    assert [key for key, *_ in rows_of(two_images, "configs")] == [1]
+
+
+def test_deleting_the_last_reference_drops_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
+    pin(two_images, "c", 2)
+    cache(two_images, "c", 2)
+
+    two_images.execute(LAST_REFERENCE_GOES["deleted"])
+
+    assert rows_of(two_images, "pinned_refs") == rows_of(two_images, "ref_cache") == []
+
+
+def test_moving_a_reference_moves_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
+    pin(two_images, "c", 2)
+    cache(two_images, "c", 2)
+
+    two_images.execute(LAST_REFERENCE_GOES["moved"])
+
+    assert rows_of(two_images, "pinned_refs") == [("c", 1)]
+    assert [row[:2] for row in rows_of(two_images, "ref_cache")] == [("c", 1)]
+
+
+REPLACING = {
+    "insert": """REPLACE INTO "references" VALUES ('c', 1, 1, NULL)""",
+    "update": """UPDATE OR REPLACE "references" SET name = 'c' WHERE name = 'a'""",
+}
+
+
+@pytest.mark.parametrize("statement", REPLACING.values(), ids=REPLACING)
+def test_replacing_the_last_reference_of_an_image_is_refused(
+    two_images: sqlite.Connection, statement: str
+) -> None:
+    with refused_by("references.name"):
+        two_images.execute(statement)
+
+
+def test_a_reference_may_be_renamed(two_images: sqlite.Connection) -> None:
+    pin(two_images, "a", 1)
+
+    two_images.execute("""UPDATE "references" SET name = 'd' WHERE name = 'a'""")
+
+    assert rows_of(two_images, "pinned_refs") == [("d", 1)]
+
+
+def test_deleting_an_image_drops_its_references(two_images: sqlite.Connection) -> None:
+    two_images.execute("DELETE FROM images WHERE image_key = 1")
+
+    assert [name for name, *_ in rows_of(two_images, "references")] == ["c"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE reference_history SET event = 'moved'",
+        "DELETE FROM reference_history",
+        "REPLACE INTO reference_history SELECT * FROM reference_history",
+    ],
+)
+def test_the_history_is_append_only(store: sqlite.Connection, statement: str) -> None:
+    record(store, "a")
+
+    with refused_by("append-only"):
+        store.execute(statement)
+
+
+def test_an_event_that_does_not_exist_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("reference_history_events"):
+        record(store, "a", event="lost")
+
+
+def test_a_pin_in_the_history_that_is_no_truth_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("reference_history_pinned_is_a_truth"):
+        record(store, "a", pinned=2)
+
+
+def test_image_list_shows_the_references_in_their_order(store: sqlite.Connection) -> None:
+    image_id = add_image(store, 1, document=b"{}")
+    store.executemany(
+        'INSERT INTO "references" VALUES (?, 1, ?, ?)',
+        [("z", 1, "b"), ("a", 4, None), ("y", 1, "a"), ("m", 0, None), ("x", 1, "a")],
+    )
+    pin(store, "z", 1)
+
+    listed = store.execute("SELECT id, reference_names, size, pinned, chain_id FROM image_list").fetchall()
+
+    assert listed == [(image_id, '["m","x","y","z","a"]', 1001, 1, TARGET)]
+
+
+def test_image_list_shows_an_image_without_pins_as_not_pinned(two_images: sqlite.Connection) -> None:
+    pin(two_images, "a", 1)
+
+    pinned = two_images.execute("SELECT id, pinned FROM image_list ORDER BY id").fetchall()
+
+    assert dict(pinned) == {digest_of(b"1"): 1, digest_of(b"2"): 0}
+
+
+def test_reference_list_shows_image_target_pin_and_time(two_images: sqlite.Connection) -> None:
+    pin(two_images, "a", 1)
+    cache(two_images, "a", 1, at=1_750_000_000_123_000)
+
+    listed = two_images.execute(
+        "SELECT reference, image_id, target_digest, pinned, verified FROM reference_list ORDER BY reference"
+    ).fetchall()
+
+    assert listed == [
+        ("a", digest_of(b"1"), TARGET, 1, "2025-06-15T15:06:40.123Z"),
+        ("b", digest_of(b"1"), None, 0, None),
+        ("c", digest_of(b"2"), None, 0, None),
+    ]
+
+
+def test_history_list_shows_the_newest_last(store: sqlite.Connection) -> None:
+    record(store, "a")
+    record(store, "a", event="pinned", pinned=1)
+
+    listed = store.execute("SELECT time, reference, event, image_id, pinned FROM history_list").fetchall()
+
+    assert listed == [
+        ("1970-01-01T00:00:00.000Z", "a", "new", TARGET, 0),
+        ("1970-01-01T00:00:00.000Z", "a", "pinned", TARGET, 1),
+    ]
+
+
+CONFIG = {
+    "os": "linux",
+    "architecture": "arm64",
+    "variant": "v8",
+    "created": "2025-06-15T08:00:00Z",
+    "config": {
+        "User": "1000",
+        "WorkingDir": "/srv",
+        "Entrypoint": ["/bin/sh"],
+        "Cmd": ["-c", "true"],
+        "Env": ["TOKEN=in-the-environment"],
+        "Labels": {"password": "in-the-labels"},
+    },
+    "history": [{"created_by": "ENV TOKEN=in-the-environment"}],
+    "rootfs": {"type": "layers", "diff_ids": [TARGET, TARGET]},
+}
+
+
+def test_config_list_shows_what_the_config_says(store: sqlite.Connection) -> None:
+    document = json.dumps(CONFIG).encode()
+    add_image(store, 1, "a", document=document)
+
+    (listed,) = store.execute("SELECT * FROM config_list").fetchall()
+
+    assert listed == (
+        digest_of(document),
+        "linux",
+        "arm64",
+        "v8",
+        "2025-06-15T08:00:00Z",
+        "1000",
+        "/srv",
+        '["/bin/sh"]',
+        '["-c","true"]',
+        2,
+    )
+
+
+def test_config_list_shows_an_image_whose_config_is_no_json(store: sqlite.Connection) -> None:
+    add_image(store, 1, "a", document=b"\xff{")
+
+    (listed,) = store.execute("SELECT * FROM config_list").fetchall()
+
+    assert listed == (digest_of(b"\xff{"), *[None] * 9)
+
+
+def test_no_view_shows_environment_or_labels(store: sqlite.Connection) -> None:
+    add_image(store, 1, "a", document=json.dumps(CONFIG).encode())
+    record(store, "a")
+    views = store.execute("SELECT name FROM sqlite_schema WHERE type = 'view'").fetchall()
+
+    shown = {view: str(store.execute(f"SELECT * FROM {view}").fetchall()) for (view,) in views}
+
+    assert set(shown) == {"image_list", "reference_list", "config_list", "history_list"}
+    assert not [view for view, text in shown.items() if "in-the-" in text]
