@@ -1,0 +1,183 @@
+"""Images to test with: real ones by umoci and skopeo, and layouts written by hand with valid digests."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.tools import require, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+PINNED = "io.cri-containerd.pinned"
+
+ATTESTATION_PLATFORM = {"os": "unknown", "architecture": "unknown"}
+
+Document = dict[str, Any]
+
+
+def busybox_layout(folder: Path, *tags: str) -> Path:
+    """Make an OCI layout of busybox with umoci, one image for all tags, `v1` by default; 0.15 s."""
+    first, *others = tags or ("v1",)
+    run("umoci", "init", "--layout", folder)
+    run("umoci", "new", "--image", f"{folder}:{first}")
+    run("umoci", "insert", "--image", f"{folder}:{first}", require("busybox"), "/bin/busybox")
+    run("umoci", "config", "--image", f"{folder}:{first}", "--config.cmd", "/bin/busybox")
+    for tag in others:
+        run("umoci", "tag", "--image", f"{folder}:{first}", tag)
+    run("umoci", "gc", "--layout", folder)
+    return folder
+
+
+def change_image(folder: Path, tag: str, environment: str) -> None:
+    """Make another image of a tag, with an environment variable more: the tag moves, as after a build."""
+    run("umoci", "config", "--image", f"{folder}:{tag}", "--config.env", environment)
+
+
+def docker_archive(layout: Path, tag: str, file: Path, reference: str) -> Path:
+    """Copy an image of a layout into a new `docker-archive:` with skopeo."""
+    run("skopeo", "copy", "-q", f"oci:{layout}:{tag}", f"docker-archive:{file}:{reference}")
+    return file
+
+
+def oci_archive(layout: Path, tag: str, file: Path, name: str = "") -> Path:
+    """Copy an image of a layout into a new `oci-archive:` with skopeo; `name` becomes its ref.name."""
+    run("skopeo", "copy", "-q", f"oci:{layout}:{tag}", f"oci-archive:{file}:{name or tag}")
+    return file
+
+
+def tar_of_folder(folder: Path, file: Path) -> Path:
+    """Pack what is in a folder into a tar, its members named from there."""
+    with tarfile.open(file, "w") as archive:
+        archive.add(folder, arcname=".")
+    return file
+
+
+def tar_of(members: Mapping[str, bytes], **options: Any) -> bytes:
+    """Return a tar of regular members, in the given order."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", **options) as archive:
+        for name, content in members.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def gzipped(file: Path) -> Path:
+    """Compress a file into another, whose name ends in `.gz`, and return that."""
+    target = file.with_name(file.name + ".gz")
+    target.write_bytes(gzip.compress(file.read_bytes(), 1))
+    return target
+
+
+def digest_of(content: bytes) -> str:
+    """Return the sha256 digest of some bytes, by the standard library alone."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class LayoutWriter:
+    """Writes an OCI layout by hand: every blob under its true digest, whatever it says.
+
+    ::
+
+        layout = LayoutWriter(tmp_path / "shop")
+        image = layout.image()
+        layout.write_index([image | {"annotations": {REF_NAME: "v1"}}])
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "blobs" / "sha256").mkdir(parents=True)
+        (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        self.write_index([])
+
+    def blob(self, content: bytes) -> str:
+        """Write a blob and return its digest."""
+        digest = digest_of(content)
+        self.path(digest).write_bytes(content)
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob is."""
+        return self.folder / "blobs" / Path(*digest.split(":"))
+
+    def document(self, document: Document, media_type: str, **more: Any) -> Document:
+        """Write a JSON document and return its descriptor, with more fields if given."""
+        content = json.dumps(document).encode()
+        return {"mediaType": media_type, "digest": self.blob(content), "size": len(content), **more}
+
+    def image(
+        self,
+        *,
+        architecture: str = "amd64",
+        system: str = "linux",
+        environment: Sequence[str] = (),
+        layers: Sequence[bytes] = (b"layer",),
+        media_type: str = OCI_MANIFEST,
+        platform: bool = False,
+    ) -> Document:
+        """Write a config, its layers and a manifest; return the manifest's descriptor."""
+        config = {
+            "architecture": architecture,
+            "os": system,
+            "config": {"Env": list(environment)},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(b"unpacked " + layer) for layer in layers]},
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": self.document(config, OCI_CONFIG),
+            "layers": [
+                {"mediaType": OCI_LAYER, "digest": self.blob(layer), "size": len(layer)} for layer in layers
+            ],
+        }
+        where = {"platform": {"os": system, "architecture": architecture}} if platform else {}
+        return self.document(manifest, media_type, **where)
+
+    def index(self, manifests: Iterable[Document], media_type: str = OCI_INDEX) -> Document:
+        """Write an index of manifests and return its descriptor."""
+        document = {"schemaVersion": 2, "mediaType": media_type, "manifests": list(manifests)}
+        return self.document(document, media_type)
+
+    def multi_platform(self) -> Document:
+        """Write an index of amd64, arm64 and an attestation, as BuildKit does; return its descriptor."""
+        images = [self.image(architecture=name, platform=True) for name in ("amd64", "arm64")]
+        attestation = self.image(system="unknown", architecture="unknown", layers=(b"statement",))
+        attestation["platform"] = ATTESTATION_PLATFORM
+        attestation["annotations"] = {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": images[0]["digest"],
+        }
+        return self.index([*images, attestation])
+
+    def config_digest(self, manifest: Document) -> str:
+        """Return the image id of a manifest that was written here."""
+        content = json.loads(self.path(manifest["digest"]).read_bytes())
+        return str(content["config"]["digest"])
+
+    def write_index(self, entries: Iterable[Document]) -> None:
+        """Write index.json anew, in place of the old file, as umoci does."""
+        fresh = self.folder / "index.json.new"
+        fresh.write_text(json.dumps({"schemaVersion": 2, "manifests": list(entries)}))
+        fresh.replace(self.folder / "index.json")
+
+
+def named(descriptor: Document, name: str, **annotations: str) -> Document:
+    """Return a descriptor with a ref.name, and more annotations if given."""
+    return {**descriptor, "annotations": {REF_NAME: name, **annotations}}
