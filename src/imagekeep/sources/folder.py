@@ -1,0 +1,141 @@
+"""Reading files inside a folder that is not trusted: a path never leaves it, and no reading ever waits.
+
+Every step from the folder down is opened by itself, relative to the one above, and never through a link
+(openat with O_NOFOLLOW), so that no link, `..` or swap in between leads elsewhere. Only regular files are
+read, and they are opened without blocking, so that a FIFO put in the place of a blob holds nobody up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagekeep.errors import (
+    CorruptContentError,
+    InvalidArgumentError,
+    PermissionDeniedError,
+    SourceUnavailableError,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_STEP = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_CHUNK = 1 << 20
+_NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What changes when a file is written or replaced; times are in nanoseconds since 1970."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Return the signature of an opened file's status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@contextmanager
+def open_regular(folder: Path, *parts: str) -> Iterator[int]:
+    """Yield a descriptor of the regular file at `parts` beneath `folder`, closed afterwards.
+
+    `folder` itself is the caller's own word and may be a link. Raises FileNotFoundError where a part is
+    missing, SourceUnavailableError where `folder` is or where reading fails, CorruptContentError where a part
+    is a link or no regular file, and PermissionDeniedError.
+    """
+    path = "/".join(parts)
+    opened = [_open_folder(folder)]
+    try:
+        for step in parts[:-1]:
+            opened.append(_open_step(step, os.O_DIRECTORY, opened[-1], folder, path))
+        opened.append(_open_step(parts[-1], os.O_NONBLOCK, opened[-1], folder, path))
+        if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
+            raise _not_a_file(folder, path)
+        yield opened[-1]
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def read_whole(descriptor: int, limit: int, name: str) -> bytes:
+    """Return the content of an open file of at most `limit` bytes.
+
+    Raises CorruptContentError where it is larger, even where it grows meanwhile, and SourceUnavailableError.
+    """
+    if os.fstat(descriptor).st_size > limit:
+        raise too_large(name, limit)
+    chunks = []
+    left = limit + 1
+    while left and (chunk := read_at_most(descriptor, min(left, _CHUNK), name)):
+        chunks.append(chunk)
+        left -= len(chunk)
+    if not left:
+        raise too_large(name, limit)
+    return b"".join(chunks)
+
+
+def read_at_most(descriptor: int, count: int, name: str) -> bytes:
+    """Return the next bytes of an open file; raises SourceUnavailableError."""
+    try:
+        return os.read(descriptor, count)
+    except OSError as failure:
+        raise SourceUnavailableError(f"cannot read {shorten(name)}: {failure.strerror}") from failure
+
+
+def too_large(name: str, limit: int) -> CorruptContentError:
+    """Return the error for a document of more than `limit` bytes."""
+    return CorruptContentError(f"{shorten(name)} is larger than a document may be ({limit} bytes)")
+
+
+def _open_folder(folder: Path) -> int:
+    """Open the folder that everything else is beneath."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    except PermissionError as failure:
+        raise _denied(str(folder)) from failure
+    except OSError as failure:
+        raise SourceUnavailableError(
+            f"cannot open folder {shorten(str(folder))}: {failure.strerror}"
+        ) from failure
+    except ValueError as failure:
+        raise InvalidArgumentError(f"{shorten(str(folder))} is no path: {failure}") from failure
+
+
+def _open_step(step: str, flag: int, above: int, folder: Path, path: str) -> int:
+    """Open one name directly in an open folder."""
+    try:
+        return os.open(step, _STEP | flag, dir_fd=above)
+    except FileNotFoundError:
+        raise
+    except PermissionError as failure:
+        raise _denied(f"{folder}/{path}") from failure
+    except OSError as failure:
+        if failure.errno in _NOT_A_FILE:
+            raise _not_a_file(folder, path) from failure
+        raise SourceUnavailableError(
+            f"cannot open {shorten(f'{folder}/{path}')}: {failure.strerror}"
+        ) from failure
+
+
+def _denied(path: str) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"{shorten(path)} is not readable by this user; give read permission, or run as its owner"
+    )
+
+
+def _not_a_file(folder: Path, path: str) -> CorruptContentError:
+    return CorruptContentError(
+        f"{shorten(f'{folder}/{path}')} is no regular file in its folder; links are not followed"
+    )

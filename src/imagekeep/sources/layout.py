@@ -1,0 +1,164 @@
+"""An OCI image layout in a folder (image-spec, image-layout), read as it changes.
+
+::
+
+    FOLDER/oci-layout                 {"imageLayoutVersion": "1.0.0"}
+    FOLDER/index.json                 the entries: see imagekeep.sources.naming for what they are called
+    FOLDER/blobs/ALGORITHM/ENCODED    every document and layer by its digest
+
+Nothing is held open. Each call looks whether index.json is still the file that was read, by its inode, size
+and times; a file that changed within the last two seconds before it was read is read again in any case,
+because a second change could fall into the same tick of the file system's clock. A folder whose index.json
+is missing, half written or no index is an error and never "no images", so that a store does not drop what a
+copy in progress, or a file system that is not mounted, fails to show.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep.digest import split
+from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, shorten
+from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
+from imagekeep.oci.gojson import Reason, scan, struct, take, text
+from imagekeep.platform import Platform, only
+from imagekeep.sources.folder import Signature, open_regular, read_whole
+from imagekeep.sources.listing import list_entries, parse_entries
+from imagekeep.sources.naming import default_base_name, parse_base_name
+from imagekeep.sources.records import Records
+
+if TYPE_CHECKING:
+    from imagekeep.image import ImageRecord
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.platform import PlatformMatcher
+    from imagekeep.sources.listing import Listing
+
+LAYOUT_FILE = "oci-layout"
+INDEX_FILE = "index.json"
+BLOBS = "blobs"
+LAYOUT_VERSION = "1.0.0"
+
+SETTLING_TIME = 2_000_000_000
+"""How many nanoseconds after a change the next one surely shows in a file's times: FAT's are 2 s apart."""
+
+_LAYOUT = struct({"imageLayoutVersion": text})
+
+
+class OCILayout:
+    """The images of an OCI layout; fulfils `Source`, and may be called from several threads at once."""
+
+    def __init__(
+        self, folder: Path | str, *, base_name: str | None = None, matcher: PlatformMatcher | None = None
+    ) -> None:
+        """Name the folder; nothing is read yet.
+
+        `base_name` is the repository of entries that have only a tag, by default the folder's name; `matcher`
+        chooses the platform that image ids are of, by default the host's. Raises InvalidReferenceError.
+        """
+        self.folder = Path(folder)
+        self._base = parse_base_name(base_name) if base_name else default_base_name(self.folder)
+        self._records = Records(self, matcher or only(Platform.host()))
+        self._lock = threading.Lock()
+        self._reading: _Reading | None = None
+
+    def get(self, reference: str) -> ImageRecord:
+        """Return the record of exactly this reference.
+
+        Raises ImageNotFoundError, SourceUnavailableError where the folder is missing, InvalidDocumentError
+        where it is no layout, CorruptContentError where a link stands in it, and PermissionDeniedError.
+        """
+        return self._records.get(self._listing(), reference)
+
+    def references(self) -> list[ImageRecord]:
+        """Return every record: an entry's tag, its repository at its digest, and its image id.
+
+        An entry whose documents cannot be read has no id, and the others still: whoever reads it gets the
+        error. Raises as `get` does.
+        """
+        return self._records.all(self._listing())
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """Return a blob of at most the document cap, not verified.
+
+        Raises InvalidDigestError, ContentNotFoundError, CorruptContentError where it is larger, a link or no
+        regular file, SourceUnavailableError and PermissionDeniedError.
+        """
+        algorithm, encoded = split(descriptor.digest)
+        try:
+            with open_regular(self.folder, BLOBS, algorithm, encoded) as opened:
+                return read_whole(opened, DOCUMENT_LIMIT, descriptor.digest)
+        except FileNotFoundError:
+            raise self._missing_blob(descriptor.digest) from None
+
+    def info(self, digest: str) -> ContentInfo:
+        """Return the size of a blob; raises as `read` does, but for its size."""
+        algorithm, encoded = split(digest)
+        try:
+            with open_regular(self.folder, BLOBS, algorithm, encoded) as opened:
+                return ContentInfo(digest, os.fstat(opened).st_size)
+        except FileNotFoundError:
+            raise self._missing_blob(digest) from None
+
+    def _listing(self) -> Listing:
+        """Return what index.json lists now, parsed again only if it changed."""
+        try:
+            with self._lock, open_regular(self.folder, INDEX_FILE) as opened:
+                signature = Signature.of(os.fstat(opened))
+                reading = self._reading
+                if reading is None or reading.signature != signature or not reading.settled:
+                    self._reading = reading = self._read_index(opened, signature)
+                return reading.listing
+        except FileNotFoundError:
+            raise _missing(self.folder / INDEX_FILE) from None
+
+    def _read_index(self, opened: int, signature: Signature) -> _Reading:
+        """Read and parse index.json; the same bytes give the same listing, so that what hangs on it stays."""
+        self._check_version()
+        started = time.time_ns()
+        name = str(self.folder / INDEX_FILE)
+        document = read_whole(opened, DOCUMENT_LIMIT, name)
+        settled = started - max(signature.modified, signature.changed) > SETTLING_TIME
+        previous = self._reading
+        if previous is not None and previous.document == document:
+            return _Reading(signature, document, previous.listing, settled)
+        return _Reading(signature, document, list_entries(parse_entries(document, name), self._base), settled)
+
+    def _check_version(self) -> None:
+        """Check the file that marks a layout (image-spec, image-layout, oci-layout file)."""
+        path = self.folder / LAYOUT_FILE
+        try:
+            with open_regular(self.folder, LAYOUT_FILE) as opened:
+                check_layout_version(read_whole(opened, DOCUMENT_LIMIT, str(path)), str(path))
+        except FileNotFoundError:
+            raise _missing(path) from None
+
+    def _missing_blob(self, digest: str) -> ContentNotFoundError:
+        return ContentNotFoundError(f"layout {shorten(str(self.folder))} has no blob {digest}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One reading of index.json; `settled` where a change after it would show in the signature."""
+
+    signature: Signature
+    document: bytes
+    listing: Listing
+    settled: bool
+
+
+def check_layout_version(document: bytes, name: str) -> None:
+    """Check the content of an oci-layout file; raises InvalidDocumentError for any version but 1.0.0."""
+    version = take(_LAYOUT, scan(document, name), name).get("imageLayoutVersion", "")
+    if version != LAYOUT_VERSION:
+        raise InvalidDocumentError(name, Reason.TYPE, f"imageLayoutVersion is not {LAYOUT_VERSION}")
+
+
+def _missing(path: Path) -> InvalidDocumentError:
+    """Return the error for a file without which a folder is no layout."""
+    detail = "missing; the folder is no OCI layout, or an unfinished one"
+    return InvalidDocumentError(str(path), Reason.SYNTAX, detail)

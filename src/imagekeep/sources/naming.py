@@ -1,0 +1,114 @@
+"""What an image in a layout or an archive is called.
+
+An entry of index.json is named by its annotations, the first of these that gives a reference:
+
+1. `io.containerd.image.name`, which containerd and docker write: a whole reference;
+2. `org.opencontainers.image.ref.name`, where it is a whole reference: it has a `/`, a `:` or a `@`
+   (containerd: core/images/archive/reference.go);
+3. the same annotation as a tag of the base name, which is the caller's, else that of the folder or the file.
+
+Each is completed as ParseDockerRef completes it. A name that does not parse is passed over, and one that
+names a digest other than its target's is not believed. As the CRI plugin leaves an image after a pull, an
+entry has two references of these: its tag, and its repository at its target's digest; the image's id is the
+third. An entry without a usable name has the base name at its digest; without a usable base name, its id
+alone.
+
+The base name of a folder or a file is its name in lower case, without a suffix of archives: `Shop.tar.gz`
+gives `docker.io/library/shop`. Where that is no repository's name, there is none.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep.digest import is_digest
+from imagekeep.errors import InvalidReferenceError
+from imagekeep.reference import Reference, parse_docker_ref, parse_normalized
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IMAGE_NAME = "io.containerd.image.name"
+"""The annotation that holds an image's whole reference (containerd: images.AnnotationImageName)."""
+
+REF_NAME = "org.opencontainers.image.ref.name"
+"""The annotation that holds a tag, or by many tools a whole reference (image-spec, annotations)."""
+
+_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The references that an entry has by name: a tag, and a repository at a digest; None where it has none.
+
+    `own` tells whether the annotations gave the name, not the base name alone.
+    """
+
+    tag: str | None
+    at_digest: str | None
+    own: bool
+
+
+def parse_base_name(text: str) -> Reference:
+    """Parse the name that tags are appended to: a repository's, with neither tag nor digest.
+
+    Raises InvalidReferenceError, with the reason base_name_has_tag_or_digest or one of `parse_normalized`.
+    """
+    reference = parse_normalized(text)
+    if reference.tag or reference.digest:
+        raise InvalidReferenceError(text, "base_name_has_tag_or_digest")
+    return reference
+
+
+def default_base_name(path: Path) -> Reference | None:
+    """Return the base name that a folder's or a file's name gives, or None where it is no repository's."""
+    # Not resolve(), which would follow a link to another name.
+    name = Path(os.path.abspath(path)).name.lower()  # noqa: PTH100
+    for suffix in _ARCHIVE_SUFFIXES:
+        if name.endswith(suffix):
+            name = name.removesuffix(suffix)
+            break
+    try:
+        return parse_base_name(name)
+    except InvalidReferenceError:
+        return None
+
+
+def names_of(annotations: Mapping[str, str], digest: str, base: Reference | None) -> Names:
+    """Return the references of the entry with these annotations and this target digest.
+
+    A digest that is none is in no reference.
+    """
+    reference = _named(annotations, digest, base)
+    repository = reference or base
+    at_digest = None
+    if repository and is_digest(digest):
+        at_digest = str(replace(repository, tag="", digest=digest))
+    tag = str(reference) if reference and reference.tag else None
+    return Names(tag, at_digest, own=reference is not None)
+
+
+def _named(annotations: Mapping[str, str], digest: str, base: Reference | None) -> Reference | None:
+    """Return the first reference that the annotations give, or None."""
+    for text in _candidates(annotations, base):
+        try:
+            reference = parse_docker_ref(text)
+        except InvalidReferenceError:
+            continue
+        if reference.digest in ("", digest):
+            return reference
+    return None
+
+
+def _candidates(annotations: Mapping[str, str], base: Reference | None) -> list[str]:
+    """Return the texts that may name an entry, best first."""
+    candidates = [annotations.get(IMAGE_NAME, "")]
+    name = annotations.get(REF_NAME, "")
+    if any(mark in name for mark in "/:@"):
+        candidates.append(name)
+    elif name and base:
+        candidates.append(f"{base}:{name}")
+    return [candidate for candidate in candidates if candidate]

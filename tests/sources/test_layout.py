@@ -1,0 +1,353 @@
+"""An OCI layout in a folder: what it lists, how it follows changes, and what it refuses to be led to."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.errors import (
+    ContentNotFoundError,
+    CorruptContentError,
+    ImageNotFoundError,
+    InvalidDigestError,
+    InvalidReferenceError,
+)
+from imagekeep.oci.read import read_image
+from imagekeep.sources import Source
+from imagekeep.sources.layout import OCILayout
+from tests.images import (
+    DOCKER_MANIFEST,
+    DOCKER_MANIFEST_LIST,
+    OCI_MANIFEST,
+    PINNED,
+    LayoutWriter,
+    busybox_layout,
+    change_image,
+    named,
+)
+from tests.sources.conftest import listed
+from tests.tools import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.platform import PlatformMatcher
+
+TAG = "docker.io/library/shop:v1"
+MISSING = "sha256:" + "0" * 64
+
+
+class Counting:
+    """A layout whose documents are counted as they are read."""
+
+    def __init__(self, source: OCILayout, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reads: list[str] = []
+        read = source.read
+
+        def counted(descriptor: Descriptor) -> bytes:
+            self.reads.append(descriptor.digest)
+            return read(descriptor)
+
+        monkeypatch.setattr(source, "read", counted)
+
+
+def test_it_is_a_source(source: OCILayout) -> None:
+    assert isinstance(source, Source)
+
+
+def test_an_entry_has_its_tag_its_digest_and_its_id(layout: LayoutWriter, source: OCILayout) -> None:
+    image = layout.image()
+    layout.write_index([named(image, "v1")])
+    assert listed(source) == {
+        TAG: image["digest"],
+        f"docker.io/library/shop@{image['digest']}": image["digest"],
+        layout.config_digest(image): image["digest"],
+    }
+
+
+def test_each_reference_is_got_as_it_is_listed(layout: LayoutWriter, source: OCILayout) -> None:
+    layout.write_index([named(layout.image(), "v1"), named(layout.multi_platform(), "v2")])
+    records = source.references()
+    assert [source.get(record.reference) for record in records] == records
+
+
+def test_what_umoci_makes_is_read_and_its_changes_followed(tmp_path: Path) -> None:
+    folder = busybox_layout(tmp_path / "shop", "v1", "v2")
+    source = OCILayout(folder)
+    before = listed(source)
+    assert before[TAG] == before["docker.io/library/shop:v2"]
+    change_image(folder, "v2", "COLOUR=red")
+    after = listed(source)
+    assert after[TAG] == before[TAG]
+    assert after["docker.io/library/shop:v2"] != before[TAG]
+    run("umoci", "rm", "--image", f"{folder}:v1")
+    with pytest.raises(ImageNotFoundError):
+        source.get(TAG)
+
+
+def test_the_image_of_the_platform_gives_the_id(
+    layout: LayoutWriter, source: OCILayout, matcher: PlatformMatcher
+) -> None:
+    index = layout.multi_platform()
+    layout.write_index([named(index, "v1")])
+    facts = read_image(source.get(TAG).target, source, matcher)
+    assert source.get(facts.id).target.digest == index["digest"]
+
+
+@pytest.mark.parametrize("media_type", [DOCKER_MANIFEST, OCI_MANIFEST])
+def test_manifests_of_both_kinds_have_ids(layout: LayoutWriter, source: OCILayout, media_type: str) -> None:
+    image = layout.image(media_type=media_type)
+    layout.write_index([named(image, "v1")])
+    assert layout.config_digest(image) in listed(source)
+
+
+def test_an_index_in_an_index_is_followed(layout: LayoutWriter, source: OCILayout) -> None:
+    image = layout.image(platform=True)
+    layout.write_index([named(layout.index([layout.index([image], DOCKER_MANIFEST_LIST)]), "v1")])
+    assert layout.config_digest(image) in listed(source)
+
+
+def test_the_base_name_can_be_given(layout: LayoutWriter, matcher: PlatformMatcher) -> None:
+    layout.write_index([named(layout.image(), "v1")])
+    assert OCILayout(layout.folder, base_name="example.test/app", matcher=matcher).get("example.test/app:v1")
+
+
+def test_a_base_name_that_is_none_is_refused(layout: LayoutWriter) -> None:
+    with pytest.raises(InvalidReferenceError):
+        OCILayout(layout.folder, base_name="app:v1")
+
+
+def test_an_unnamed_image_has_the_base_name_at_its_digest(layout: LayoutWriter, source: OCILayout) -> None:
+    image = layout.image()
+    layout.write_index([image])
+    assert set(listed(source)) == {
+        f"docker.io/library/shop@{image['digest']}",
+        layout.config_digest(image),
+    }
+
+
+def test_an_unnamed_image_in_a_folder_that_names_nothing_has_its_id(
+    tmp_path: Path, matcher: PlatformMatcher
+) -> None:
+    layout = LayoutWriter(tmp_path / "my shop")
+    image = layout.image()
+    layout.write_index([image])
+    assert set(listed(OCILayout(layout.folder, matcher=matcher))) == {layout.config_digest(image)}
+
+
+def test_an_unnamed_attestation_is_no_image(layout: LayoutWriter, source: OCILayout) -> None:
+    attestation = layout.image(system="unknown", architecture="unknown")
+    attestation["annotations"] = {"vnd.docker.reference.type": "attestation-manifest"}
+    layout.write_index([attestation])
+    assert listed(source) == {}
+
+
+def test_an_unnamed_entry_of_another_kind_is_no_image(layout: LayoutWriter, source: OCILayout) -> None:
+    layout.write_index([layout.document({}, "application/vnd.oci.image.config.v1+json")])
+    assert listed(source) == {}
+
+
+def test_of_two_entries_with_a_name_the_last_has_it_and_the_first_its_digest(
+    layout: LayoutWriter, source: OCILayout
+) -> None:
+    first, last = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
+    layout.write_index([named(first, "v1"), named(last, "v1")])
+    targets = listed(source)
+    assert targets[TAG] == last["digest"]
+    assert targets[f"docker.io/library/shop@{first['digest']}"] == first["digest"]
+    assert targets[layout.config_digest(first)] == first["digest"]
+
+
+def test_an_image_with_two_targets_has_the_last_by_its_id(layout: LayoutWriter, source: OCILayout) -> None:
+    image = layout.image(platform=True)
+    index = layout.index([image])
+    layout.write_index([named(image, "v1"), named(index, "v2")])
+    assert source.get(layout.config_digest(image)).target.digest == index["digest"]
+
+
+@pytest.mark.parametrize(
+    ("value", "pinned"), [("pinned", True), ("Pinned", False), ("true", False), ("", False)]
+)
+def test_only_the_annotation_pinned_pins(
+    layout: LayoutWriter, source: OCILayout, value: str, pinned: bool
+) -> None:
+    layout.write_index([named(layout.image(), "v1", **{PINNED: value})])
+    assert [record.pinned for record in source.references()] == [pinned] * 3
+
+
+def test_other_annotations_are_no_labels(layout: LayoutWriter, source: OCILayout) -> None:
+    layout.write_index([named(layout.image(), "v1", colour="red")])
+    assert source.get(TAG).labels == {}
+
+
+def test_a_reference_that_two_entries_share_is_pinned_by_either(
+    layout: LayoutWriter, source: OCILayout
+) -> None:
+    image = layout.image()
+    layout.write_index([named(image, "v1", **{PINNED: "pinned"}), named(image, "v2")])
+    pinned = {record.reference for record in source.references() if record.pinned}
+    assert pinned == {TAG, f"docker.io/library/shop@{image['digest']}", layout.config_digest(image)}
+
+
+def test_listing_again_reads_no_document(
+    layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout.write_index([named(layout.image(environment=[f"A={n}"]), f"v{n}") for n in range(10)])
+    counting = Counting(source, monkeypatch)
+    records = source.references()
+    assert len(counting.reads) == 10
+    for record in records:
+        source.get(record.reference)
+    source.references()
+    assert len(counting.reads) == 10
+
+
+def test_a_name_is_got_without_reading_a_document(
+    layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout.write_index([named(layout.image(), "v1")])
+    counting = Counting(source, monkeypatch)
+    source.get(TAG)
+    assert counting.reads == []
+
+
+def test_after_a_change_only_new_targets_are_read(
+    layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
+    layout.write_index([named(old, "v1")])
+    source.references()
+    counting = Counting(source, monkeypatch)
+    layout.write_index([named(old, "v1"), named(new, "v2")])
+    source.references()
+    assert counting.reads == [new["digest"]]
+
+
+def test_an_index_file_that_has_not_changed_for_a_while_is_not_read_again(
+    layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.sources.layout.SETTLING_TIME", -1)
+    layout.write_index([named(layout.image(), "v1")])
+    source.references()
+    monkeypatch.setattr("imagekeep.sources.layout.read_whole", None)
+    assert source.get(TAG)
+
+
+def test_a_change_within_one_tick_of_the_clock_is_seen(layout: LayoutWriter, source: OCILayout) -> None:
+    first, second = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
+    layout.write_index([named(first, "v1")])
+    path = layout.folder / "index.json"
+    before = path.stat()
+    assert source.get(TAG).target.digest == first["digest"]
+    path.write_text(path.read_text().replace(first["digest"], second["digest"]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert source.get(TAG).target.digest == second["digest"]
+
+
+class TestBrokenEntry:
+    """An entry whose documents cannot be read: its names stay, and its id is neither given nor denied."""
+
+    @pytest.fixture
+    def image(self, layout: LayoutWriter) -> dict[str, str]:
+        image = layout.image()
+        layout.write_index([named(image, "v1"), named(layout.image(environment=["A=1"]), "v2")])
+        return image
+
+    @pytest.mark.parametrize("breakage", ["missing", "damaged", "link"])
+    def test_its_names_are_listed_and_the_others_whole(
+        self, layout: LayoutWriter, source: OCILayout, image: dict[str, str], breakage: str
+    ) -> None:
+        image_id = layout.config_digest(image)
+        self.break_blob(layout.path(image["digest"]), breakage)
+        targets = listed(source)
+        assert targets[TAG] == targets[f"docker.io/library/shop@{image['digest']}"] == image["digest"]
+        assert len(targets) == 5
+        assert image_id not in targets
+
+    @pytest.mark.parametrize(
+        ("breakage", "error"),
+        [
+            ("missing", ContentNotFoundError),
+            ("damaged", CorruptContentError),
+            ("link", CorruptContentError),
+        ],
+    )
+    def test_its_id_is_not_denied(
+        self,
+        layout: LayoutWriter,
+        source: OCILayout,
+        image: dict[str, str],
+        breakage: str,
+        error: type[Exception],
+    ) -> None:
+        image_id = layout.config_digest(image)
+        self.break_blob(layout.path(image["digest"]), breakage)
+        with pytest.raises(error):
+            source.get(image_id)
+
+    def test_its_id_is_found_once_the_blob_is_there(
+        self, layout: LayoutWriter, source: OCILayout, image: dict[str, str]
+    ) -> None:
+        path = layout.path(image["digest"])
+        content = path.read_bytes()
+        path.unlink()
+        assert len(listed(source)) == 5
+        path.write_bytes(content)
+        assert len(listed(source)) == 6
+
+    def test_an_id_that_was_known_stays_known(
+        self, layout: LayoutWriter, source: OCILayout, image: dict[str, str]
+    ) -> None:
+        image_id = layout.config_digest(image)
+        source.references()
+        layout.path(image["digest"]).unlink()
+        assert source.get(image_id).target.digest == image["digest"]
+
+    def test_other_names_that_are_not_there_are_still_denied(
+        self, layout: LayoutWriter, source: OCILayout, image: dict[str, str]
+    ) -> None:
+        layout.path(image["digest"]).unlink()
+        with pytest.raises(ImageNotFoundError):
+            source.get("docker.io/library/shop:v3")
+
+    @staticmethod
+    def break_blob(path: Path, breakage: str) -> None:
+        if breakage == "damaged":
+            path.write_bytes(path.read_bytes()[:-1])
+            return
+        kept = path.rename(path.with_name("kept"))
+        if breakage == "link":
+            path.symlink_to(kept)
+
+
+def test_an_index_without_the_platform_has_no_id_and_denies_ids(
+    layout: LayoutWriter, source: OCILayout
+) -> None:
+    layout.write_index([named(layout.index([layout.image(architecture="arm64", platform=True)]), "v1")])
+    assert len(listed(source)) == 2
+    with pytest.raises(ImageNotFoundError):
+        source.get(MISSING)
+
+
+def test_a_document_that_is_none_denies_ids(layout: LayoutWriter, source: OCILayout) -> None:
+    content = b"not json"
+    entry = {"mediaType": OCI_MANIFEST, "digest": layout.blob(content), "size": len(content)}
+    layout.write_index([named(entry, "v1")])
+    assert len(listed(source)) == 2
+    with pytest.raises(ImageNotFoundError):
+        source.get(MISSING)
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:abc", "sha256:../../../../etc/passwd", "../index.json"])
+def test_an_entry_whose_digest_is_none_keeps_its_tag_and_denies_ids(
+    layout: LayoutWriter, source: OCILayout, digest: str
+) -> None:
+    layout.write_index([named({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1}, "v1")])
+    assert list(listed(source)) == [TAG]
+    with pytest.raises(InvalidDigestError):
+        source.read(source.get(TAG).target)
+    with pytest.raises(ImageNotFoundError):
+        source.get(MISSING)
