@@ -1,0 +1,74 @@
+"""The table of an archive's members, made in one pass over its headers."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imagekeep.sources.tar import Kind, members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imagekeep.sources.blobs import Blob
+    from imagekeep.sources.tar import Member, Tape
+
+LINK_LIMIT = 16
+"""How many links are followed from one name: more than any tool makes, and an end to circles."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTable:
+    """The regular members of an archive by name, and what its links lead to.
+
+    Names are cleaned as Go's path.Clean does; they are looked up in this table and nowhere else, so that one
+    with `..` or a leading `/` leads nowhere. Of two members with one name the later counts, as in containerd.
+    """
+
+    regular: dict[str, Blob] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def find(self, name: str) -> Blob | None:
+        """Return the member with this name, through links within the archive; None where there is none."""
+        name = clean(name)
+        for _ in range(LINK_LIMIT):
+            if (blob := self.regular.get(name)) is not None:
+                return blob
+            if (name := self.links.get(name, "")) == "":
+                return None
+        return None
+
+    def add(self, member: Member, take: Callable[[Member], Blob]) -> None:
+        """Note a member; folders, devices and the like are passed over."""
+        name = clean(member.name)
+        if member.kind is Kind.REGULAR:
+            self.links.pop(name, None)
+            self.regular[name] = take(member)
+        elif member.kind is Kind.SYMBOLIC_LINK:
+            self._add_link(name, clean(f"{posixpath.dirname(name) or '.'}/{member.link}"))
+        elif member.kind is Kind.HARD_LINK:
+            self._add_link(name, clean(member.link))
+
+    def _add_link(self, name: str, target: str) -> None:
+        """Note a link; GNU tar writes one to itself where a file was given twice."""
+        if target != name:
+            self.regular.pop(name, None)
+            self.links[name] = target
+
+
+def read_members(tape: Tape, take: Callable[[Member], Blob]) -> MemberTable:
+    """Return the table of the archive on a tape; raises as `imagekeep.sources.tar.members` does.
+
+    `take` is called with the tape at each regular member's content, and returns the blob that stands for it.
+    """
+    table = MemberTable()
+    for member in members(tape):
+        table.add(member, take)
+    return table
+
+
+def clean(name: str) -> str:
+    """Return the shortest form of a member's name (Go: path.Clean)."""
+    cleaned = posixpath.normpath(name)
+    return cleaned[1:] if cleaned.startswith("//") else cleaned

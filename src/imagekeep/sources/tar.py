@@ -1,0 +1,263 @@
+"""The grammar of tar, read as Go's archive/tar reads it, in bounded memory.
+
+An archive is a row of members, each a header block of 512 bytes and then its content, padded to whole blocks;
+two blocks of zeros end it. What does not fit a header stands in members of its own before it: pax records
+(POSIX.1-2001), or GNU's long names. The standard library's reader believes the sizes that such members state
+and reads them whole, so a few hundred bytes of gzip could take all memory: this one has limits.
+
+    for member in members(tape):
+        if member.kind is Kind.REGULAR:
+            content = tape.read(member.size)      # or none of it, or a part: the rest is skipped
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from imagekeep.errors import InvalidDocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCK = 512
+
+HEADER_LIMIT = 200_000
+"""How many headers an archive may have: each one that is kept takes about 400 bytes of memory."""
+
+EXTENSION_LIMIT = 1 << 20
+"""How many bytes of pax records or of a long name one member may have; Go's limit is the same."""
+
+NAME_LIMIT = 4096
+"""How many bytes a member's name or its link's target may have: Linux's longest path."""
+
+_ZEROS = bytes(BLOCK)
+_CHECKSUM = slice(148, 156)
+_EXTENSIONS = frozenset(b"xgLK")
+_CONTENTLESS = frozenset(b"123456")
+
+
+class Tape(Protocol):
+    """Gives an archive's bytes in their order; `name` is for messages, `position` counts bytes from 0."""
+
+    name: str
+    position: int
+
+    def read(self, count: int) -> bytes:
+        """Return the next `count` bytes, and fewer only at the end."""
+        ...
+
+    def skip(self, count: int) -> int:
+        """Pass over the next `count` bytes; return how many there were, fewer only at the end."""
+        ...
+
+
+class Kind(enum.Enum):
+    """What a member is; folders, devices and all else are OTHER, and are passed over."""
+
+    REGULAR = "regular"
+    HARD_LINK = "hard link"
+    SYMBOLIC_LINK = "symbolic link"
+    OTHER = "other"
+
+
+_KINDS = {
+    0: Kind.REGULAR,
+    ord("0"): Kind.REGULAR,
+    ord("1"): Kind.HARD_LINK,
+    ord("2"): Kind.SYMBOLIC_LINK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member: its name as written, its content's size in bytes, and what it links to if it is a link."""
+
+    name: str
+    kind: Kind
+    size: int
+    link: str
+
+
+@dataclass(slots=True)
+class _Extension:
+    """What the members before a header say that replaces its own fields."""
+
+    path: bytes = b""
+    link: bytes = b""
+    size: int | None = None
+
+
+def members(tape: Tape) -> Iterator[Member]:
+    """Yield each member, with `tape` at the start of its content, of which the caller may read any part.
+
+    Raises InvalidDocumentError for what is no tar archive, is damaged, cut short, or beyond the limits, and
+    for sparse members, whose stored bytes are not their content.
+    """
+    extension = _Extension()
+    for count in itertools.count():
+        if (block := _next_header(tape)) is None:
+            return
+        if count == HEADER_LIMIT:
+            raise damaged(tape, f"has more than {HEADER_LIMIT} members")
+        flag, size = block[156], _number(block[124:136], tape)
+        if flag in _EXTENSIONS:
+            _extend(extension, flag, _extension_content(tape, size), tape)
+            continue
+        member = _member(block, size, extension, tape)
+        end = tape.position + member.size
+        yield member
+        _pass_to(tape, end)
+        extension = _Extension()
+
+
+def damaged(tape: Tape, what: str) -> InvalidDocumentError:
+    """Return the error for an archive that cannot be read."""
+    return InvalidDocumentError(tape.name, InvalidDocumentError.Reason.SYNTAX, f"the archive {what}")
+
+
+def _next_header(tape: Tape) -> bytes | None:
+    """Return the next header block, or None at the end of the archive.
+
+    Go takes the end of the file for the end of the archive too, with no blocks of zeros before it.
+    """
+    start = tape.position
+    block = tape.read(BLOCK)
+    if not block and start == 0:
+        raise damaged(tape, "is empty")
+    if block == _ZEROS:
+        block = tape.read(BLOCK)
+        if block in (_ZEROS, b""):
+            return None
+        raise damaged(tape, f"goes on after a block of zeros, at byte {start}")
+    if not block:
+        return None
+    if len(block) < BLOCK or not _checksum_fits(block, tape):
+        problem = f"is damaged or cut short at byte {start}" if start else "is not a tar archive"
+        raise damaged(tape, problem)
+    return block
+
+
+def _checksum_fits(block: bytes, tape: Tape) -> bool:
+    """Tell whether a header's checksum is right; some old programs summed signed bytes."""
+    try:
+        stated = _number(block[_CHECKSUM], tape)
+    except InvalidDocumentError:
+        return False
+    summed = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
+    unsigned = sum(summed)
+    return stated == unsigned or stated == unsigned - 256 * sum(byte > 127 for byte in summed)
+
+
+def _number(field: bytes, tape: Tape) -> int:
+    """Return a header's number: octal digits, or binary where the first bit is set (GNU, star)."""
+    if field[0] & 0x80:
+        value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+        negative = bool(field[0] & 0x40)
+    else:
+        digits = field.strip(b" \0").partition(b"\0")[0]
+        if digits.strip(b"01234567"):
+            raise damaged(tape, f"has a header with a bad number, before byte {tape.position}")
+        value, negative = int(digits or b"0", 8), False
+    if negative or value >= 1 << 63:
+        raise damaged(tape, f"has a header with an impossible number, before byte {tape.position}")
+    return value
+
+
+def _extension_content(tape: Tape, size: int) -> bytes:
+    """Return the content of a pax or long-name member, and pass over its padding."""
+    if size > EXTENSION_LIMIT:
+        raise damaged(tape, f"has a header of {size} bytes at byte {tape.position}")
+    end = tape.position + size
+    content = tape.read(size)
+    _pass_to(tape, end)
+    return content
+
+
+def _extend(extension: _Extension, flag: int, content: bytes, tape: Tape) -> None:
+    """Note what a pax or long-name member says; global pax records (`g`) are ignored, as in Go."""
+    if flag == ord("L"):
+        extension.path = content.partition(b"\0")[0]
+    elif flag == ord("K"):
+        extension.link = content.partition(b"\0")[0]
+    elif flag == ord("x"):
+        _extend_by_pax(extension, content, tape)
+
+
+def _extend_by_pax(extension: _Extension, content: bytes, tape: Tape) -> None:
+    """Note the pax records that matter here; an empty value means the header's own (POSIX pax)."""
+    for key, value in _pax_records(content, tape):
+        if key.startswith(b"GNU.sparse."):
+            raise _sparse(tape)
+        if key == b"path" and value:
+            extension.path = value
+        elif key == b"linkpath" and value:
+            extension.link = value
+        elif key == b"size" and value:
+            if not value.isdigit() or len(value) > 19:
+                raise damaged(tape, f"has a pax record with a bad size, before byte {tape.position}")
+            extension.size = int(value)
+
+
+def _pax_records(content: bytes, tape: Tape) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the key and value of each record: `LENGTH KEY=VALUE NEWLINE`, all of it counted in LENGTH."""
+    start = 0
+    while start < len(content):
+        length = content[start : start + 8].partition(b" ")[0]
+        end = start + int(length) if length.isdigit() else 0
+        record = content[start + len(length) + 1 : end]
+        if end > len(content) or not record.endswith(b"\n") or b"=" not in record:
+            raise damaged(tape, f"has malformed pax records before byte {tape.position}")
+        key, _, value = record[:-1].partition(b"=")
+        yield key, value
+        start = end
+
+
+def _member(block: bytes, size: int, extension: _Extension, tape: Tape) -> Member:
+    """Build the member that a header and the extensions before it describe."""
+    flag = block[156]
+    if flag == ord("S"):
+        raise _sparse(tape)
+    if extension.size is not None:
+        size = extension.size
+    path = extension.path or _path(block)
+    link = extension.link or _text(block[157:257])
+    if len(path) > NAME_LIMIT or len(link) > NAME_LIMIT:
+        raise damaged(tape, f"has a name of more than {NAME_LIMIT} bytes, before byte {tape.position}")
+    kind = _KINDS.get(flag, Kind.OTHER)
+    if flag == 0 and path.endswith(b"/"):
+        kind = Kind.OTHER
+    return Member(_decode(path), kind, 0 if flag in _CONTENTLESS else size, _decode(link))
+
+
+def _path(block: bytes) -> bytes:
+    """Return the name in a header; in the POSIX format its first part may stand in a field of its own."""
+    name = _text(block[:100])
+    if block[257:263] != b"ustar\0":
+        return name
+    prefix = _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
+    return prefix + b"/" + name if prefix else name
+
+
+def _text(field: bytes) -> bytes:
+    """Return a text field up to its first zero byte."""
+    return field.partition(b"\0")[0]
+
+
+def _decode(name: bytes) -> str:
+    """Return a name as text; bytes that are no UTF-8 are kept apart, so that two names never become one."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _pass_to(tape: Tape, end: int) -> None:
+    """Skip what is left before `end`, then the padding; Go lets the last member's padding be missing."""
+    left = end - tape.position
+    if tape.skip(left) < left:
+        raise damaged(tape, f"is cut short: a member goes on to byte {end}, the archive to {tape.position}")
+    tape.skip(-end % BLOCK)
+
+
+def _sparse(tape: Tape) -> InvalidDocumentError:
+    return damaged(tape, f"has a sparse member before byte {tape.position}; make it again without --sparse")
