@@ -1,0 +1,52 @@
+"""Archives to test with, made member by member."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+from imagekeep.sources.archive import Archive
+from tests.images import tar_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+
+
+def saved(members: dict[str, bytes], *layers: str, config: str = "config.json", tag: str = "app:v1") -> bytes:
+    """Return an archive of docker's own form with one image."""
+    manifest = [{"Config": config, "RepoTags": [tag], "Layers": list(layers)}]
+    return tar_of({"config.json": CONFIG, **members, "manifest.json": json.dumps(manifest).encode()})
+
+
+def linked(*links: tuple[bytes, str, str], layer: str) -> bytes:
+    """Return an archive of docker's own form whose layer is reached through links: (type, name, target)."""
+    buffer = io.BytesIO(saved({"real.tar": b"layer"}, layer))
+    with tarfile.open(fileobj=buffer, mode="a") as archive:
+        for flag, name, target in links:
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = flag, target
+            archive.addfile(header)
+    return buffer.getvalue()
+
+
+def streamed(content: bytes, **options: Any) -> Archive:
+    return Archive(io.BytesIO(content), **options)
+
+
+def references(archive: Archive) -> list[str]:
+    return [record.reference for record in archive.references()]
+
+
+def opened(content: bytes, form: str, folder: Path, **options: Any) -> Archive:
+    """Return an archive that comes in one of those ways."""
+    content = gzip.compress(content) if form.startswith("gzip") else content
+    if form.endswith("stream"):
+        return Archive(io.BytesIO(content), **options)
+    file = folder / "app.tar"
+    file.write_bytes(content)
+    return Archive(file, **options)

@@ -1,0 +1,97 @@
+"""The words that name a source."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.errors import InvalidArgumentError, InvalidReferenceError
+from imagekeep.sources.archive import Archive
+from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.specifier import SCHEMES, open_source
+from tests.images import LayoutWriter, named, tar_of_folder
+
+if TYPE_CHECKING:
+    from imagekeep.platform import PlatformMatcher
+
+
+def test_oci_names_a_folder(layout: LayoutWriter) -> None:
+    source = open_source(f"oci:{layout.folder}")
+    assert isinstance(source, OCILayout)
+    assert source.folder == layout.folder
+
+
+def test_a_path_may_have_colons() -> None:
+    source = open_source("oci:/srv/a:b")
+    assert isinstance(source, OCILayout)
+    assert source.folder == Path("/srv/a:b")
+
+
+def test_archive_names_a_file(layout: LayoutWriter, tmp_path: Path) -> None:
+    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    source = open_source(f"archive:{file}")
+    assert isinstance(source, Archive)
+    assert source.references() == []
+
+
+def test_the_base_name_and_the_platform_are_handed_on(layout: LayoutWriter, matcher: PlatformMatcher) -> None:
+    image = layout.image(platform=True)
+    other = layout.image(architecture="arm64", platform=True)
+    layout.write_index([named(layout.index([other, image]), "v1")])
+    source = open_source(f"oci:{layout.folder}", base_name="example.test/app", matcher=matcher)
+    assert [record.reference for record in source.references()][0::2] == [
+        "example.test/app:v1",
+        layout.config_digest(image),
+    ]
+
+
+def test_a_dash_is_standard_input(layout: LayoutWriter, tmp_path: Path) -> None:
+    layout.write_index([named(layout.image(), "v1")])
+    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    program = (
+        "from imagekeep.sources.specifier import open_source;"
+        "print(open_source('archive:-', base_name='example.test/app').references()[0].reference)"
+    )
+    with file.open("rb") as stdin:
+        printed = subprocess.run(
+            [sys.executable, "-c", program], stdin=stdin, capture_output=True, check=True
+        )
+    assert printed.stdout == b"example.test/app:v1\n"
+
+
+def test_standard_input_that_is_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    with pytest.raises(InvalidArgumentError, match="which is a terminal; pipe an archive into it"):
+        open_source("archive:-")
+
+
+def test_standard_input_that_is_closed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InvalidArgumentError, match="standard input, which is closed"):
+        open_source("archive:-")
+
+
+@pytest.mark.parametrize("spec", ["", "layout", "docker:x", "/srv/shop", "OCI:x", "\x1b[2J:x"])
+def test_an_unknown_scheme_is_refused_with_those_that_are_known(spec: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        open_source(spec)
+    assert all(f"{scheme}:" in str(caught.value) for scheme in SCHEMES)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["oci", "oci:", "archive", "archive:", "oci:a\0b"])
+def test_a_place_that_is_no_path_is_refused_with_the_form(spec: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"given as (oci:FOLDER|archive:FILE)"):
+        open_source(spec)
+
+
+def test_a_base_name_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidReferenceError):
+        open_source("oci:x", base_name="Shop:v1")
