@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import settings
 from imagekeep.database.upgrade import open_or_create
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 # An example takes longer than usual where as many workers run as there are processors.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=False)
@@ -33,3 +35,13 @@ def store_path(store_template: Path, tmp_path: Path) -> Path:
     path = tmp_path / "images.db"
     shutil.copy(store_template, path)
     return path
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that any user may enter and write to, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+        folder.chmod(0o777)

@@ -32,13 +32,13 @@ def _choose() -> str:
     asked = os.environ.get("IMAGEKEEP_SQLITE_DRIVER")
     if asked and asked not in _MODULES:
         raise FailedPreconditionError(f"IMAGEKEEP_SQLITE_DRIVER is {asked!r}; it may be pysqlite3 or sqlite3")
-    if asked:
-        return asked
     try:
-        importlib.import_module(_MODULES["pysqlite3"])
-    except ImportError:
+        importlib.import_module(_MODULES[asked or "pysqlite3"])
+    except ImportError as error:
+        if asked:
+            raise FailedPreconditionError(f"IMAGEKEEP_SQLITE_DRIVER is {asked}: {error}") from error
         return "sqlite3"
-    return "pysqlite3"
+    return asked or "pysqlite3"
 
 
 DRIVER = _choose()

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagekeep.database.lock import ALL_REFERENCES, WRITERS, Extent, extents_of, locked
+from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError
+from tests.permissions import without_privileges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AT_ONCE = 0.0
+LONG = 60.0
+
+HOLD = """
+import sys
+from pathlib import Path
+from imagekeep.database.lock import WRITERS, locked
+with locked(Path(sys.argv[1]), [WRITERS], 0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+FORK = """
+import os, sys
+from pathlib import Path
+from imagekeep.database.lock import WRITERS, locked
+path = Path(sys.argv[1])
+waits_here, end = os.pipe()
+with locked(path, [WRITERS], 0):
+    child = os.fork()
+    if child == 0:
+        os.close(end)
+        os.read(waits_here, 1)
+        os._exit(0)
+with locked(path, [WRITERS], 0):
+    print("free while the child lives")
+os.close(end)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The path of a store; the lock does not need the store itself."""
+    return tmp_path / "images.db"
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the writers' lock until its standard input ends."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+def take(path: Path, *extents: Extent, wait: float = AT_ONCE) -> None:
+    """Take locks, the writers' if none is given, and let them go."""
+    with locked(path, extents or (WRITERS,), wait):
+        pass
+
+
+def is_free(path: Path, *extents: Extent) -> bool:
+    """Tell whether the locks can be had at once."""
+    try:
+        take(path, *extents)
+    except StoreBusyError:
+        return False
+    return True
+
+
+def test_a_process_keeps_another_out(path: Path, holder: subprocess.Popen[str]) -> None:
+    assert not is_free(path)
+
+
+def test_the_lock_is_free_when_its_holder_is_done(path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.communicate()
+
+    assert is_free(path)
+
+
+def test_the_lock_is_free_when_its_holder_is_killed(path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+
+    assert is_free(path)
+
+
+def test_a_waiter_has_the_lock_once_its_holder_is_killed(path: Path, holder: subprocess.Popen[str]) -> None:
+    got = []
+
+    def wait() -> None:
+        with locked(path, [WRITERS], LONG):
+            got.append("the lock")
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    holder.kill()
+    holder.wait()
+    waiter.join()
+
+    assert got == ["the lock"]
+
+
+def test_a_thread_keeps_another_out(path: Path) -> None:
+    got = []
+    with locked(path, [WRITERS], AT_ONCE):
+        other = threading.Thread(target=lambda: got.append(is_free(path)))
+        other.start()
+        other.join()
+
+    assert got == [False]
+
+
+def test_threads_never_hold_the_lock_together(path: Path) -> None:
+    inside, most = [0], [0]
+
+    def work() -> None:
+        for _ in range(50):
+            with locked(path, [WRITERS], LONG):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert most == [1]
+
+
+def test_the_lock_is_free_after_an_error_inside(path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(path, [WRITERS], AT_ONCE):
+        _ = 1 / 0
+
+    assert is_free(path)
+
+
+def test_the_end_of_the_wait_is_an_error_that_names_the_file_and_the_wait(
+    path: Path, holder: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(StoreBusyError, match=rf"store {path}: others were writing for 0\.01 s"):
+        take(path, wait=0.01)
+
+
+def test_what_was_taken_before_the_wait_ended_is_free_again(
+    path: Path, holder: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(StoreBusyError):
+        take(path, Extent(5, 1), WRITERS)
+
+    assert is_free(path, Extent(5, 1))
+
+
+def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
+    forked = subprocess.run(
+        [sys.executable, "-c", FORK, str(path)], capture_output=True, text=True, check=True
+    )
+
+    assert forked.stdout == "free while the child lives\n"
+
+
+def test_references_are_locked_apart(path: Path) -> None:
+    with locked(path, extents_of(["a"]), AT_ONCE):
+        assert is_free(path, *extents_of(["b"]))
+
+
+def test_one_reference_is_locked_once(path: Path) -> None:
+    with locked(path, extents_of(["a"]), AT_ONCE):
+        assert not is_free(path, *extents_of(["a"]))
+
+
+def test_a_lock_on_all_references_leaves_the_writers_lock(path: Path) -> None:
+    with locked(path, [ALL_REFERENCES], AT_ONCE):
+        assert is_free(path, WRITERS)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"))))
+def test_every_reference_is_among_all_references(references: list[str]) -> None:
+    last = ALL_REFERENCES.start + ALL_REFERENCES.length
+
+    assert all(ALL_REFERENCES.start <= byte < last and n == 1 for byte, n in extents_of(references))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"))))
+def test_everyone_takes_the_locks_in_one_order(references: list[str]) -> None:
+    assert extents_of(references) == extents_of(reversed(references)) == sorted(extents_of(references))
+
+
+def test_the_lock_file_is_its_owners_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert is_free(path)
+    finally:
+        os.umask(before)
+
+    assert Path(f"{path}-lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_file_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
+    Path(f"{path}-lock").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreUnavailableError, match="lock file"):
+        take(path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_is_missing_is_an_error_that_names_the_lock_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"missing/images\.db-lock: No such file"):
+        take(tmp_path / "missing" / "images.db")
+
+
+def test_a_folder_without_permission_is_an_error_of_its_own(public_folder: Path) -> None:
+    public_folder.chmod(0o555)
+
+    with without_privileges(), pytest.raises(PermissionDeniedError, match=r"images\.db-lock"):
+        take(public_folder / "images.db")
