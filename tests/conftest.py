@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from imagekeep.database.upgrade import open_or_create
+from tests.tally import print_tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,3 +46,7 @@ def public_folder() -> Iterator[Path]:
         folder.chmod(0o777)
         yield folder
         folder.chmod(0o777)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    print_tally(terminalreporter)
