@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from imagekeep.database.queries import Counts, HistoryEntry
+    from imagekeep.health import IncompleteReference, WatcherState
     from imagekeep.image import Image, ImageSummary
     from imagekeep.transition import State
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     Images = list[Image]
     Summaries = list[ImageSummary]
     History = list[HistoryEntry]
+    Incomplete = list[IncompleteReference]
 
 Answer = TypeVar("Answer")
 
@@ -155,6 +157,14 @@ class Reader:
     def counts(self) -> Counts:
         """Count images, references and pins, and say when a source last confirmed them."""
         return self._in_snapshot(queries.count)
+
+    def incomplete(self) -> Incomplete:
+        """Return the references that the source has and whose images could not be read, by name."""
+        return self._in_snapshot(queries.incomplete_references)
+
+    def watcher(self) -> WatcherState | None:
+        """Return how far the last watcher of the source has come, or None where there was none."""
+        return self._in_snapshot(queries.watcher_state)
 
     def list(self) -> Images:
         """Return every image, in the order of ids (containerd: Store.List)."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from imagekeep.database import queries
-from imagekeep.database.changes import write_changes
+from imagekeep.database.changes import write_changes, write_incomplete, write_watcher
 from imagekeep.database.connection import connect
 from imagekeep.database.engine import make_engine, translating_writes
 from imagekeep.database.lock import ALL_REFERENCES, REFERENCE_WAIT, WRITER_WAIT, WRITERS, extents_of, locked
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.health import WatcherState
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.read import ImageFacts
@@ -137,6 +138,16 @@ class Store(Reader):
     def read_image(self, target: Descriptor) -> ImageFacts:
         """Read the image for the store's platform beneath a target at the source; raises as `update` does."""
         return read_image(target, self.require_source(), self._matcher)
+
+    def note_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
+        """Note which references could not be read, and why, until they can or are gone."""
+        with self._writing() as (connection, _):
+            write_incomplete(connection, failures, _now())
+
+    def note_watcher(self, state: WatcherState) -> None:
+        """Note how far the watcher of the source has come."""
+        with self._writing() as (connection, _):
+            write_watcher(connection, state)
 
     def require_source(self) -> Source:
         """Return the source, or raise FailedPreconditionError where the store was opened without one."""
@@ -273,7 +284,7 @@ class Store(Reader):
         """Decide and write changes in one transaction; return the transitions once they are on disk."""
         with self._writing() as (connection, driver):
             changes = decide_all(driver)
-            write_changes(connection, changes, time.time_ns() // 1000)
+            write_changes(connection, changes, _now())
             if dry_run:
                 connection.rollback()
         return {change.reference: change.transition for change in changes}
@@ -304,6 +315,11 @@ class Store(Reader):
         super().forget_connections()
         leave_to_parent(self._writer)
         self._writer = None
+
+
+def _now() -> int:
+    """Return the time in microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
 
 
 def _check(reference: str, image: Observed | None) -> None:

@@ -93,6 +93,8 @@ def sync(
         with store.holding(batch):
             observed, failures = observe_all(store, batch)
             report.transitions.update(store.apply_all(observed, dry_run=dry_run))
+            if failures and not dry_run:
+                store.note_failures(failures)
         report.failures.update(failures)
         done += len(batch)
         if progress:

@@ -6,27 +6,32 @@ References that move are written one by one: each can be the last of an image th
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from imagekeep.database.schema import (
     configs,
     images,
+    incomplete_refs,
     pinned_refs,
     ref_cache,
     reference_history,
     references,
+    watcher,
 )
 from imagekeep.reference import sort_key
 from imagekeep.transition import Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Executable
 
+    from imagekeep.errors import ImagekeepError
+    from imagekeep.health import WatcherState
     from imagekeep.image import Observed
     from imagekeep.transition import Change
 
@@ -81,6 +86,17 @@ _VERIFY = _VERIFY.on_conflict_do_update(
 )
 _FORGET = delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name"))
 _RECORD = insert(reference_history)
+_ANY_INCOMPLETE = select(exists(incomplete_refs.select()))
+_COMPLETE = delete(incomplete_refs).where(incomplete_refs.c.reference == bindparam("reference_name"))
+_INCOMPLETE = upsert(incomplete_refs)
+_INCOMPLETE = _INCOMPLETE.on_conflict_do_update(
+    index_elements=[incomplete_refs.c.reference],
+    set_={
+        "error": _INCOMPLETE.excluded.error,
+        "tried_at": _INCOMPLETE.excluded.tried_at,
+        "tries": incomplete_refs.c.tries + 1,
+    },
+)
 
 
 def write_changes(connection: Connection, changes: Sequence[Change], now: int) -> None:
@@ -105,6 +121,22 @@ def write_changes(connection: Connection, changes: Sequence[Change], now: int) -
     _run(connection, _FORGET, (_name_row(c) for c in changes if c.moves_unasked))
     _run(connection, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
     _run(connection, _RECORD, (_history_row(c, now) for c in changes if c.event))
+    if connection.scalar(_ANY_INCOMPLETE):
+        _run(connection, _COMPLETE, map(_name_row, changes))
+
+
+def write_incomplete(connection: Connection, failures: Mapping[str, ImagekeepError], now: int) -> None:
+    """Note which references could not be read, and why."""
+    rows = [
+        {"reference": name, "error": str(error), "since": now, "tried_at": now, "tries": 1}
+        for name, error in failures.items()
+    ]
+    _run(connection, _INCOMPLETE, rows)
+
+
+def write_watcher(connection: Connection, state: WatcherState) -> None:
+    """Note how far the watcher has come, in place of what was said before."""
+    connection.execute(insert(watcher).prefix_with("OR REPLACE"), {"watcher_key": 1} | asdict(state))
 
 
 def _run(connection: Connection, statement: Executable, rows: Iterable[Row]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imagekeep.database import statements
 from imagekeep.digest import is_digest, parse_query
 from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, shorten
+from imagekeep.health import IncompleteReference, WatcherState
 from imagekeep.image import Image, ImageSummary
 from imagekeep.reference import parse_docker_ref
 from imagekeep.transition import State
@@ -140,6 +141,17 @@ def history_of(connection: sqlite.Connection, reference: str) -> list[HistoryEnt
 def count(connection: sqlite.Connection) -> Counts:
     """Count what the store holds."""
     return Counts(*connection.execute(statements.COUNTS).fetchone())
+
+
+def incomplete_references(connection: sqlite.Connection) -> list[IncompleteReference]:
+    """Return the references whose images could not be read, by name."""
+    return [IncompleteReference(*row) for row in connection.execute(statements.INCOMPLETE_REFERENCES)]
+
+
+def watcher_state(connection: sqlite.Connection) -> WatcherState | None:
+    """Return how far the last watcher has come, or None where there was none."""
+    row = connection.execute(statements.WATCHER).fetchone()
+    return WatcherState(*row) if row else None
 
 
 def _references_of(connection: sqlite.Connection, image_key: int) -> tuple[tuple[str, ...], bool]:

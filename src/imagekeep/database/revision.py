@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision this imagekeep knows, the oldest first; the last is the one it reads and writes."""
 
 HEAD = REVISIONS[-1]
 
-SCHEMA_FINGERPRINT = "c458d923cbdf82cdfac644f1747634d5bd8fbd2cc7d458525c4c852d7054cb06"
+SCHEMA_FINGERPRINT = "4c316292dd32849d224fd1b7729afadd66476f2c3bffbf27cbdad6283cdf38f2"
 """What `imagekeep.database.check.fingerprint` says of a file at HEAD; `db check` compares."""
 
 APPLICATION_ID = 0x696D6B70

@@ -6,6 +6,8 @@
             │               └─ ref_cache      (at most one a reference)
             └── configs                       (exactly one an image)
     reference_history                         (append-only; outlives what it tells of)
+    incomplete_refs                           (what a source has and the store could not read)
+    watcher                                   (at most one row)
 
 What SQLite holds by itself: a reference names one image; a pin and a cache row belong to a reference, agree
 with it on the image, move with it and go with it; when an image's last reference goes, the image goes. What
@@ -188,6 +190,40 @@ reference_history = Table(
     Index("reference_history_by_reference", "reference"),
     sqlite_strict=True,
     comment="append-only: a row is a change to a reference, written with it",
+)
+
+incomplete_refs = Table(
+    "incomplete_refs",
+    metadata,
+    Column("reference", Text, primary_key=True, nullable=False),
+    Column("error", Text, nullable=False, comment="why its image could not be read when last tried"),
+    Column("since", Integer, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("tried_at", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+    comment="one row is a reference at the source whose image cannot be read, or not yet",
+)
+
+watcher = Table(
+    "watcher",
+    metadata,
+    Column("watcher_key", Integer, primary_key=True),
+    Column("process_id", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("started_at", Integer, nullable=False, comment="microseconds since 1970, UTC, as all times here"),
+    Column("connected_at", Integer, comment="null while the source's events are not heard"),
+    Column("last_event_at", Integer),
+    Column("last_reconcile_at", Integer),
+    Column("events", Integer, nullable=False),
+    Column("reconciles", Integer, nullable=False),
+    Column("changes", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("stopped_at", Integer, comment="null while it runs, or when it was killed"),
+    CheckConstraint("watcher_key = 1", name="watcher_is_one_row"),
+    sqlite_strict=True,
+    comment="how far the last watcher of the source has come",
 )
 
 TRIGGERS = {

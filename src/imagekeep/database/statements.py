@@ -79,10 +79,6 @@ SELECT at, event, image_id, target_digest, pinned
 FROM reference_history WHERE reference = ? ORDER BY sequence
 """
 
-REVISION = """
-SELECT version_num FROM alembic_version
-"""
-
 COUNTS = """
 SELECT
     (SELECT count(*) FROM images),
@@ -133,3 +129,14 @@ LEFT JOIN pinned_refs ON pinned_refs.reference = name
 WHERE image_id IS NOT id OR event = 'vanished' OR pinned <> (pinned_refs.reference IS NOT NULL)
 """
 """The references of which the last change says another image or pin, or that they are gone."""
+
+INCOMPLETE_REFERENCES = """
+SELECT reference, error, since, tried_at, tries FROM incomplete_refs ORDER BY reference
+"""
+
+WATCHER = """
+SELECT
+    process_id, source, started_at, connected_at, last_event_at, last_reconcile_at,
+    events, reconciles, changes, errors, last_error, stopped_at
+FROM watcher
+"""

@@ -1,0 +1,38 @@
+"""What a store knows of its own currency: the watcher that follows the source, and what could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherState:
+    """How far the last watcher of a store has come; times in microseconds since 1970, UTC.
+
+    `connected_at` is None while the source's events are not being heard, `stopped_at` while the watcher has not
+    said that it ended: one that was killed never says so, and its process is gone.
+    """
+
+    process_id: int
+    source: str
+    started_at: int
+    connected_at: int | None = None
+    last_event_at: int | None = None
+    last_reconcile_at: int | None = None
+    events: int = 0
+    reconciles: int = 0
+    changes: int = 0
+    errors: int = 0
+    last_error: str | None = None
+    stopped_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncompleteReference:
+    """A reference that the source has, and whose image could not be read when it was last tried."""
+
+    reference: str
+    error: str
+    since: int
+    tried_at: int
+    tries: int
