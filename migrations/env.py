@@ -34,6 +34,7 @@ def run() -> None:
     try:
         destination = context.get_revision_argument()
     except KeyError:  # a command that goes nowhere
+        upgrade.read_revision(migration.path)  # read-only: another program's file stays as it is
         with closing(connect(migration.path)) as driver, make_engine(lambda: driver).connect() as connection:
             context.configure(connection=connection, target_metadata=schema.metadata)
             context.run_migrations()

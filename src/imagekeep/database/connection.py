@@ -28,18 +28,34 @@ come here, so this is for other programs: a `sqlite3` shell that writes, or the 
 JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024
 """Bytes that the -wal file keeps after a checkpoint; without it a large sync leaves its high-water mark."""
 
+
+def _views_work_untrusted() -> bool:
+    """Tell whether a view may call a JSON function of an untrusted schema.
+
+    SQLite 3.40 takes its own JSON functions for unsafe there, so that the views would fail.
+    """
+    with contextlib.closing(sqlite.connect(":memory:")) as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("CREATE VIEW lists AS SELECT json_array()")
+        try:
+            connection.execute("SELECT * FROM lists")
+        except sqlite.OperationalError:
+            return False
+    return True
+
+
+READER_PRAGMAS = (
+    # Views and triggers of a doctored file call no function with side effects.
+    *(("PRAGMA trusted_schema = OFF",) if _views_work_untrusted() else ()),
+    "PRAGMA cell_size_check = ON",  # a damaged page is found when it is read, rather than followed
+)
+
 WRITER_PRAGMAS = (
     "PRAGMA foreign_keys = ON",  # the invariants are constraints, and this is off in every new connection
     "PRAGMA synchronous = FULL",  # NORMAL under WAL may lose the last commits at a power cut
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer; an export that is opened again lacks it
     f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}",
-    "PRAGMA trusted_schema = OFF",  # views and triggers of a doctored file call no function with side effects
-    "PRAGMA cell_size_check = ON",  # a damaged page is found when it is read, rather than followed
-)
-
-READER_PRAGMAS = (
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA cell_size_check = ON",
+    *READER_PRAGMAS,
 )
 
 
@@ -88,6 +104,8 @@ def translate(error: sqlite.Error, path: Path) -> ImagekeepError:
 
 _MISUSE: tuple[type[ImagekeepError], str] = (FailedPreconditionError, "not usable; was it closed?")
 
+_READ_A_COPY = "who may not write there reads a copy that `imagekeep db export` makes"
+
 _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
     sqlite.SQLITE_ERROR: (
         CorruptStoreError,
@@ -97,7 +115,7 @@ _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
     sqlite.SQLITE_BUSY: (StoreBusyError, f"another program held it for more than {BUSY_WAIT:g} s; try again"),
     sqlite.SQLITE_LOCKED: (StoreBusyError, "another connection of this process holds it; try again"),
     sqlite.SQLITE_NOMEM: (StoreUnavailableError, "out of memory"),
-    sqlite.SQLITE_READONLY: (StoreUnavailableError, "the file or its folder is read-only"),
+    sqlite.SQLITE_READONLY: (StoreUnavailableError, f"the file or its folder is read-only; {_READ_A_COPY}"),
     sqlite.SQLITE_INTERRUPT: (StoreUnavailableError, "interrupted"),
     sqlite.SQLITE_IOERR: (StoreUnavailableError, "the disk failed or is full; nothing was changed"),
     sqlite.SQLITE_CORRUPT: (
@@ -107,8 +125,7 @@ _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
     sqlite.SQLITE_FULL: (StoreUnavailableError, "the disk is full; nothing was changed"),
     sqlite.SQLITE_CANTOPEN: (
         StoreUnavailableError,
-        "cannot open it, or its -wal and -shm files beside it; who may not write there reads a copy that "
-        "`imagekeep db export` makes",
+        f"cannot open it, or its -wal and -shm files beside it; {_READ_A_COPY}",
     ),
     sqlite.SQLITE_PROTOCOL: (StoreBusyError, "too many programs opened it at once; try again"),
     sqlite.SQLITE_CONSTRAINT: (CorruptStoreError, "a constraint of the schema refused the change"),

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.database.connection import connect, translating
+from imagekeep.database.driver import sqlite
+from imagekeep.errors import (
+    CorruptStoreError,
+    FailedPreconditionError,
+    ImagekeepError,
+    NotAStoreError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
+from tests.database.rows import add_image, opened
+from tests.permissions import without_privileges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FULL = 2
+PAGE = 4096
+
+
+@pytest.fixture
+def writer(store_path: Path) -> Iterator[sqlite.Connection]:
+    """A connection that may write."""
+    with opened(store_path) as connection:
+        yield connection
+
+
+@pytest.fixture
+def reader(store_path: Path) -> Iterator[sqlite.Connection]:
+    """A connection that may only read."""
+    with contextlib.closing(connect(store_path, read_only=True)) as connection:
+        yield connection
+
+
+def value(connection: sqlite.Connection, pragma: str) -> object:
+    """Return what a pragma says."""
+    return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("pragma", "expected"),
+    [
+        ("foreign_keys", 1),
+        ("synchronous", FULL),
+        ("journal_mode", "wal"),
+        ("journal_size_limit", 64 * 1024 * 1024),
+        ("cell_size_check", 1),
+        ("busy_timeout", 5000),
+    ],
+)
+def test_a_writer_has_every_pragma(writer: sqlite.Connection, pragma: str, expected: object) -> None:
+    assert value(writer, pragma) == expected
+
+
+def test_a_reader_finds_damaged_pages_when_it_reads_them(reader: sqlite.Connection) -> None:
+    assert value(reader, "cell_size_check") == 1
+
+
+@pytest.mark.skipif(sqlite.sqlite_version_info < (3, 41), reason="this SQLite distrusts its own functions")
+def test_nobody_trusts_the_schema_of_a_file(reader: sqlite.Connection, writer: sqlite.Connection) -> None:
+    assert value(reader, "trusted_schema") == value(writer, "trusted_schema") == 0
+
+
+def test_a_reader_cannot_write(reader: sqlite.Connection, store_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="read-only"), translating(store_path):
+        reader.execute("DELETE FROM images")
+
+
+def test_no_transaction_begins_by_itself(writer: sqlite.Connection) -> None:
+    writer.execute("DELETE FROM images")
+
+    assert not writer.in_transaction
+
+
+def test_another_thread_may_close_a_connection(store_path: Path) -> None:
+    connection = connect(store_path)
+
+    closer = threading.Thread(target=connection.close)
+    closer.start()
+    closer.join()
+
+    with pytest.raises(FailedPreconditionError), translating(store_path):
+        connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("name", ["a b?mode=ro#x%41.db", "größe.db", "-x.db", "a'b\"c\n.db", "\udcff.db"])
+def test_a_name_is_taken_as_it_is(store_path: Path, name: str) -> None:
+    store_path.rename(store_path.with_name(name))
+
+    with opened(store_path.with_name(name)) as connection:
+        assert connection.execute("SELECT count(*) FROM images").fetchone() == (0,)
+    assert [path.name for path in store_path.parent.iterdir()] == [name]
+
+
+def test_the_companions_of_a_store_are_its_owners_alone(store_path: Path) -> None:
+    store_path.chmod(0o600)
+    with opened(store_path) as connection:
+        add_image(connection, 1, "a")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in store_path.parent.iterdir()}
+
+    assert modes == {"images.db": 0o600, "images.db-wal": 0o600, "images.db-shm": 0o600}
+
+
+def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="cannot open it"):
+        connect(tmp_path / "images.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match=f"^store {tmp_path}/images.db: "):
+        connect(tmp_path / "images.db")
+
+
+def test_a_name_in_an_error_cannot_reach_a_terminal_raw(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError) as caught:
+        connect(tmp_path / "\x1b[2J.db")
+    assert "\x1b" not in str(caught.value)
+
+
+def test_text_is_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "images.db"
+    path.write_text("some notes, not a database\n" * 100)
+
+    with pytest.raises(NotAStoreError, match="not a SQLite database"):
+        connect(path)
+
+
+def test_a_damaged_page_is_a_corrupt_store(store_path: Path) -> None:
+    with opened(store_path) as connection:
+        add_image(connection, 1, "a")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'images'").fetchone()
+    content = bytearray(store_path.read_bytes())
+    content[(page - 1) * PAGE : page * PAGE] = b"\xa5" * PAGE
+    store_path.write_bytes(content)
+
+    with (
+        pytest.raises(CorruptStoreError, match="the file is damaged"),
+        opened(store_path) as connection,
+        translating(store_path),
+    ):
+        connection.execute("SELECT * FROM images").fetchall()
+
+
+def test_a_missing_table_is_a_corrupt_store(writer: sqlite.Connection, store_path: Path) -> None:
+    with pytest.raises(CorruptStoreError, match="imagekeep db check"), translating(store_path):
+        writer.execute("SELECT * FROM no_such_table")
+
+
+def test_a_refused_row_is_a_corrupt_store(writer: sqlite.Connection, store_path: Path) -> None:
+    with pytest.raises(CorruptStoreError, match="images_id_is_a_digest"), translating(store_path):
+        writer.execute("INSERT INTO images VALUES (1, 'x', '', 0)")
+
+
+def test_a_lock_that_another_keeps_is_a_busy_store(writer: sqlite.Connection, store_path: Path) -> None:
+    writer.execute("PRAGMA busy_timeout = 0")
+    with opened(store_path) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreBusyError, match="another program held it"), translating(store_path):
+            writer.execute("BEGIN IMMEDIATE")
+
+
+def test_a_database_that_may_not_grow_is_unavailable(writer: sqlite.Connection, store_path: Path) -> None:
+    writer.execute(f"PRAGMA max_page_count = {value(writer, 'page_count')}")
+
+    with pytest.raises(StoreUnavailableError, match="the disk is full"), translating(store_path):
+        add_image(writer, 1, "a", document=bytes(100_000))
+
+
+def test_an_interrupted_statement_is_unavailable(writer: sqlite.Connection, store_path: Path) -> None:
+    writer.set_progress_handler(lambda: 1, 1)
+
+    with pytest.raises(StoreUnavailableError, match="interrupted"), translating(store_path):
+        writer.execute("SELECT count(*) FROM images, configs").fetchall()
+
+
+def test_a_file_that_may_not_be_read_is_unavailable(public_folder: Path, store_path: Path) -> None:
+    path = store_path.rename(public_folder / "images.db")
+    path.chmod(0)
+
+    with without_privileges(), pytest.raises(StoreUnavailableError, match="imagekeep db export"):
+        connect(path, read_only=True)
+
+
+WRITE_BEYOND_A_LIMIT = """
+import resource, sys
+from pathlib import Path
+from imagekeep.database.connection import connect, translating
+path = Path(sys.argv[1])
+connection = connect(path)
+connection.execute("CREATE TABLE junk (content BLOB)")
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+with translating(path):
+    connection.execute("INSERT INTO junk VALUES (zeroblob(1000000))")
+"""
+
+
+def test_a_disk_that_takes_no_more_is_unavailable_and_changes_nothing(store_path: Path) -> None:
+    failed = subprocess.run(
+        [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(store_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "StoreUnavailableError" in failed.stderr
+    assert "nothing was changed" in failed.stderr
+    with opened(store_path) as connection:
+        assert connection.execute("SELECT count(*) FROM junk").fetchone() == (0,)
+
+
+def test_an_error_of_python_passes_as_it_is(store_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), translating(store_path):
+        _ = 1 / 0
+
+
+def test_a_translated_error_keeps_what_sqlite_raised(tmp_path: Path) -> None:
+    with pytest.raises(ImagekeepError) as caught:
+        connect(tmp_path / "images.db")
+    assert isinstance(caught.value.__cause__, sqlite.OperationalError)
