@@ -1,0 +1,175 @@
+"""The whole of `update`, documents and all, over a source of records and blobs: as containerd's Update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imagekeep import Descriptor, ImageRecord, Platform, Store
+from imagekeep.errors import (
+    ContentNotFoundError,
+    ImagekeepError,
+    ImageNotFoundError,
+    SourceUnavailableError,
+)
+from imagekeep.image import PINNED_LABEL, PINNED_VALUE
+from imagekeep.oci.content import ContentInfo
+from tests.conformance.answers import error_class, looking_into, state_of
+from tests.conformance.data import cases
+from tests.conformance.holders import MODES
+from tests.worker import PLATFORM, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from imagekeep import Observed
+    from tests.conformance.data import Case
+
+CASES = [pytest.param(case, id=name) for name, case in cases("store_update")]
+
+
+class RecordedSource:
+    """A source over the records and blobs of a case, which fails when it is told to."""
+
+    def __init__(self, case: Case) -> None:
+        self.targets = [
+            Descriptor(target["mediaType"], target["digest"], target["size"]) for target in case["targets"]
+        ]
+        self.blobs: dict[str, bytes] = {digest: blob.encode() for digest, blob in case["blobs"].items()}
+        self.records: dict[str, ImageRecord] = {}
+        self.fails = False
+
+    def change(self, step: list[Any]) -> None:
+        """Do what a step says happens at the source."""
+        match step:
+            case ["set", name, target, pinned]:
+                labels = {PINNED_LABEL: PINNED_VALUE} if pinned else {}
+                self.records[name] = ImageRecord(name, self.targets[target], labels)
+            case ["del", name]:
+                self.records.pop(name, None)
+            case ["del_blob", digest]:
+                self.blobs.pop(digest, None)
+            case ["fail", fails]:
+                self.fails = fails
+            case _:
+                raise ValueError(f"no such step: {step}")
+
+    def get(self, reference: str) -> ImageRecord:
+        if self.fails:
+            raise SourceUnavailableError("backend unavailable")
+        if reference not in self.records:
+            raise ImageNotFoundError(reference)
+        return self.records[reference]
+
+    def references(self) -> Iterable[ImageRecord]:
+        return list(self.records.values())
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        if descriptor.digest not in self.blobs:
+            raise ContentNotFoundError(descriptor.digest)
+        return self.blobs[descriptor.digest]
+
+    def info(self, digest: str) -> ContentInfo:
+        return ContentInfo(digest, len(self.blobs[digest]))
+
+
+def update(store: Store, reference: str) -> str:
+    """Update a reference and return the result class."""
+    try:
+        store.update(reference)
+    except ImagekeepError as error:
+        return error_class(error)
+    return "ok"
+
+
+class Updater:
+    """Updates one store, one that is opened anew each time, or observes here and applies in another process."""
+
+    def __init__(self, path: Path, source: RecordedSource, mode: str, worker: Worker) -> None:
+        self.path, self.source, self.mode, self.worker = path, source, mode, worker
+        self.store = self.open()
+        worker.open(path)
+
+    def open(self) -> Store:
+        return Store.open(self.path, source=self.source, platform=Platform.parse(PLATFORM))
+
+    def update(self, reference: str) -> str:
+        if self.mode == MODES[1]:
+            self.store.close()
+            self.store = self.open()
+        if self.mode != MODES[2]:
+            return update(self.store, reference)
+        try:
+            with self.store.holding([reference]):
+                self.worker.ask(apply, reference, self.store.observe(reference))
+        except ImagekeepError as error:
+            return error_class(error)
+        return "ok"
+
+
+def apply(store: Store, reference: str, observed: Observed | None) -> None:
+    """Apply, in another process, what was observed in this one."""
+    store.apply(reference, observed)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_answers_as_go_does(case: Case, mode: str, volatile_path: Path, worker: Worker) -> None:
+    source = RecordedSource(case)
+    updater = Updater(volatile_path, source, mode, worker)
+    with looking_into(volatile_path) as connection:
+        for number, step in enumerate(case["ops"]):
+            if step[0] != "update":
+                source.change(step)
+                continue
+            _, reference, expected, _, state = step
+            assert updater.update(reference) == expected, (number, reference)
+            assert state_of(connection) == state, (number, reference)
+    updater.store.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_that_fails_changes_no_byte(case: Case, volatile_path: Path) -> None:
+    source = RecordedSource(case)
+    with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
+        for step in case["ops"]:
+            if step[0] != "update":
+                source.change(step)
+                continue
+            before = bytes_of(volatile_path)
+            if update(store, step[1]) != "ok":
+                assert bytes_of(volatile_path) == before, step[1]
+
+
+def bytes_of(path: Path) -> tuple[bytes, bytes]:
+    """Return what the file and its write-ahead log hold."""
+    log = path.with_name(f"{path.name}-wal")
+    return path.read_bytes(), log.read_bytes() if log.exists() else b""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: Path) -> None:
+    """What `sync` confirms without reading a document is what reading it again would say."""
+    source = RecordedSource(case)
+    with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
+        for step in case["ops"]:
+            if step[0] != "update":
+                source.change(step)
+                continue
+            update(store, step[1])
+            confirmed = store.confirm(source.references(), dry_run=True)
+            source.fails, failing = False, source.fails
+            for name, transition in confirmed.items():
+                if (observed := read(store, name)) is not None:
+                    assert store.apply_all({name: observed}, dry_run=True) == {name: transition}
+            source.fails = failing
+
+
+def read(store: Store, name: str) -> Observed | None:
+    """Observe a reference; None where its blobs have gone since."""
+    try:
+        return store.observe(name)
+    except ContentNotFoundError:
+        return None
