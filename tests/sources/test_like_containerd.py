@@ -92,8 +92,16 @@ def test_a_docker_archive_has_the_manifest_that_containerd_makes_byte_for_byte(
 
 @pytest.mark.parametrize(
     "layer",
-    [b"", b"plain", b"\0" * 1024, gzip.compress(b"layer", mtime=0)],
-    ids=["empty", "short", "tar", "gzip"],
+    [
+        b"",
+        b"plain",
+        bytes(1024),
+        gzip.compress(b"layer", mtime=0),
+        b"\x28\xb5\x2f\xfd" + bytes(600),
+        b"\x5f\x2a\x4d\x18" + bytes(600),
+        b"\x5f\x2a\x4d\x18",
+    ],
+    ids=["empty", "short", "tar", "gzip", "zstd", "skippable", "shorter"],
 )
 def test_a_layers_first_bytes_decide_its_media_type_as_in_containerd(
     layer: bytes, containerd: Containerd, tmp_path: Path, matcher: PlatformMatcher

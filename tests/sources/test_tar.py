@@ -242,6 +242,20 @@ def test_a_sparse_member_is_refused_with_what_to_do(form: str, tmp_path: Path) -
         read(content)
 
 
+def test_a_link_has_no_content_whatever_its_header_says() -> None:
+    link = header("a", tarfile.SYMTYPE, "b")
+    link.size = 5000
+    content = link.tobuf(tarfile.USTAR_FORMAT) + archive(header("b"))
+    assert [(member.name, member.size) for member, _ in read(content)] == [("a", 0), ("b", 0)]
+
+
+def test_the_size_in_pax_records_comes_before_the_header_s() -> None:
+    entry = header("a")
+    entry.size, entry.pax_headers = 0, {"size": "700"}
+    content = entry.tobuf(tarfile.PAX_FORMAT) + b"x" * 1024 + archive(header("b"))
+    assert [(member.name, member.size) for member, _ in read(content)] == [("a", 700), ("b", 0)]
+
+
 def test_a_negative_size_is_refused() -> None:
     block = bytearray(archive(header("a"), form=tarfile.GNU_FORMAT)[:512])
     block[124:136] = b"\xff" * 12

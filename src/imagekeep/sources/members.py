@@ -43,7 +43,6 @@ class MemberTable:
         """Note a member; folders, devices and the like are passed over."""
         name = clean(member.name)
         if member.kind is Kind.REGULAR:
-            self.links.pop(name, None)
             self.regular[name] = take(member)
         elif member.kind is Kind.SYMBOLIC_LINK:
             self._add_link(name, clean(f"{posixpath.dirname(name) or '.'}/{member.link}"))

@@ -1,0 +1,249 @@
+"""Calls to one containerd over its socket: the namespace, the deadlines, and what gRPC's failures mean.
+
+Every call ends: with an answer, at its deadline, or with one of imagekeep's errors, which names the socket. A
+socket that is missing, or not ours to use, is found by a plain connect before gRPC is asked, because gRPC tells
+all of these as one "unavailable".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
+
+from imagekeep.errors import (
+    FailedPreconditionError,
+    ImagekeepError,
+    InvalidArgumentError,
+    MissingExtraError,
+    NotFoundError,
+    PermissionDeniedError,
+    SourceTimeoutError,
+    SourceUnavailableError,
+    SourceUnsupportedError,
+    shorten,
+)
+
+try:
+    import grpc
+except ImportError as missing:
+    raise MissingExtraError("grpcio", "containerd") from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imagekeep.protobuf import Message, Method
+
+RECEIVED_BYTES_MAX: Final = 64 << 20
+"""The largest answer that is taken: a listing of some 200,000 records.
+
+gRPC's own limit of 4 MiB would end at 13,000. containerd sends at most 16 MiB unless its configuration says
+otherwise (`max_send_message_size`), so that this is room for one that was told to send more.
+"""
+
+CONNECT_TIMEOUT: Final = 2.0
+"""Seconds to connect; a socket of this machine takes microseconds, unless its backlog is full."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+    # A connection of its own, whose back-off nobody else in the process has made long.
+    ("grpc.use_local_subchannel_pool", 1),
+    # gRPC's own go from 1 s to 2 minutes; a containerd that was started again is back within a second.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
+    # A proxy of the environment is not for this machine's own sockets.
+    ("grpc.enable_http_proxy", 0),
+    # Without it the escaped path of the socket is sent, which is no host name.
+    ("grpc.default_authority", "localhost"),
+)
+
+_KINDS: Final[Mapping[Any, type[ImagekeepError]]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: SourceTimeoutError,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: FailedPreconditionError,
+    grpc.StatusCode.UNAUTHENTICATED: PermissionDeniedError,
+    grpc.StatusCode.UNAVAILABLE: SourceUnavailableError,
+    grpc.StatusCode.UNIMPLEMENTED: SourceUnsupportedError,
+}
+"""The error for each of gRPC's codes; for those not listed, SourceUnavailableError."""
+
+
+class Connection:
+    """Calls the methods of the containerd at one socket, in one namespace; opened by the first call.
+
+    It may be used from several threads at once, and in a child after a fork, which opens its own.
+    """
+
+    def __init__(self, path: str, namespace: str) -> None:
+        self.path = path
+        self._metadata = (("containerd-namespace", namespace),)
+        self._closed = False
+        self.forget()
+        _connections.add(self)
+
+    def call(
+        self, method: Method, request: Message, *, timeout: float, missing: ImagekeepError | None = None
+    ) -> Message:
+        """Return the answer to a request; `missing` is the error to raise where nothing has the name.
+
+        Raises what `_KINDS` lists, and the errors of `check_socket`.
+        """
+        try:
+            return self._callable(method)(request, timeout=timeout, metadata=self._metadata)
+        except grpc.RpcError as failure:
+            raise self.error_of(failure, timeout, missing) from failure
+
+    def stream(
+        self,
+        method: Method,
+        request: Message,
+        *,
+        timeout: float | None,
+        missing: ImagekeepError | None = None,
+    ) -> Stream:
+        """Return the stream of answers to a request; raises as `call` does, now or while it is read."""
+        answers = self._callable(method)(request, timeout=timeout, metadata=self._metadata)
+        return Stream(self, answers, timeout, missing)
+
+    def close(self) -> None:
+        """End every call that is under way, and take no more."""
+        self._closed = True
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether `close` was called."""
+        return self._closed
+
+    def forget(self) -> None:
+        """Begin without a channel; in a child after a fork the parent's is kept unused, for it is not ours."""
+        self._abandoned = getattr(self, "_channel", None)
+        self._channel: Any = None
+        self._callables: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def error_of(self, failure: Any, timeout: float | None, missing: ImagekeepError | None) -> ImagekeepError:
+        """Return the error that a failed call stands for; raises it instead where the socket tells more."""
+        code = failure.code()
+        if code is grpc.StatusCode.NOT_FOUND and missing is not None:
+            return missing
+        if code is grpc.StatusCode.UNAVAILABLE and not self._closed:
+            check_socket(self.path)
+        detail = shorten(failure.details() or code.name)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            detail = f"no answer within {timeout:g} s"
+        return _KINDS.get(code, SourceUnavailableError)(f"{self}: {detail}")
+
+    def __str__(self) -> str:
+        return f"containerd at {shorten(self.path)}"
+
+    def _callable(self, method: Method) -> Any:
+        """Return what calls a method, opening the channel where there is none yet."""
+        with self._lock:
+            if self._closed:
+                raise FailedPreconditionError(f"{self}: the connection was closed")
+            if self._channel is None:
+                check_socket(self.path)
+                self._channel = grpc.insecure_channel(f"unix:{quote(self.path)}", options=_OPTIONS)
+            if method.path not in self._callables:
+                make = self._channel.unary_stream if method.streams else self._channel.unary_unary
+                self._callables[method.path] = make(
+                    method.path,
+                    request_serializer=method.request.SerializeToString,
+                    response_deserializer=method.response.FromString,
+                )
+            return self._callables[method.path]
+
+
+class Stream:
+    """The answers of one call as they come; ended by `cancel`, from any thread, or by closing the connection."""
+
+    def __init__(
+        self, connection: Connection, answers: Any, timeout: float | None, missing: ImagekeepError | None
+    ) -> None:
+        self._connection = connection
+        self._answers = answers
+        self._timeout = timeout
+        self._missing = missing
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End the stream: whoever waits for the next answer gets the end."""
+        self._cancelled = True
+        self._answers.cancel()
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        try:
+            return next(self._answers)
+        except grpc.RpcError as failure:
+            if self._cancelled or self._connection.closed:
+                raise StopIteration from None
+            raise self._connection.error_of(failure, self._timeout, self._missing) from failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+
+def check_socket(path: str) -> None:
+    """Connect to a socket and hang up; raises what is the matter with it.
+
+    SourceUnavailableError where it is missing or nobody listens, PermissionDeniedError where it is not ours to
+    use, InvalidArgumentError where there is something else, or where no socket can have this path.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(CONNECT_TIMEOUT)
+            probe.connect(path)
+    except PermissionError as failure:
+        raise PermissionDeniedError(
+            f"{shorten(path)} is not ours to use: {failure.strerror}; run as root, or as its group"
+        ) from failure
+    except FileNotFoundError as failure:
+        raise SourceUnavailableError(f"no socket at {shorten(path)}; is containerd running?") from failure
+    except TimeoutError as failure:
+        raise SourceTimeoutError(f"{shorten(path)}: not connected within {CONNECT_TIMEOUT:g} s") from failure
+    except OSError as failure:
+        raise _unusable(path, failure) from failure
+    except (ValueError, UnicodeError) as failure:
+        raise InvalidArgumentError(f"{shorten(path)} is no path of a socket: {failure}") from failure
+
+
+def _unusable(path: str, failure: OSError) -> ImagekeepError:
+    """Return the error for a socket that refuses, or for what is none."""
+    if failure.errno is None:
+        return InvalidArgumentError(f"{shorten(path)} is no path of a socket: {failure}")
+    try:
+        is_socket = stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - a path as text, as it was given
+    except OSError:
+        is_socket = False
+    if not is_socket:
+        return InvalidArgumentError(f"{shorten(path)} is no socket")
+    return SourceUnavailableError(f"nobody listens at {shorten(path)}: {failure.strerror}")
+
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Let no connection of a forked child use its parent's channel."""
+    for connection in _connections:
+        connection.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
