@@ -113,9 +113,10 @@ def test_the_base_name_can_be_given(layout: LayoutWriter, matcher: PlatformMatch
     assert OCILayout(layout.folder, base_name="example.test/app", matcher=matcher).get("example.test/app:v1")
 
 
-def test_a_base_name_that_is_none_is_refused(layout: LayoutWriter) -> None:
+@pytest.mark.parametrize("name", ["app:v1", ""])
+def test_a_base_name_that_is_none_is_refused(layout: LayoutWriter, name: str) -> None:
     with pytest.raises(InvalidReferenceError):
-        OCILayout(layout.folder, base_name="app:v1")
+        OCILayout(layout.folder, base_name=name)
 
 
 def test_an_unnamed_image_has_the_base_name_at_its_digest(layout: LayoutWriter, source: OCILayout) -> None:

@@ -78,9 +78,9 @@ def test_a_missing_folder_is_unavailable_and_named(tmp_path: Path) -> None:
         OCILayout(tmp_path / "shop").references()
 
 
-def test_a_file_in_the_place_of_the_folder_is_unavailable(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_refused_with_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "shop").write_text("")
-    with pytest.raises(SourceUnavailableError, match="Not a directory"):
+    with pytest.raises(InvalidArgumentError, match="shop is no folder; an archive is given as archive:FILE"):
         OCILayout(tmp_path / "shop").references()
 
 

@@ -70,7 +70,7 @@ class Archive:
         the host's. Raises InvalidReferenceError, and for a stream as `get` does.
         """
         self._path = Path(file) if isinstance(file, Path | str) else Path(STANDARD_INPUT)
-        self._base = parse_base_name(base_name) if base_name else default_base_name(self._path)
+        self._base = default_base_name(self._path) if base_name is None else parse_base_name(base_name)
         self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()
         self._opened: _Opened | None = None

@@ -52,8 +52,8 @@ def open_regular(folder: Path, *parts: str) -> Iterator[int]:
     """Yield a descriptor of the regular file at `parts` beneath `folder`, closed afterwards.
 
     `folder` itself is the caller's own word and may be a link. Raises FileNotFoundError where a part is
-    missing, SourceUnavailableError where `folder` is or where reading fails, CorruptContentError where a part
-    is a link or no regular file, and PermissionDeniedError.
+    missing, SourceUnavailableError where `folder` is or where reading fails, InvalidArgumentError where it is
+    no folder, CorruptContentError where a part is a link or no regular file, and PermissionDeniedError.
     """
     path = "/".join(parts)
     opened = [_open_folder(folder)]
@@ -105,6 +105,10 @@ def _open_folder(folder: Path) -> int:
         return os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     except PermissionError as failure:
         raise _denied(str(folder)) from failure
+    except NotADirectoryError as failure:
+        raise InvalidArgumentError(
+            f"{shorten(str(folder))} is no folder; an archive is given as archive:FILE"
+        ) from failure
     except OSError as failure:
         raise SourceUnavailableError(
             f"cannot open folder {shorten(str(folder))}: {failure.strerror}"

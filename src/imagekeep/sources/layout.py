@@ -61,7 +61,7 @@ class OCILayout:
         chooses the platform that image ids are of, by default the host's. Raises InvalidReferenceError.
         """
         self.folder = Path(folder)
-        self._base = parse_base_name(base_name) if base_name else default_base_name(self.folder)
+        self._base = default_base_name(self.folder) if base_name is None else parse_base_name(base_name)
         self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
@@ -69,8 +69,8 @@ class OCILayout:
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.
 
-        Raises ImageNotFoundError, SourceUnavailableError where the folder is missing, InvalidDocumentError
-        where it is no layout, CorruptContentError where a link stands in it, and PermissionDeniedError.
+        Raises ImageNotFoundError, SourceUnavailableError where the folder is missing, InvalidArgumentError
+        where it is none, InvalidDocumentError where it is no layout, CorruptContentError where a link stands in it, and PermissionDeniedError.
         """
         return self._records.get(self._listing(), reference)
 

@@ -86,7 +86,9 @@ class Connection:
         self.path = path
         self._metadata = (("containerd-namespace", namespace),)
         self._closed = False
-        self.forget()
+        self._channel: Any = None
+        self._callables: dict[str, Any] = {}
+        self._lock = threading.Lock()
         _connections.add(self)
 
     def call(
@@ -97,7 +99,7 @@ class Connection:
         Raises what `_KINDS` lists, and the errors of `check_socket`.
         """
         try:
-            return self._callable(method)(request, timeout=timeout, metadata=self._metadata)
+            return self._invoke(method, request, timeout)
         except grpc.RpcError as failure:
             raise self.error_of(failure, timeout, missing) from failure
 
@@ -109,9 +111,11 @@ class Connection:
         timeout: float | None,
         missing: ImagekeepError | None = None,
     ) -> Stream:
-        """Return the stream of answers to a request; raises as `call` does, now or while it is read."""
-        answers = self._callable(method)(request, timeout=timeout, metadata=self._metadata)
-        return Stream(self, answers, timeout, missing)
+        """Return the stream of answers to a request; raises as `call` does, now or while it is read.
+
+        `timeout` is for the whole of it; None is a stream that lasts until it is cancelled.
+        """
+        return Stream(self, self._invoke(method, request, timeout), timeout, missing)
 
     def close(self) -> None:
         """End every call that is under way, and take no more."""
@@ -126,10 +130,10 @@ class Connection:
         return self._closed
 
     def forget(self) -> None:
-        """Begin without a channel; in a child after a fork the parent's is kept unused, for it is not ours."""
-        self._abandoned = getattr(self, "_channel", None)
-        self._channel: Any = None
-        self._callables: dict[str, Any] = {}
+        """Leave the channel that there is to the parent, in a child after a fork."""
+        _inherited.append((self._channel, self._callables))
+        self._channel = None
+        self._callables = {}
         self._lock = threading.Lock()
 
     def error_of(self, failure: Any, timeout: float | None, missing: ImagekeepError | None) -> ImagekeepError:
@@ -146,6 +150,15 @@ class Connection:
 
     def __str__(self) -> str:
         return f"containerd at {shorten(self.path)}"
+
+    def _invoke(self, method: Method, request: Message, timeout: float | None) -> Any:
+        """Begin a call; raises FailedPreconditionError where the connection was closed."""
+        try:
+            return self._callable(method)(request, timeout=timeout, metadata=self._metadata)
+        except ValueError as failure:
+            if not self._closed:
+                raise
+            raise FailedPreconditionError(f"{self}: the connection was closed") from failure
 
     def _callable(self, method: Method) -> Any:
         """Return what calls a method, opening the channel where there is none yet."""
@@ -238,6 +251,7 @@ def _unusable(path: str, failure: OSError) -> ImagekeepError:
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_inherited: list[object] = []
 
 
 def _after_fork() -> None:

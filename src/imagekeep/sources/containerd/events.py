@@ -1,0 +1,89 @@
+"""What containerd tells of images as they change (containerd: api/events/image.proto).
+
+A change is told to those who are subscribed at that moment, once. Nothing tells when a subscription begins to be
+served, and nothing of what was before: whoever follows a containerd lists its images after the first event too.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from imagekeep.errors import InvalidDocumentError
+from imagekeep.protobuf import decode
+from imagekeep.sources.containerd.names import reference_of
+from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SUBSCRIBE
+
+if TYPE_CHECKING:
+    from imagekeep.protobuf import Message
+    from imagekeep.sources.containerd.connection import Connection
+
+
+class Topic(enum.StrEnum):
+    """What happened to a record; changed labels and a new target are both an update."""
+
+    CREATED = "/images/create"
+    UPDATED = "/images/update"
+    DELETED = "/images/delete"
+
+
+class ImageEvent(NamedTuple):
+    """One change of one record; `at` is containerd's own time in microseconds since 1970, UTC."""
+
+    topic: Topic
+    reference: str
+    at: int
+
+
+_MESSAGES = {
+    Topic.CREATED: EVENT_MESSAGES["ImageCreate"],
+    Topic.UPDATED: EVENT_MESSAGES["ImageUpdate"],
+    Topic.DELETED: EVENT_MESSAGES["ImageDelete"],
+}
+
+
+class Subscription:
+    """Yields events as they come; ended by `cancel`, from any thread, and as a context manager.
+
+    It has no deadline: an idle containerd says nothing for hours. One that ends, ends the subscription within
+    milliseconds, by SourceUnavailableError. One that hangs is told from an idle one by another call.
+    """
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        request = SUBSCRIBE.request(filters=[f'namespace=="{namespace}",topic=="{topic}"' for topic in Topic])
+        self._stream = connection.stream(SUBSCRIBE, request, timeout=None)
+
+    def cancel(self) -> None:
+        """End the subscription: whoever waits for the next event gets the end."""
+        self._stream.cancel()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ImageEvent:
+        while True:
+            if (event := event_of(next(self._stream))) is not None:
+                return event
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+
+def event_of(envelope: Message) -> ImageEvent | None:
+    """Decode an envelope; None where its name is one that the listing leaves out too.
+
+    The topic says which message it carries: containerd writes the message's type without the host that
+    protobuf's `Any` has before it. Raises InvalidDocumentError for another topic, or for no such message.
+    """
+    try:
+        topic = Topic(envelope.topic)
+        name = decode(_MESSAGES[topic], envelope.event.value).name
+    except ValueError as failure:
+        document = f"event {envelope.topic}"
+        raise InvalidDocumentError(document, InvalidDocumentError.Reason.TYPE, "not understood") from failure
+    reference = reference_of(name)
+    at = envelope.timestamp.seconds * 1_000_000 + envelope.timestamp.nanos // 1000
+    return ImageEvent(topic, reference, at) if reference is not None else None
