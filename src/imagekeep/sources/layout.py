@@ -69,8 +69,9 @@ class OCILayout:
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.
 
-        Raises ImageNotFoundError, SourceUnavailableError where the folder is missing, InvalidArgumentError
-        where it is none, InvalidDocumentError where it is no layout, CorruptContentError where a link stands in it, and PermissionDeniedError.
+        Raises ImageNotFoundError; SourceUnavailableError where the folder is missing, InvalidArgumentError where
+        it is a file, PermissionDeniedError; InvalidDocumentError where it is no layout, and CorruptContentError
+        where a link stands in it.
         """
         return self._records.get(self._listing(), reference)
 
