@@ -14,15 +14,6 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
 
-TABLES = {
-    "images": "image_key",
-    "configs": "image_key",
-    "references": "name",
-    "pinned_refs": "reference",
-    "ref_cache": "reference",
-}
-"""The tables of revision 0001, and by what each is ordered."""
-
 TARGET = f"sha256:{'a' * 64}"
 
 
@@ -73,14 +64,17 @@ def record(connection: sqlite.Connection, name: str, event: str = "new", pinned:
 
 
 def rows_of(connection: sqlite.Connection, table: str) -> list[Any]:
-    """Return every row of a table of revision 0001, in order."""
-    return connection.execute(f'SELECT * FROM "{table}" ORDER BY {TABLES[table]}').fetchall()
+    """Return every row of a table, in the order of its first column."""
+    return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
 
 
 def contents(path: Path) -> dict[str, list[Any]]:
-    """Return every row of the tables of revision 0001."""
+    """Return every row of every table but alembic's own."""
     with opened(path) as connection:
-        return {table: rows_of(connection, table) for table in TABLES}
+        tables = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name != 'alembic_version' ORDER BY name"
+        ).fetchall()
+        return {table: rows_of(connection, table) for (table,) in tables}
 
 
 def schema_of(path: Path) -> dict[str, str]:

@@ -104,7 +104,7 @@ def test_a_store_itself_is_not_read_where_nothing_may_be_written(store: Path, pu
     with (
         without_privileges(),
         contextlib.closing(connect(path, read_only=True)) as reader,
-        pytest.raises(StoreUnavailableError, match="read-only; .* `imagekeep db export`"),
+        pytest.raises(StoreUnavailableError, match=r"read-only; .* `imagekeep db export`"),
         translating(path),
     ):
         reader.execute("SELECT count(*) FROM images")

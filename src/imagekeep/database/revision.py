@@ -32,6 +32,8 @@ SCHEMA_FINGERPRINT = "4c316292dd32849d224fd1b7729afadd66476f2c3bffbf27cbdad6283c
 APPLICATION_ID = 0x696D6B70
 """Marks a SQLite file as imagekeep's ("imkp"): another program's file is refused, not written."""
 
+_HEADER_BYTES = 100
+
 
 def exists(path: Path) -> bool:
     """Tell whether there is a file that may be a store; raise NotAStoreError for what cannot be one.
@@ -40,17 +42,20 @@ def exists(path: Path) -> bool:
     program and beside its target for another, and no longer keep them apart.
     """
     try:
-        mode = path.lstat().st_mode
+        found = path.lstat()
     except FileNotFoundError:
         return False
     except PermissionError as error:
         raise PermissionDeniedError(f"store {shorten(str(path))}: {error.strerror}") from error
     except (OSError, ValueError) as error:
         raise StoreUnavailableError(f"store {shorten(str(path))}: {error}") from error
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(found.st_mode):
         raise NotAStoreError(f"store {shorten(str(path))}: a symbolic link; give the path that it points at")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(found.st_mode):
         raise NotAStoreError(f"store {shorten(str(path))}: not a file; give the path of a file")
+    # SQLite itself takes a file of one byte for an empty database, and overwrites it.
+    if 0 < found.st_size < _HEADER_BYTES:
+        raise NotAStoreError(f"store {shorten(str(path))}: not a SQLite database; give another path")
     return True
 
 

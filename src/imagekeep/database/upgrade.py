@@ -110,8 +110,9 @@ def _transaction(driver: sqlite.Connection, migration: Migration) -> Iterator[Co
             yield connection
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
             if broken is not None:
+                row = "a row" if broken[1] is None else f"row {broken[1]}"
                 raise SchemaVersionError(
-                    f"store {path}: row {broken[1]} of table {broken[0]} lacks its row of {broken[2]}; "
+                    f"store {path}: {row} of table {broken[0]} lacks its row of {broken[2]}; "
                     "nothing was changed; run `imagekeep db check`"
                 )
             if migration.dry_run:
