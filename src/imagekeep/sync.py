@@ -51,9 +51,13 @@ class RemembersIds(Protocol):
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync did: the transition of each reference, and the error of each that could not be read."""
+    """What a sync did: the transition of each reference, and the error of each that could not be read.
+
+    `image_ids` has the image of each reference whose documents were read; what was confirmed is not in it.
+    """
 
     transitions: dict[str, Transition] = field(default_factory=dict)
+    image_ids: dict[str, str] = field(default_factory=dict)
     failures: dict[str, ImagekeepError] = field(default_factory=dict)
 
     @property
@@ -93,6 +97,7 @@ def sync(
         with store.holding(batch):
             observed, failures = observe_all(store, batch)
             report.transitions.update(store.apply_all(observed, dry_run=dry_run))
+            report.image_ids.update((name, image.id) for name, image in observed.items() if image)
             if failures and not dry_run:
                 store.note_failures(failures)
         report.failures.update(failures)
