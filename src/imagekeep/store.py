@@ -188,11 +188,10 @@ class Store(Reader):
         """
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
-            states = queries.all_states(connection)
             return [
                 Change(record.reference, decide(before, after), before, after)
                 for record in records
-                if (before := states.get(record.reference))
+                if (before := queries.state_of(connection, record.reference))
                 and before.confirms(record.target.digest, self._wanted)
                 and (after := dataclasses.replace(before, pinned=record.pinned))
             ]

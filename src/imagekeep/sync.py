@@ -87,65 +87,58 @@ def sync(
     written before stays.
     """
     report = SyncReport()
-    with store.holding(references):
-        names, records = _list(store, references, verify=verify)
-        if not verify:
-            report.transitions.update(store.confirm(records, dry_run=dry_run))
+    if references is None:
+        names = _confirm_listing(store, report, verify=verify, dry_run=dry_run)
+    else:
+        names = list(dict.fromkeys(references))
     waiting = [name for name in names if name not in report.transitions]
     done = len(names) - len(waiting)
     for batch in _batches(waiting):
         with store.holding(batch):
-            observed, failures = observe_all(store, batch)
-            report.transitions.update(store.apply_all(observed, dry_run=dry_run))
-            report.image_ids.update((name, image.id) for name, image in observed.items() if image)
-            if failures and not dry_run:
-                store.note_failures(failures)
-        report.failures.update(failures)
+            _sync_batch(store, batch, report, verify=verify, dry_run=dry_run)
         done += len(batch)
         if progress:
             progress(done, len(names))
     return report
 
 
-def observe_all(
-    store: Store, references: Iterable[str]
-) -> tuple[dict[str, Observed | None], dict[str, ImagekeepError]]:
-    """Read what references are at the source now, several at once, and each target once.
+def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run: bool) -> list[str]:
+    """Confirm what the source lists unchanged; return every reference, those of one target side by side."""
+    source = store.require_source()
+    with store.holding(None):
+        if isinstance(source, RemembersIds) and not verify:
+            source.remember(store.known_ids())
+        records = sorted(source.references(), key=lambda record: record.target.digest)
+        if not verify:
+            report.transitions.update(store.confirm(records, dry_run=dry_run))
+        return list(dict.fromkeys([*(record.reference for record in records), *store.states()]))
 
-    Return what was observed, and the errors of those that could not be read. Raises SourceUnavailableError and
-    PermissionDeniedError: the next reference would fail likewise.
-    """
-    observed: dict[str, Observed | None] = {}
+
+def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: bool, dry_run: bool) -> None:
+    """Ask for the references of one batch, read what is not confirmed by that, and write it all."""
     failures: dict[str, ImagekeepError] = {}
     with ThreadPoolExecutor(READERS) as pool:
-        found = _ask(pool, store.require_source().get, references, failures)
-        for name in [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]:
-            observed[name] = None
-            del failures[name]
-        unread: dict[Descriptor, ImagekeepError] = {}
-        targets = {record.target for record in found.values()}
-        facts = _ask(pool, store.read_image, targets, unread)
-    for name, record in found.items():
-        if record.target in facts:
-            observed[name] = observed_of(record, facts[record.target])
-        else:
-            failures[name] = unread[record.target]
-    return observed, failures
+        found = _ask(pool, store.require_source().get, batch, failures)
+        gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
+        observed: dict[str, Observed | None] = {name: None for name in gone if failures.pop(name)}
+        if not verify:
+            report.transitions.update(store.confirm(found.values(), dry_run=dry_run))
+        unread = [record for name, record in found.items() if name not in report.transitions]
+        observed.update(_read(pool, store, unread, failures))
+    report.transitions.update(store.apply_all(observed, dry_run=dry_run))
+    if failures and not dry_run:
+        store.note_failures(failures)
+    report.failures.update(failures)
 
 
-def _list(
-    store: Store, references: Iterable[str] | None, *, verify: bool
-) -> tuple[list[str], list[ImageRecord]]:
-    """Return the references to look at, those of one target together, and the records the source lists."""
-    source = store.require_source()
-    if references is not None:
-        names = list(dict.fromkeys(references))
-        return names, []
-    if isinstance(source, RemembersIds) and not verify:
-        source.remember(store.known_ids())
-    records = sorted(source.references(), key=lambda record: record.target.digest)
-    names = [record.reference for record in records]
-    return list(dict.fromkeys([*names, *store.states()])), records
+def _read(
+    pool: ThreadPoolExecutor, store: Store, records: list[ImageRecord], failures: dict[str, ImagekeepError]
+) -> dict[str, Observed]:
+    """Read the images beneath the records' targets, each target once; note the errors by reference."""
+    unreadable: dict[Descriptor, ImagekeepError] = {}
+    facts = _ask(pool, store.read_image, {record.target for record in records}, unreadable)
+    failures.update({r.reference: unreadable[r.target] for r in records if r.target in unreadable})
+    return {r.reference: observed_of(r, facts[r.target]) for r in records if r.target in facts}
 
 
 def _ask(

@@ -1,0 +1,24 @@
+"""Tells systemd how a service is doing (sd_notify(3)), where it was started by one that wants to know."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(state: str) -> bool:
+    """Send a state such as `READY=1` or `STOPPING=1`; tell whether there was anyone to send it to.
+
+    A service manager that cannot be reached is no reason to end: it notices by itself.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):  # a socket of the abstract namespace begins with a NUL
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+            manager.sendto(state.encode(), address)
+    except OSError:
+        return False
+    return True
