@@ -40,6 +40,8 @@ from imagekeep.sources.records import Records
 from imagekeep.sources.tape import MAGIC_LENGTH, FileTape, StreamTape, is_gzip, read_range, stream_tape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.platform import PlatformMatcher
@@ -95,6 +97,10 @@ class Archive:
         error. Raises as `get` does.
         """
         return self._records.all(self._current().listing)
+
+    def remember(self, ids: Mapping[str, str]) -> None:
+        """Take image ids by the digest of their target, which need not be read for the listing then."""
+        self._records.remember(ids)
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.

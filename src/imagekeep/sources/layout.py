@@ -33,6 +33,8 @@ from imagekeep.sources.naming import default_base_name, parse_base_name
 from imagekeep.sources.records import Records
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.platform import PlatformMatcher
@@ -82,6 +84,10 @@ class OCILayout:
         error. Raises as `get` does.
         """
         return self._records.all(self._listing())
+
+    def remember(self, ids: Mapping[str, str]) -> None:
+        """Take image ids by the digest of their target, which need not be read for the listing then."""
+        self._records.remember(ids)
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.

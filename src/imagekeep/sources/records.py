@@ -25,6 +25,8 @@ from imagekeep.oci.reader import ImageReader
 from imagekeep.sources.listing import merged
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imagekeep.oci.content import ContentInfo, ContentReader
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.platform import PlatformMatcher
@@ -42,7 +44,13 @@ class Records:
         self._matcher = matcher
         self._lock = threading.Lock()
         self._ids: dict[Descriptor, str | None] = {}
+        self._told: Mapping[str, str] = {}
         self._resolved: _Resolved | None = None
+
+    def remember(self, ids: Mapping[str, str]) -> None:
+        """Take image ids by the digest of their target, as a store that read them before knows them."""
+        with self._lock:
+            self._told = dict(ids)
 
     def get(self, listing: Listing, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.
@@ -98,6 +106,8 @@ class Records:
 
         Raises where the answer may still come: a blob is missing, unreadable, or not what its name says.
         """
+        if target.digest in self._told:
+            return self._told[target.digest]
         if target not in self._ids:
             noting = _MissingNoted(self._content)
             try:
