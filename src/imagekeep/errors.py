@@ -5,7 +5,8 @@
     ImagekeepError
     ├── NotFoundError                 nothing has this name here
     │   ├── ImageNotFoundError        no image has this id, truncated id or reference
-    │   └── ContentNotFoundError      a source has no such blob, or no document for the platform
+    │   ├── ContentNotFoundError      a source has no such blob, or no document for the platform
+    │   └── NamespaceNotFoundError    containerd has no such namespace
     ├── InvalidArgumentError          the caller's words do not fit their grammar
     │   ├── InvalidDigestError
     │   ├── InvalidReferenceError
@@ -16,12 +17,15 @@
     │   ├── SchemaVersionError        the file's schema is older or newer than this imagekeep
     │   ├── PinNeedsReferenceError    a pin of a reference that the image does not have
     │   ├── ImagePinnedError          a pinned image is not removed unless forced
-    │   └── ReadOnlySourceError       the source cannot be changed
+    │   ├── ReadOnlySourceError       the source cannot be changed
+    │   ├── SourceUnsupportedError    the source does not know the request
+    │   └── MissingExtraError         a package that only this needs is not installed
     ├── PermissionDeniedError         the file or socket is not ours to use
     ├── UnavailableError              a thing needed did not answer; trying again may help
     │   ├── StoreBusyError            other writers held the store for longer than the wait
     │   ├── StoreUnavailableError     the disk is full, gone or read-only
-    │   └── SourceUnavailableError    a source did not answer, or not in time
+    │   └── SourceUnavailableError    a source did not answer
+    │       └── SourceTimeoutError    a source did not answer in time
     └── CorruptError                  bytes that are not what they must be
         ├── CorruptStoreError         the SQLite file
         ├── CorruptContentError       a blob whose digest is not its name
@@ -87,6 +91,10 @@ class ImageNotFoundError(NotFoundError):
 
 class ContentNotFoundError(NotFoundError):
     """Raised when a source lacks a blob, or when an index has no entry for the platform."""
+
+
+class NamespaceNotFoundError(NotFoundError):
+    """Raised when containerd has namespaces, but not the one that is asked; says which it has."""
 
 
 class InvalidArgumentError(ImagekeepError):
@@ -161,6 +169,17 @@ class ReadOnlySourceError(FailedPreconditionError):
     """Raised when a source that cannot be changed (a layout, an archive) is asked to change."""
 
 
+class SourceUnsupportedError(FailedPreconditionError):
+    """Raised when a source does not know a request: one of its parts is off, or it is too old."""
+
+
+class MissingExtraError(FailedPreconditionError, ImportError):
+    """Raised when a package that an extra of imagekeep brings is not installed; says what to install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; it comes with: pip install 'imagekeep[{extra}]'")
+
+
 class PermissionDeniedError(ImagekeepError):
     """Raised when the system does not let this user use a file, a folder or a socket."""
 
@@ -182,7 +201,11 @@ class StoreUnavailableError(UnavailableError):
 
 
 class SourceUnavailableError(UnavailableError):
-    """Raised when a source did not answer, or not before its deadline."""
+    """Raised when a source did not answer."""
+
+
+class SourceTimeoutError(SourceUnavailableError):
+    """Raised when a source did not answer before the deadline."""
 
 
 class CorruptError(ImagekeepError):

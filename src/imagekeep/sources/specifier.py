@@ -1,17 +1,18 @@
-"""Where images are, in one word: `oci:FOLDER`, `archive:FILE`, or `archive:-` for standard input."""
+"""Where images are, in one word: `oci:FOLDER`, `archive:FILE` (`-` is standard input), `containerd[:SOCKET]`."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from imagekeep.errors import InvalidArgumentError, shorten
 from imagekeep.sources.archive import Archive
 from imagekeep.sources.layout import OCILayout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from imagekeep.platform import PlatformMatcher
     from imagekeep.sources import Source
@@ -19,45 +20,63 @@ if TYPE_CHECKING:
 STANDARD_INPUT_MARK = "-"
 
 
-class Opener(Protocol):
-    """Makes a source of what follows the scheme and its colon, empty where there is no colon."""
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What the caller of `open_source` wants besides the place; each source takes of it what it knows."""
 
-    def __call__(self, place: str, *, base_name: str | None, matcher: PlatformMatcher | None) -> Source:
-        """Return the source; raises InvalidArgumentError for a place that is none."""
-        ...
+    base_name: str | None
+    matcher: PlatformMatcher | None
+    namespace: str | None
 
 
-def open_source(spec: str, *, base_name: str | None = None, matcher: PlatformMatcher | None = None) -> Source:
+def open_source(
+    spec: str,
+    *,
+    base_name: str | None = None,
+    matcher: PlatformMatcher | None = None,
+    namespace: str | None = None,
+) -> Source:
     """Return the source that `spec` names; nothing is read yet, but for standard input.
 
     `base_name` is the repository of images that have only a tag; `matcher` chooses the platform that image
-    ids are of, by default the host's. Raises InvalidArgumentError for an unknown scheme, listing the known
-    ones, and as the source's constructor does.
+    ids are of, by default the host's: a layout and an archive need them. `namespace` is containerd's, by default
+    the CRI plugin's. Raises InvalidArgumentError for an unknown scheme, listing the known ones, MissingExtraError
+    where a package is not installed that only this source needs, and as the source's constructor does.
     """
     scheme, _, place = spec.partition(":")
     opener = SCHEMES.get(scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
         raise InvalidArgumentError(f"{shorten(spec)} names no source; sources begin with one of: {known}")
-    return opener(place, base_name=base_name, matcher=matcher)
+    return opener(place, _Wishes(base_name, matcher, namespace))
 
 
-def _open_layout(place: str, *, base_name: str | None, matcher: PlatformMatcher | None) -> Source:
+def _open_layout(place: str, wishes: _Wishes) -> Source:
     """Open `oci:FOLDER`."""
-    return OCILayout(_path(place, "oci:FOLDER"), base_name=base_name, matcher=matcher)
+    return OCILayout(_path(place, "oci:FOLDER"), base_name=wishes.base_name, matcher=wishes.matcher)
 
 
-def _open_archive(place: str, *, base_name: str | None, matcher: PlatformMatcher | None) -> Source:
+def _open_archive(place: str, wishes: _Wishes) -> Source:
     """Open `archive:FILE`, or `archive:-`."""
     if place != STANDARD_INPUT_MARK:
-        return Archive(_path(place, "archive:FILE"), base_name=base_name, matcher=matcher)
+        path = _path(place, "archive:FILE")
+        return Archive(path, base_name=wishes.base_name, matcher=wishes.matcher)
     if sys.stdin is None:
         raise InvalidArgumentError("archive:- reads standard input, which is closed; pipe an archive into it")
     if sys.stdin.isatty():
         raise InvalidArgumentError(
             "archive:- reads standard input, which is a terminal; pipe an archive into it"
         )
-    return Archive(sys.stdin.buffer, base_name=base_name, matcher=matcher)
+    return Archive(sys.stdin.buffer, base_name=wishes.base_name, matcher=wishes.matcher)
+
+
+def _open_containerd(place: str, wishes: _Wishes) -> Source:
+    """Open `containerd`, at its usual socket, or `containerd:SOCKET`."""
+    # Imported here because gRPC is an extra, and takes longer to import than all other sources together.
+    from imagekeep.sources.containerd import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Containerd
+
+    path = _path(place or DEFAULT_SOCKET, "containerd:SOCKET")
+    return Containerd(str(path), namespace=wishes.namespace or DEFAULT_NAMESPACE)
 
 
 def _path(place: str, form: str) -> Path:
@@ -67,5 +86,9 @@ def _path(place: str, form: str) -> Path:
     return Path(place)
 
 
-SCHEMES: Mapping[str, Opener] = {"oci": _open_layout, "archive": _open_archive}
+SCHEMES: Mapping[str, Callable[[str, _Wishes], Source]] = {
+    "oci": _open_layout,
+    "archive": _open_archive,
+    "containerd": _open_containerd,
+}
 """Every kind of source by its scheme: a further one is a module beside this, and a line here."""

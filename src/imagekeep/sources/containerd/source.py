@@ -23,7 +23,7 @@ from imagekeep.sources.containerd.events import Subscription
 from imagekeep.sources.containerd.names import check_namespace, name_of, reference_of
 
 if TYPE_CHECKING:
-    from imagekeep.protobuf import Message
+    from imagekeep.protobuf import Message, Method
 
 DEFAULT_SOCKET: Final = "/run/containerd/containerd.sock"
 DEFAULT_NAMESPACE: Final = "k8s.io"
@@ -190,9 +190,7 @@ class Containerd:
         request.update_mask.paths.append(f"labels.{key}")
         return _record(self._ask(protocol.UPDATE_IMAGE, request, reference).image, reference)
 
-    def _ask(
-        self, method: protocol.Method, request: Message, reference: str, timeout: float | None = None
-    ) -> Message:
+    def _ask(self, method: Method, request: Message, reference: str, timeout: float | None = None) -> Message:
         """Make a call about one record; before it is said to be missing, the namespace is looked for."""
         missing = ImageNotFoundError(f"no image is named {shorten(reference)}")
         try:
@@ -215,7 +213,7 @@ class Containerd:
         if names and self.namespace not in names:
             known = shorten(", ".join(names))
             raise NamespaceNotFoundError(
-                f"{self._connection} has no namespace {self.namespace} (it has {known}), so nothing is known of its images"
+                f"{self._connection} has no namespace {self.namespace}; it has {known}"
             )
         self._namespace_seen = self.namespace in names
 
