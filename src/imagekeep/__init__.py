@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imagekeep.acting import Actions, Deed, Outcome
     from imagekeep.errors import (
         AmbiguousError,
         Category,
@@ -33,13 +34,17 @@ if TYPE_CHECKING:
         InvalidDocumentError,
         InvalidPlatformError,
         InvalidReferenceError,
+        MissingExtraError,
+        NamespaceNotFoundError,
         NotAStoreError,
         NotFoundError,
         PermissionDeniedError,
         PinNeedsReferenceError,
         ReadOnlySourceError,
         SchemaVersionError,
+        SourceTimeoutError,
         SourceUnavailableError,
+        SourceUnsupportedError,
         Stage,
         StoreBusyError,
         StoreUnavailableError,
@@ -52,19 +57,26 @@ if TYPE_CHECKING:
     from imagekeep.reader import Reader
     from imagekeep.sources import Source
     from imagekeep.sources.archive import Archive
+    from imagekeep.sources.changeable import Changeable
+    from imagekeep.sources.containerd import Containerd as Containerd
     from imagekeep.sources.layout import OCILayout
     from imagekeep.store import Store
     from imagekeep.transition import Transition
 
 _MODULES = {
+    "Actions": "acting",
     "Archive": "sources.archive",
+    "Changeable": "sources.changeable",
+    "Containerd": "sources.containerd",
     "ContentInfo": "oci.content",
+    "Deed": "acting",
     "Descriptor": "oci.descriptor",
     "Image": "image",
     "ImageRecord": "image",
     "ImageSummary": "image",
-    "OCILayout": "sources.layout",
     "Observed": "image",
+    "OCILayout": "sources.layout",
+    "Outcome": "acting",
     "Platform": "platform",
     "Reader": "reader",
     "Source": "sources",
@@ -73,14 +85,17 @@ _MODULES = {
 }
 
 __all__ = [
+    "Actions",
     "AmbiguousError",
     "Archive",
     "Category",
+    "Changeable",
     "ContentInfo",
     "ContentNotFoundError",
     "CorruptContentError",
     "CorruptError",
     "CorruptStoreError",
+    "Deed",
     "Descriptor",
     "FailedPreconditionError",
     "Image",
@@ -94,10 +109,13 @@ __all__ = [
     "InvalidDocumentError",
     "InvalidPlatformError",
     "InvalidReferenceError",
+    "MissingExtraError",
+    "NamespaceNotFoundError",
     "NotAStoreError",
     "NotFoundError",
     "OCILayout",
     "Observed",
+    "Outcome",
     "PermissionDeniedError",
     "PinNeedsReferenceError",
     "Platform",
@@ -105,7 +123,9 @@ __all__ = [
     "Reader",
     "SchemaVersionError",
     "Source",
+    "SourceTimeoutError",
     "SourceUnavailableError",
+    "SourceUnsupportedError",
     "Stage",
     "Store",
     "StoreBusyError",
@@ -116,12 +136,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # The error classes are the public names that stand in no table: they are all of one module.
+    # Containerd is public without standing in `__all__`: `import *` must not need an extra. The error classes are
+    # the public names that stand in no table: they are all of one module.
     module = importlib.import_module(f"imagekeep.{_MODULES.get(name, 'errors')}")
     return getattr(module, name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,166 @@
+"""Acts on the images of a store's source: removes them, pins them; the source first, then the store follows.
+
+::
+
+    actions = Actions.begin(store, tell=print)
+    actions.remove("busybox:1.36")          # every reference of the image, and so the image
+    actions.untag("example.test/app:v1")    # this reference alone
+    actions.pin("busybox:1.35")
+
+An action changes the source, asks it what the reference is now, and makes the store say that (`Store.update`). So
+what the store says afterwards is what is true, whoever else acts at the same time; and where the source fails,
+the store has not run ahead of it.
+"""
+
+from __future__ import annotations
+
+import enum
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.errors import ImageNotFoundError, ImagePinnedError, InvalidReferenceError, shorten
+from imagekeep.reference import parse_docker_ref
+from imagekeep.sources.changeable import require_changeable
+from imagekeep.sync import sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imagekeep.image import Image, ImageRecord
+    from imagekeep.sources.changeable import Changeable
+    from imagekeep.store import Store
+
+
+class Deed(enum.StrEnum):
+    """What was done to the name beside it: an image's id where it was deleted, else a reference."""
+
+    UNTAGGED = "untagged"
+    DELETED = "deleted"
+    PINNED = "pinned"
+    UNPINNED = "unpinned"
+
+
+class Outcome(NamedTuple):
+    """One thing that an action did."""
+
+    deed: Deed
+    name: str
+
+
+class Actions:
+    """Changes a store's source and lets the store follow; made by `begin`.
+
+    Each method returns what it did, and hands each to `tell` as soon as it is done: where an action fails half
+    way, that much was told. Each raises what the source and the store raise.
+    """
+
+    def __init__(
+        self, store: Store, source: Changeable, tell: Callable[[Outcome], object] | None = None
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._tell = tell
+
+    @classmethod
+    def begin(cls, store: Store, tell: Callable[[Outcome], object] | None = None) -> Actions:
+        """Sync the store with its source, which must be one that can be changed, and return its actions.
+
+        A store that says what was true an hour ago would let a name be removed that has moved to another image
+        since, or call an image deleted that has a new name. References that cannot be read do not matter here.
+        Raises ReadOnlySourceError, FailedPreconditionError for a store without a source, and as `sync` does.
+        """
+        source = require_changeable(store.require_source())
+        sync(store)
+        return cls(store, source, tell)
+
+    def remove(self, name: str, *, force: bool = False) -> list[Outcome]:
+        """Remove an image: all its references, in their order, and the last one synchronously.
+
+        `name` is a reference or an id, as `Reader.local_resolve` takes it. Removing one that somebody else has
+        just removed is no failure (containerd: internal/cri/server/images, RemoveImage). Raises
+        ImageNotFoundError, and ImagePinnedError for a pinned image unless `force` is set.
+        """
+        image = self._find(name)
+        if image.pinned and not force:
+            raise ImagePinnedError(f"image {image.id} is pinned; unpin it first, or force its removal")
+        outcomes: list[Outcome] = []
+        for reference in image.references:
+            self._untag(reference, outcomes, synchronous=reference == image.references[-1])
+        self._tell_if_deleted(image.id, outcomes)
+        return outcomes
+
+    def untag(self, name: str, *, force: bool = False) -> list[Outcome]:
+        """Remove one reference, and with its last one the image; it need not be one that could be read.
+
+        Raises ImageNotFoundError, and ImagePinnedError where the reference pins its image unless `force` is set.
+        """
+        record = self._record(name)
+        if record.pinned and not force:
+            raise ImagePinnedError(f"{shorten(record.reference)} pins its image; unpin it first, or force it")
+        state = self._store.states().get(record.reference)
+        outcomes: list[Outcome] = []
+        self._untag(record.reference, outcomes, synchronous=True)
+        if state:
+            self._tell_if_deleted(state.image_id, outcomes)
+        return outcomes
+
+    def pin(self, name: str, *, all_references: bool = False) -> list[Outcome]:
+        """Let one reference pin its image, or all of that image's; raises ImageNotFoundError.
+
+        With `all_references`, `name` is as for `remove`.
+        """
+        return self._label(Deed.PINNED, self._source.pin, name, all_references=all_references)
+
+    def unpin(self, name: str, *, all_references: bool = False) -> list[Outcome]:
+        """Let one reference pin its image no more, or none of that image's; as `pin` otherwise."""
+        return self._label(Deed.UNPINNED, self._source.unpin, name, all_references=all_references)
+
+    def _label(
+        self, deed: Deed, change: Callable[[str], ImageRecord], name: str, *, all_references: bool
+    ) -> list[Outcome]:
+        references = self._find(name).references if all_references else (self._record(name).reference,)
+        outcomes: list[Outcome] = []
+        for reference in references:
+            change(reference)
+            self._store.update(reference)
+            self._note(outcomes, Outcome(deed, reference))
+        return outcomes
+
+    def _untag(self, reference: str, outcomes: list[Outcome], *, synchronous: bool) -> None:
+        """Remove one reference at the source, where it may be gone already, and make the store follow."""
+        with suppress(ImageNotFoundError):
+            self._source.remove(reference, synchronous=synchronous)
+        self._store.update(reference)
+        self._note(outcomes, Outcome(Deed.UNTAGGED, reference))
+
+    def _tell_if_deleted(self, image_id: str, outcomes: list[Outcome]) -> None:
+        """Note that an image went, unless it still has a reference, or got one meanwhile."""
+        try:
+            self._store.get(image_id)
+        except ImageNotFoundError:
+            self._note(outcomes, Outcome(Deed.DELETED, image_id))
+
+    def _note(self, outcomes: list[Outcome], outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if self._tell:
+            self._tell(outcome)
+
+    def _find(self, name: str) -> Image:
+        """Return the image of a reference spelt exactly so, else as local_resolve does."""
+        try:
+            return self._store.get(self._store.resolve(name))
+        except ImageNotFoundError:
+            return self._store.local_resolve(name)
+
+    def _record(self, name: str) -> ImageRecord:
+        """Return the source's record of a reference spelt exactly so, else in its canonical form."""
+        try:
+            return self._source.get(name)
+        except ImageNotFoundError:
+            try:
+                canonical = str(parse_docker_ref(name))
+            except InvalidReferenceError:
+                canonical = name
+            if canonical == name:
+                raise
+            return self._source.get(canonical)
