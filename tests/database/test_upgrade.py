@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from imagekeep.database import schema
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import sqlite
 from imagekeep.database.engine import make_engine
-from imagekeep.database.revision import APPLICATION_ID, HEAD, REVISIONS
+from imagekeep.database.revision import APPLICATION_ID, HEAD, REVISIONS, find_revision
 from imagekeep.database.upgrade import Migration, make_file, migrate, open_or_create, read_revision
 from imagekeep.errors import (
     CorruptStoreError,
@@ -180,6 +181,21 @@ def test_processes_that_make_one_store_at_once_all_have_it(path: Path) -> None:
     answers = [process.communicate() for process in processes]
 
     assert answers == [(f"{HEAD}\n", "")] * len(processes)
+
+
+def test_a_store_that_is_made_while_its_file_is_looked_at_is_no_other_programs(path: Path) -> None:
+    path.touch()
+    seen = []
+
+    def make_before_the_second(statement: str) -> None:
+        seen.append(statement)
+        if len(seen) == 2:
+            migrate(path)
+
+    with contextlib.closing(connect(path, read_only=True)) as connection:
+        connection.set_trace_callback(make_before_the_second)
+        assert find_revision(connection, path) is None
+    assert len(seen) >= 2
 
 
 # --- the schema is what schema.py says

@@ -64,8 +64,9 @@ def find_revision(connection: sqlite.Connection, path: Path) -> str | None:
 
     Raises NotAStoreError where the file is another program's. Let SQLite's own errors pass.
     """
-    identity = connection.execute("PRAGMA application_id").fetchone()[0]
+    # In this order: a store that another process makes between the two has its mark when it has its tables.
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    identity = connection.execute("PRAGMA application_id").fetchone()[0]
     if identity != APPLICATION_ID and (identity or tables):
         raise NotAStoreError(f"store {shorten(str(path))}: another program's database; give another path")
     if "alembic_version" not in tables:
