@@ -1,0 +1,137 @@
+"""The package as others get it: built, installed, and used from outside the checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+NOT_SOURCES = shutil.ignore_patterns(
+    ".*", "__pycache__", "*.egg-info", "build", "dist", "data", "node_modules"
+)
+
+
+class Built(NamedTuple):
+    """What `python -m build` made."""
+
+    sdist: Path
+    wheel: Path
+
+
+class Installed(NamedTuple):
+    """An environment with the wheel in it, and a folder that is far from the checkout."""
+
+    binaries: Path
+    folder: Path
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of the environment's programs, and return what it printed; fail with its errors."""
+        done = subprocess.run(
+            [self.binaries / program, *arguments],
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build a copy of the checkout, as a release is built: the wheel from the sdist."""
+    folder = tmp_path_factory.mktemp("build")
+    shutil.copytree(CHECKOUT, folder / "checkout", ignore=NOT_SOURCES)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "checkout"],
+        capture_output=True,
+        check=True,
+    )
+    return Built(*(next((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")))
+
+
+@pytest.fixture(scope="module")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Install the wheel into an environment of its own, which takes the dependencies from this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    environment = folder / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", built.wheel],
+        capture_output=True,
+        check=True,
+    )
+    (packages,) = environment.glob("lib/python*/site-packages")
+    # A folder that a .pth file names gives its modules, but its own .pth files are not read: the checkout, which
+    # stands in this environment by one, is not seen from there.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return Installed(environment / "bin", folder)
+
+
+def modules_of(folder: Path) -> set[str]:
+    """Return the Python files and data files of a package, by their path."""
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in {".py", ".mako", ".typed", ".json", ".proto", ".sql"}
+    }
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(built: Built) -> None:
+    expected = {f"imagekeep/{name}" for name in modules_of(CHECKOUT / "src" / "imagekeep")}
+    expected |= {f"imagekeep/migrations/{name}" for name in modules_of(CHECKOUT / "migrations")}
+
+    with zipfile.ZipFile(built.wheel) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    assert packed == expected
+
+
+def test_the_wheel_holds_the_licence_and_the_notice(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as wheel:
+        packed = {Path(name).name for name in wheel.namelist() if ".dist-info/" in name}
+
+    assert {"LICENSE", "NOTICE"} <= packed
+
+
+def test_the_sdist_holds_the_tests_and_the_scripts(built: Built) -> None:
+    with tarfile.open(built.sdist) as sdist:
+        packed = {name.partition("/")[2] for name in sdist.getnames()}
+
+    assert {"tests/conftest.py", "scripts/test", "CONTRIBUTING.md", "requirements-dev.txt"} <= packed
+
+
+def test_the_installed_package_is_not_the_checkout(installed: Installed) -> None:
+    file = Path(installed.run("python", "-c", "import imagekeep; print(imagekeep.__file__)").strip())
+
+    assert file.is_relative_to(installed.folder)
+
+
+MAKE_A_STORE = """
+from pathlib import Path
+from imagekeep.database.revision import HEAD
+from imagekeep.database.upgrade import open_or_create, read_revision
+open_or_create(Path("images.db"))
+print(read_revision(Path("images.db")) == HEAD)
+"""
+
+
+def test_the_installed_package_makes_a_store_by_its_own_migrations(installed: Installed) -> None:
+    assert installed.run("python", "-W", "error", "-c", MAKE_A_STORE) == "True\n"
+
+
+def test_the_installed_package_is_typed(installed: Installed) -> None:
+    code = "from importlib.resources import files; print((files('imagekeep') / 'py.typed').is_file())"
+
+    assert installed.run("python", "-c", code) == "True\n"
