@@ -1,0 +1,7 @@
+"""The `imagekeep` command: words and formats for people; the only place that prints or exits."""
+
+from __future__ import annotations
+
+from imagekeep.cli.entry import main
+
+__all__ = ["main"]

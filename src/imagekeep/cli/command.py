@@ -1,0 +1,32 @@
+"""A command whose help ends in examples; a test runs every one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class ExampleCommand(click.Command):
+    """A command with examples: whole command lines, shown at the end of its help."""
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each on a line of its own however long it is."""
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {example}\n" for example in self.examples))
+
+
+def command(*examples: str) -> Callable[[Callable[..., int | None]], ExampleCommand]:
+    """Make a command of a function: its help is the docstring, and its examples are these.
+
+    What the function returns is the exit code, None being 0.
+    """
+    return click.command(cls=ExampleCommand, examples=examples)

@@ -1,0 +1,77 @@
+"""Images as crictl shows them (cri-tools: cmd/crictl/image.go): their order, their rows, their JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from imagekeep.cli.formats import NONE, human_size, truncate, unsigned
+from imagekeep.oci.user import split_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from imagekeep.image import Image, ImageSummary
+
+Name = tuple[str, str]
+"""A repository and a tag of it."""
+
+
+def sort_key(image: ImageSummary) -> tuple[int, str]:
+    """Return the key of crictl's order: by the first tag, else by the first digest, else by the id.
+
+    crictl compares two images by what both of them have, which orders no list of several kinds; here those
+    with a tag come first, then those with a digest.
+    """
+    if tags := image.repo_tags:
+        return 0, tags[0]
+    if digests := image.repo_digests:
+        return 1, digests[0]
+    return 2, image.id
+
+
+def names(image: ImageSummary) -> list[Name]:
+    """Return the repository and the tag of each row that shows an image, NONE where it has none."""
+    if tags := image.repo_tags:
+        return [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in tags)]
+    digests = image.repo_digests
+    return [(digests[0].partition("@")[0] if digests else NONE, NONE)]
+
+
+class Columns(NamedTuple):
+    """Which columns a table of images has, and whether its ids and digests are truncated."""
+
+    digests: bool
+    pinned: bool
+    truncated: bool
+
+    def heading(self) -> list[str]:
+        """Return the row above the others."""
+        return self._row("IMAGE", "TAG", "DIGEST", "IMAGE ID", "SIZE", "PINNED")
+
+    def rows(self, images: Iterable[tuple[ImageSummary, Sequence[Name]]]) -> Iterator[list[str]]:
+        """Give a row for each of the names under which each image is shown."""
+        shorten = truncate if self.truncated else str
+        for image, shown in images:
+            digest = shorten(image.repo_digests[0].partition("@")[2]) if image.repo_digests else NONE
+            size, pinned = human_size(image.size), str(image.pinned).lower()
+            for repository, tag in shown:
+                yield self._row(repository, tag, digest, shorten(image.id), size, pinned)
+
+    def _row(self, name: str, tag: str, digest: str, image_id: str, size: str, pinned: str) -> list[str]:
+        digests, pins = [digest] if self.digests else [], [pinned] if self.pinned else []
+        return [name, tag, *digests, image_id, size, *pins]
+
+
+def message(image: Image) -> dict[str, Any]:
+    """Return the CRI's message runtime.v1.Image as protobuf's JSON, every field shown: 64-bit numbers are texts."""
+    uid, username = split_user(image.config["config"].get("User", ""))
+    return {
+        "id": image.id,
+        "repoTags": image.repo_tags,
+        "repoDigests": image.repo_digests,
+        "size": str(unsigned(image.size)),
+        "uid": None if uid is None else {"value": str(uid)},
+        "username": username,
+        "spec": None,
+        "pinned": image.pinned,
+    }

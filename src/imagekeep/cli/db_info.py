@@ -1,0 +1,102 @@
+"""`imagekeep db info`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagekeep.cli.command import command
+from imagekeep.cli.documents import write_document
+from imagekeep.cli.formats import NONE, format_time, human_size, table
+from imagekeep.cli.options import output_format
+from imagekeep.cli.output import write
+from imagekeep.cli.store_file import reading
+from imagekeep.database.driver import DRIVER, sqlite
+from imagekeep.database.queries import count
+from imagekeep.database.revision import HEAD, REVISIONS, require_head
+from imagekeep.errors import SchemaVersionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.cli.settings import Settings
+    from imagekeep.database.queries import Counts
+
+
+@command("imagekeep db info", "imagekeep db info -o json")
+@output_format("table", "json", "yaml")
+@click.pass_obj
+def show_info(settings: Settings, output: str) -> None:
+    """Show what the store is and holds.
+
+    A store of an older or newer revision is shown too, with what to do about it.
+    """
+    path = settings.path
+    with reading(path) as (connection, revision):
+        counts = count(connection) if revision in REVISIONS else None
+        document = describe(path, revision, counts)
+    if output == "table":
+        write(table(_rows(document)))
+    else:
+        write_document(document, output)
+
+
+def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[str, Any]:
+    """Return what is known of a store as a document; `size` in bytes, what is not known null."""
+    return {
+        "path": str(path),
+        "size": file_size(path),
+        "revision": revision,
+        "newestRevision": HEAD,
+        "advice": _advice(revision, path),
+        "images": counts and counts.images,
+        "references": counts and counts.references,
+        "pinnedReferences": counts and counts.pinned_refs,
+        "oldestVerified": counts and _time(counts.oldest_verified_at),
+        "newestVerified": counts and _time(counts.newest_verified_at),
+        "driver": DRIVER,
+        "sqliteVersion": sqlite.sqlite_version,
+    }
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes that a store takes on disk, what is not yet moved from its -wal file included."""
+    wal = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+
+
+def _time(microseconds: int | None) -> str | None:
+    return None if microseconds is None else format_time(microseconds)
+
+
+def _advice(revision: str | None, path: Path) -> str | None:
+    """Return what to do about a store of another revision, or None."""
+    try:
+        require_head(revision, path)
+    except SchemaVersionError as error:
+        return str(error)
+    return None
+
+
+def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give the document's fields under names for people."""
+    yield "store", document["path"]
+    yield "size", human_size(document["size"])
+    yield "revision", document["revision"] or NONE
+    if document["advice"]:
+        yield "", document["advice"]
+    for name, field in _COUNTED.items():
+        if document["images"] is not None:
+            yield name, str(document[field] if document[field] is not None else NONE)
+    yield "SQLite", f"{document['sqliteVersion']} ({document['driver']})"
+
+
+_COUNTED = {
+    "images": "images",
+    "references": "references",
+    "pinned references": "pinnedReferences",
+    "oldest verified": "oldestVerified",
+    "newest verified": "newestVerified",
+}

@@ -1,0 +1,39 @@
+"""`imagekeep db migrate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekeep.cli.command import command
+from imagekeep.cli.output import write_line
+from imagekeep.cli.store_file import require_file
+from imagekeep.database.upgrade import migrate
+
+if TYPE_CHECKING:
+    from imagekeep.cli.settings import Settings
+    from imagekeep.database.upgrade import Migration
+
+
+@command("imagekeep db migrate --dry-run", "imagekeep db migrate")
+@click.option("--dry-run", is_flag=True, help="Take the real path, and roll it back.")
+@click.pass_obj
+def migrate_store(settings: Settings, dry_run: bool) -> None:
+    """Move the schema to this imagekeep's revision.
+
+    The file is copied first, and the copy's name is printed. Whatever fails, the store is as it was.
+    """
+    require_file(settings.path)
+    for line in _lines(migrate(settings.path, dry_run=dry_run)):
+        write_line(line)
+
+
+def _lines(migration: Migration) -> list[str]:
+    """Say what a migration did."""
+    if migration.before == migration.after:
+        return [f"nothing to do: the schema is at revision {migration.after}"]
+    move = f"from revision {migration.before or 'base'} to {migration.after}"
+    if migration.dry_run:
+        return [f"dry run: would migrate {move}; nothing was changed"]
+    return [f"migrated {move}", *([f"copy from before: {migration.backup}"] if migration.backup else [])]

@@ -1,0 +1,80 @@
+"""Runs the command: from its arguments to its exit code, with nothing raised on the way out."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekeep.cli.exits import ExitCode, exit_code
+from imagekeep.cli.output import OutputError, complain, discard, flush, make_lenient, warn
+from imagekeep.errors import ImagekeepError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "imagekeep"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, by default the process's own, and return its exit code.
+
+    Whatever a user, a file or a source can cause ends in one line on standard error and a code of
+    `imagekeep.cli.exits`; an interrupt, and a reader of standard output that goes, end it quietly.
+    """
+    make_lenient()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        flush()
+    except OutputError as error:
+        discard()
+        if error.closed:
+            return ExitCode.PIPE_CLOSED
+        complain(str(error))
+        return ExitCode.FAILED
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run the command, and say on standard error why it failed."""
+    try:
+        return _invoke(arguments)
+    except click.UsageError as error:
+        warn(_explain(error))
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except ImagekeepError as error:
+        complain(str(error))
+        return exit_code(error)
+    except BrokenPipeError as error:  # click's own writing, of a help text
+        raise OutputError(str(error), closed=True) from error
+    except OSError as error:
+        named = f"{shorten(str(error.filename))}: " if error.filename is not None else ""
+        complain(f"{named}{error.strerror or error}")
+    except ImportError as error:
+        complain(f"a part of this installation is missing: {error}")
+    except MemoryError:
+        complain("out of memory")
+    return ExitCode.FAILED
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    """Parse the arguments and run the command that they name."""
+    # Imported here because the SQLite driver is chosen at import, which may fail; that too ends in one line.
+    from imagekeep.cli.root import root
+
+    try:
+        with root.make_context(PROGRAM, list(arguments)) as context:
+            return root.invoke(context) or ExitCode.OK
+    except click.exceptions.Exit as request:
+        return request.exit_code
+
+
+def _explain(error: click.UsageError) -> str:
+    """Return what click says of wrong arguments."""
+    text = io.StringIO()
+    error.show(text)
+    return text.getvalue().rstrip("\n")

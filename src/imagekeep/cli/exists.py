@@ -1,0 +1,31 @@
+"""`imagekeep image exists`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekeep.cli.command import command
+from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.lookup import find_image
+from imagekeep.errors import ImageNotFoundError
+
+if TYPE_CHECKING:
+    from imagekeep.cli.settings import Settings
+
+
+@command("imagekeep image exists busybox:1.36")
+@click.argument("image")
+@click.pass_obj
+def image_exists(settings: Settings, image: str) -> int:
+    """Tell by the exit code whether an image is here.
+
+    0 is yes and 1 is no; nothing is printed.
+    """
+    with settings.open_reader() as reader:
+        try:
+            find_image(reader, image)
+        except ImageNotFoundError:
+            return ExitCode.NOT_FOUND
+    return ExitCode.OK

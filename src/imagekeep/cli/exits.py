@@ -1,0 +1,47 @@
+"""What the command's exit code says; the one table from errors to codes."""
+
+from __future__ import annotations
+
+import enum
+
+from imagekeep.errors import (
+    AmbiguousError,
+    ContentNotFoundError,
+    FailedPreconditionError,
+    ImagekeepError,
+    InvalidArgumentError,
+    NotAStoreError,
+    NotFoundError,
+    SchemaVersionError,
+)
+
+
+class ExitCode(enum.IntEnum):
+    """How the command ended; 130 and 141 are what a shell reports of a program ended by the signal."""
+
+    OK = 0
+    NOT_FOUND = 1
+    USAGE = 2
+    AMBIGUOUS = 3
+    REFUSED = 4
+    FAILED = 125
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+EXIT_CODES: dict[type[ImagekeepError], ExitCode] = {
+    ImagekeepError: ExitCode.FAILED,
+    NotFoundError: ExitCode.NOT_FOUND,
+    ContentNotFoundError: ExitCode.FAILED,
+    InvalidArgumentError: ExitCode.USAGE,
+    AmbiguousError: ExitCode.AMBIGUOUS,
+    FailedPreconditionError: ExitCode.REFUSED,
+    NotAStoreError: ExitCode.FAILED,
+    SchemaVersionError: ExitCode.FAILED,
+}
+"""The code of each class of errors and of what derives from it, unless that has a line of its own."""
+
+
+def exit_code(error: ImagekeepError) -> ExitCode:
+    """Return the code with which the command ends for an error."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

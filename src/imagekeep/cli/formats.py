@@ -1,0 +1,71 @@
+"""How things look: tables, sizes, truncated ids and times; nothing here reads or writes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from imagekeep.cli.output import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NONE = "<none>"
+"""What stands where an image has no name, no tag or no digest."""
+
+COLUMN_WIDTH = 20
+COLUMN_GAP = 3
+"""The least width of a column, and the least space after its text, both as crictl has them (display.go)."""
+
+TRUNCATED_LENGTH = 13
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of equal length as lines with aligned columns, what is not printable escaped."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [
+        max(COLUMN_WIDTH, *(len(cell) + COLUMN_GAP for cell in column)) for column in zip(*cells, strict=True)
+    ]
+    return "".join(_line(row, widths) for row in cells)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Return one line; its last cell is not padded."""
+    padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+    return "".join([*padded, row[-1]]) + "\n"
+
+
+def truncate(digest: str) -> str:
+    """Return the first 13 characters of a digest's hex; another algorithm's name stays (crictl: getTruncatedID)."""
+    return digest.removeprefix("sha256:")[:TRUNCATED_LENGTH]
+
+
+def human_size(size: int) -> str:
+    """Return bytes in decimal units with three significant digits (go-units: HumanSizeWithPrecision)."""
+    scaled = float(unsigned(size))
+    for unit in _UNITS[:-1]:
+        if scaled < 1000:
+            return f"{scaled:.3g}{unit}"
+        scaled /= 1000
+    return f"{scaled:.3g}{_UNITS[-1]}"
+
+
+def unsigned(size: int) -> int:
+    """Return a size as the CRI's uint64 has it: a negative one, which a descriptor may claim, wraps."""
+    return size % 2**64
+
+
+def format_time(microseconds: int) -> str:
+    """Return a time, in microseconds since 1970 UTC, as the store's views show it: RFC 3339 with milliseconds."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    try:
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1000:03}Z"
+    except (OverflowError, ValueError, OSError):  # the file may hold any number
+        return f"{microseconds} µs after 1970"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number and its noun, in the plural where it is not one."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

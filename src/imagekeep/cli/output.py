@@ -1,0 +1,95 @@
+"""The two streams: answers go to standard output, everything else to standard error.
+
+Both carry names that come from image sources. What is not JSON or YAML passes through `printable`, so that no
+terminal escape sequence reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from imagekeep.errors import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+
+class OutputError(Exception):
+    """Raised when standard output takes no more; `closed` where its reader has gone, which is no failure."""
+
+    def __init__(self, reason: str, *, closed: bool = False) -> None:
+        super().__init__(f"cannot write to standard output: {reason}")
+        self.closed = closed
+
+
+def write(text: str) -> None:
+    """Write text to standard output as it is; raises OutputError."""
+    with _translating():
+        _standard_output().write(text)
+
+
+def write_line(text: str) -> None:
+    """Write one line to standard output, what is not printable in it escaped; raises OutputError."""
+    write(f"{printable(text)}\n")
+
+
+def flush() -> None:
+    """Hand on what was written; raises OutputError."""
+    if sys.stdout is not None:
+        with _translating():
+            sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """Write `Error: MESSAGE` to standard error, what is not printable in it escaped."""
+    warn(f"Error: {message}")
+
+
+def warn(message: str) -> None:
+    """Write lines to standard error, what is not printable in them escaped; nobody hears if that is closed."""
+    lines = "".join(f"{printable(line)}\n" for line in message.split("\n"))
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(lines)
+            sys.stderr.flush()
+
+
+def make_lenient() -> None:
+    """Let characters that a stream's encoding lacks be written as escapes, and not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="backslashreplace")
+
+
+def discard() -> None:
+    """Let what is still unwritten vanish: the interpreter would try once more, and complain, when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _standard_output().fileno())
+    os.close(nowhere)
+
+
+def printable(text: str) -> str:
+    """Return text fit for a terminal: printable characters as they are, all others escaped."""
+    return text if text.isprintable() else shorten(text, len(text))
+
+
+def _standard_output() -> TextIO:
+    """Return standard output, or raise OutputError where the command was started without one."""
+    if sys.stdout is None:
+        raise OutputError("it is closed")
+    return sys.stdout
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise OutputError(error.strerror or "closed", closed=True) from error
+    except OSError as error:
+        raise OutputError(error.strerror or str(error)) from error

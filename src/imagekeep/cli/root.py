@@ -1,0 +1,106 @@
+"""The command's options, and the table of all commands.
+
+To add a command, write a module beside this one with one click command in it, and give it a line in a table:
+its place and its summary, which is the first sentence of its help. It takes `Settings` by `click.pass_obj`,
+writes through `imagekeep.cli.output`, raises errors of `imagekeep.errors`, and returns an exit code or None.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from imagekeep.cli.lazy import LazyGroup, Place
+from imagekeep.cli.output import write_line
+from imagekeep.cli.settings import Settings, default_store
+from imagekeep.database.driver import DRIVER, sqlite
+
+_LIST = Place("images:list_images", "List images.")
+
+image = LazyGroup(
+    "image",
+    help="Look at images.",
+    table={
+        "ls": _LIST,
+        "inspect": Place("inspect:inspect_images", "Show all that is kept of images, configs included."),
+        "exists": Place("exists:image_exists", "Tell by the exit code whether an image is here."),
+        "history": Place("history:image_history", "Show what a reference pointed at, and when."),
+    },
+)
+
+database = LazyGroup(
+    "db",
+    help="Look after the store's file.",
+    table={
+        "info": Place("db_info:show_info", "Show what the store is and holds."),
+        "check": Place("db_check:check_store", "Look at every invariant, and name each row that breaks one."),
+        "migrate": Place("db_migrate:migrate_store", "Move the schema to this imagekeep's revision."),
+        "backup": Place("db_copy:back_up", "Copy the store to a new file."),
+        "export": Place("db_copy:export", "Copy the store to a new file that needs no write access."),
+    },
+)
+
+
+def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    """Print the versions of imagekeep and of SQLite, and end."""
+    if not asked or context.resilient_parsing:
+        return
+    # Nothing else needs this module, and importing it takes longer than an answer from the store.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("imagekeep")
+    except PackageNotFoundError:
+        own = "(not installed)"
+    write_line(f"imagekeep {own} (SQLite {sqlite.sqlite_version}, {DRIVER})")
+    context.exit()
+
+
+@click.command(
+    cls=LazyGroup,
+    examples=["imagekeep --source oci:busybox sync", "imagekeep images", "imagekeep --version"],
+    context_settings={"help_option_names": ["-h", "--help"]},
+    table={
+        "images": _LIST,
+        "image": image,
+        "sync": Place("sync:sync_store", "Make the store say what the source says."),
+        "db": database,
+    },
+)
+@click.option(
+    "--store",
+    "path",
+    metavar="PATH",
+    envvar="IMAGEKEEP_STORE",
+    help="The store's file; by default /var/lib/imagekeep/images.db for root, and imagekeep/images.db in the "
+    "user's data folder for others.  [env: IMAGEKEEP_STORE]",
+)
+@click.option(
+    "--source",
+    metavar="SPEC",
+    envvar="IMAGEKEEP_SOURCE",
+    help="Where images really are: oci:FOLDER, archive:FILE, or archive:- for standard input.  "
+    "[env: IMAGEKEEP_SOURCE]",
+)
+@click.option("--base-name", metavar="NAME", help="The repository of images that have only a tag there.")
+@click.option(
+    "--platform", metavar="PLATFORM", help="Which image of an index to take; by default this host's."
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the versions.",
+)
+@click.pass_context
+def root(
+    context: click.Context, path: str | None, source: str | None, base_name: str | None, platform: str | None
+) -> None:
+    """Keep a container host's images in one SQLite file, and answer from it.
+
+    An IMAGE is a reference, a familiar name (busybox), an image id, or the beginning of one.
+    """
+    context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform)

@@ -1,0 +1,43 @@
+"""What the options before the command say: which store, which source, which platform."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from imagekeep.reader import Reader
+
+SYSTEM_STORE = Path("/var/lib/imagekeep/images.db")
+
+
+class Settings(NamedTuple):
+    """The options that every command may use; `source`, `base_name` and `platform` are as they were given."""
+
+    path: Path
+    source: str | None = None
+    base_name: str | None = None
+    platform: str | None = None
+
+    def open_reader(self) -> Reader:
+        """Open the store to read; raises as Reader.open does."""
+        return Reader.open(self.path)
+
+
+def default_store() -> Path:
+    """Return the store that is meant where none is named: the system's for root, else the user's.
+
+    The user's is in the XDG user data folder (XDG base directory specification 0.8: a relative XDG_DATA_HOME
+    is ignored). Raises click.UsageError for a user without a home folder.
+    """
+    if os.geteuid() == 0:
+        return SYSTEM_STORE
+    given = Path(os.environ.get("XDG_DATA_HOME", ""))
+    try:
+        folder = given if given.is_absolute() else Path.home() / ".local/share"
+    except RuntimeError as error:
+        message = "you have no home folder; name the store with --store or IMAGEKEEP_STORE"
+        raise click.UsageError(message) from error
+    return folder / "imagekeep" / "images.db"

@@ -1,0 +1,78 @@
+"""A folder to work in: the layout `busybox`, and the store `images.db` that was synced with it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from imagekeep.cli import main
+from imagekeep.sources.layout import OCILayout
+from imagekeep.store import Store
+from imagekeep.sync import sync
+from tests.images import PINNED, LayoutWriter, named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the lines of standard output."""
+        return self.out.splitlines()
+
+
+class Run(Protocol):
+    """Runs the command in this process, with these arguments."""
+
+    def __call__(self, *arguments: str | Path) -> Result: ...
+
+
+@pytest.fixture(scope="session")
+def folder_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder; only to be copied."""
+    folder = tmp_path_factory.mktemp("cli")
+    write_layout(folder / "busybox")
+    with Store.open(folder / "images.db", source=OCILayout(folder / "busybox")) as store:
+        sync(store)
+    return folder
+
+
+def write_layout(folder: Path) -> LayoutWriter:
+    """Write a layout of two images: 1.35, and a newer one that has two tags, of which `stable` pins it."""
+    layout = LayoutWriter(folder)
+    old, new = layout.image(environment=["SECRET=hunter2"]), layout.image(layers=(b"one", b"two" * 5000))
+    layout.write_index([named(old, "1.35"), named(new, "1.36"), named(new, "stable", **{PINNED: "pinned"})])
+    return layout
+
+
+@pytest.fixture
+def folder(folder_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a copy of that folder; its store is the one that is meant where none is named."""
+    copied = tmp_path / "work"
+    shutil.copytree(folder_template, copied)
+    monkeypatch.chdir(copied)
+    monkeypatch.setenv("IMAGEKEEP_STORE", "images.db")
+    monkeypatch.delenv("IMAGEKEEP_SOURCE", raising=False)
+    return copied
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command in that folder."""
+
+    def run_here(*arguments: str | Path) -> Result:
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run_here

@@ -1,0 +1,155 @@
+"""`imagekeep image`: the commands about images that are named."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.image import Observed
+from imagekeep.store import Store
+from tests.cli.test_images import NEW, NEW_TARGET, OLD, add
+from tests.images import digest_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+TAG = "docker.io/library/busybox:1.36"
+
+
+@pytest.mark.parametrize(
+    "name", [TAG, "busybox:1.36", f"busybox@{NEW_TARGET}", NEW, NEW[7:], NEW[7:12], NEW[:12]]
+)
+def test_image_is_found_by_each_of_its_names(run: Run, name: str) -> None:
+    assert json.loads(run("image", "inspect", name).out)[0]["id"] == NEW
+
+
+def test_reference_spelt_exactly_so_comes_before_its_normal_form(run: Run, folder: Path) -> None:
+    own = add(folder, "busybox:1.36")
+    assert json.loads(run("image", "inspect", "busybox:1.36").out)[0]["id"] == own
+
+
+def test_inspect_shows_all_that_is_kept(run: Run) -> None:
+    [document] = json.loads(run("image", "inspect", OLD).out)
+    assert document["config"]["config"] == {"Env": ["SECRET=hunter2"]}
+    assert document["references"] == [
+        "docker.io/library/busybox:1.35",
+        "docker.io/library/busybox@sha256:d456bdfd74a98d92f4dfc90d2b55a8a87a7f9aec76ee8d2c6ecbafd15bd88218",
+        OLD,
+    ]
+    assert (document["size"], document["pinned"], document["chainID"][:7]) == (619, False, "sha256:")
+
+
+def test_inspect_gives_several_images_in_the_order_asked(run: Run) -> None:
+    assert [image["id"] for image in json.loads(run("image", "inspect", NEW, OLD, NEW).out)] == [
+        NEW,
+        OLD,
+        NEW,
+    ]
+
+
+def test_inspect_as_a_table_shows_no_config(run: Run) -> None:
+    result = run("image", "inspect", "-o", "table", "busybox:1.35")
+    assert result.lines == [
+        f"ID: {OLD}",
+        "Tag: docker.io/library/busybox:1.35",
+        "Digest: docker.io/library/busybox@"
+        "sha256:d456bdfd74a98d92f4dfc90d2b55a8a87a7f9aec76ee8d2c6ecbafd15bd88218",
+        "Size: 619B",
+        "Pinned: false",
+    ]
+
+
+def test_inspect_prints_nothing_where_one_image_is_missing(run: Run) -> None:
+    result = run("image", "inspect", NEW, "nope")
+    assert (result.code, result.out, result.err) == (1, "", "Error: no such image: nope\n")
+
+
+def test_json_escapes_what_a_label_would_do_to_a_terminal(run: Run, folder: Path) -> None:
+    image_id = add(folder, "a.io/b:v1", config=b'{"config":{"Labels":{"a":"\\u001b[31m\\u009b"}}}')
+    for output in ("json", "yaml"):
+        printed = run("image", "inspect", "-o", output, image_id).out
+        assert "\\u001b[31m\\u009b" in printed
+        assert "\x1b" not in printed
+
+
+def test_yaml_writes_any_text_in_ascii(run: Run, folder: Path) -> None:
+    labels = {"no": "😀\x00", "k " * 1000: "", 'a"b\\': "é"}
+    image_id = add(folder, "a.io/b:v1", config=json.dumps({"config": {"Labels": labels}}).encode())
+    printed = run("image", "inspect", "-o", "yaml", image_id).out
+    assert '"no": "\\U0001f600\\u0000"\n' in printed
+    assert f'        ? "{"k " * 1000}"\n        : ""\n' in printed
+    assert '"a\\"b\\\\": "\\u00e9"\n' in printed
+
+
+@pytest.mark.parametrize(("name", "code"), [("busybox:1.36", 0), (NEW[7:10], 0), ("busybox:2", 1)])
+def test_exists_answers_by_its_exit_code_alone(run: Run, name: str, code: int) -> None:
+    result = run("image", "exists", name)
+    assert (result.code, result.out, result.err) == (code, "", "")
+
+
+def ambiguous_prefix(folder: Path) -> str:
+    """Add images until two ids begin with the same character, and return it."""
+    firsts = {NEW[7], OLD[7]}
+    for number in range(16):
+        first = add(folder, f"a.io/b:{number}", config=b'{"author":"%d"}' % number)[7]
+        if first in firsts:
+            return first
+        firsts.add(first)
+    raise AssertionError("17 ids cannot begin with 16 characters")
+
+
+@pytest.mark.parametrize("command", [["image", "exists"], ["image", "inspect"]])
+def test_ambiguous_id_lists_the_candidates(run: Run, folder: Path, command: list[str]) -> None:
+    prefix = ambiguous_prefix(folder)
+    result = run(*command, prefix)
+    assert result.code == 3
+    assert re.fullmatch(
+        rf"Error: ambiguous image id {prefix}: (sha256:{prefix}\w+, )+sha256:{prefix}\w+; .*\n", result.err
+    )
+
+
+@pytest.mark.parametrize("command", [["image", "exists"], ["image", "inspect"]])
+def test_empty_name_is_wrong_usage(run: Run, command: list[str]) -> None:
+    assert run(*command, "").code == 2
+
+
+def move(folder: Path, config: bytes) -> str:
+    """Let the tag name another image, and return that one's id."""
+    with Store.open(folder / "images.db") as store:
+        store.apply(TAG, Observed(digest_of(config), "", 5, config, digest_of(b"target")))
+    return digest_of(config)
+
+
+@pytest.mark.parametrize("name", [TAG, "busybox:1.36"])
+def test_history_tells_what_a_reference_pointed_at(run: Run, folder: Path, name: str) -> None:
+    other = move(folder, b"{}")
+    heading, *rows = run("image", "history", name).lines
+    assert heading.split("   ")[0] == "TIME"
+    assert [row.split()[1:] for row in rows] == [
+        ["new", NEW[7:20], NEW_TARGET[7:20], "false"],
+        ["moved", other[7:20], digest_of(b"target")[7:20], "false"],
+    ]
+
+
+def test_history_stays_when_the_reference_is_gone(run: Run, folder: Path) -> None:
+    with Store.open(folder / "images.db") as store:
+        store.apply(TAG, None)
+    assert [row.split()[1] for row in run("image", "history", "-n", TAG).lines] == ["new", "vanished"]
+
+
+def test_history_in_json_has_whole_digests_and_times(run: Run) -> None:
+    document = json.loads(run("image", "history", "-o", "json", "busybox:1.36").out)
+    [entry] = document["history"]
+    assert document["reference"] == TAG
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
+    assert entry == {"event": "new", "imageID": NEW, "targetDigest": NEW_TARGET, "pinned": False}
+
+
+def test_history_of_what_was_never_here_is_not_found(run: Run) -> None:
+    result = run("image", "history", "nope")
+    assert (result.code, result.err) == (1, "Error: no such reference: nope\n")
