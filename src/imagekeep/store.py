@@ -192,11 +192,15 @@ class Store(Reader):
                 Change(record.reference, decide(before, after), before, after)
                 for record in records
                 if (before := queries.state_of(connection, record.reference))
-                and before.confirms(record.target.digest, self._wanted)
+                and self.confirms(before, record)
                 and (after := dataclasses.replace(before, pinned=record.pinned))
             ]
 
         return self._write(decide_all, dry_run=dry_run)
+
+    def confirms(self, state: State, record: ImageRecord) -> bool:
+        """Tell whether the store has read the image beneath this record's target, for its platform."""
+        return (state.target_digest, state.platform) == (record.target.digest, self._wanted)
 
     def known_ids(self) -> dict[str, str]:
         """Return the image id beneath each target that was read for the store's platform."""

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 from imagekeep.errors import (
     ImagekeepError,
     ImageNotFoundError,
+    InvalidReferenceError,
     PermissionDeniedError,
     SourceUnavailableError,
 )
 from imagekeep.image import observed_of
+from imagekeep.reference import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -91,7 +93,7 @@ def sync(
         names = _confirm_listing(store, report, verify=verify, dry_run=dry_run)
     else:
         names = list(dict.fromkeys(references))
-    waiting = [name for name in names if name not in report.transitions]
+    waiting = [name for name in names if name not in report.transitions and _can_keep(name, report)]
     done = len(names) - len(waiting)
     for batch in _batches(waiting):
         with store.holding(batch):
@@ -100,6 +102,15 @@ def sync(
         if progress:
             progress(done, len(names))
     return report
+
+
+def _can_keep(name: str, report: SyncReport) -> bool:
+    """Tell whether a store can keep this name; report one that it cannot, as what could not be read."""
+    try:
+        check_name(name)
+    except InvalidReferenceError as error:
+        report.failures[name] = error
+    return name not in report.failures
 
 
 def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run: bool) -> list[str]:
@@ -126,6 +137,7 @@ def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: b
         unread = [record for name, record in found.items() if name not in report.transitions]
         observed.update(_read(pool, store, unread, failures))
     report.transitions.update(store.apply_all(observed, dry_run=dry_run))
+    report.image_ids.update((name, image.id) for name, image in observed.items() if image)
     if failures and not dry_run:
         store.note_failures(failures)
     report.failures.update(failures)

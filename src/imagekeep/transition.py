@@ -53,10 +53,6 @@ class State:
     target_digest: str | None = None
     platform: str | None = None
 
-    def confirms(self, target_digest: str, platform: str) -> bool:
-        """Tell whether the image is known to be the one beneath this target: a digest fixes all beneath it."""
-        return (self.target_digest, self.platform) == (target_digest, platform)
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from imagekeep.cli.options import output_format
 from imagekeep.cli.output import write
 from imagekeep.cli.store_file import reading
 from imagekeep.database.driver import DRIVER, sqlite
-from imagekeep.database.queries import count
+from imagekeep.database.queries import count, incomplete_references, watcher_state
 from imagekeep.database.revision import HEAD, REVISIONS, require_head
 from imagekeep.errors import SchemaVersionError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from imagekeep.cli.settings import Settings
     from imagekeep.database.queries import Counts
+    from imagekeep.health import IncompleteReference, WatcherState
 
 
 @command("imagekeep db info", "imagekeep db info -o json")
@@ -37,6 +39,8 @@ def show_info(settings: Settings, output: str) -> None:
     with reading(path) as (connection, revision):
         counts = count(connection) if revision in REVISIONS else None
         document = describe(path, revision, counts)
+        if revision == HEAD:
+            document |= describe_watcher(watcher_state(connection), incomplete_references(connection))
     if output == "table":
         write(table(_rows(document)))
     else:
@@ -59,6 +63,43 @@ def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[st
         "driver": DRIVER,
         "sqliteVersion": sqlite.sqlite_version,
     }
+
+
+def describe_watcher(state: WatcherState | None, incomplete: list[IncompleteReference]) -> dict[str, Any]:
+    """Return what is known of the last watcher, and what could not be read, as a document."""
+    return {
+        "watcher": state
+        and {
+            "processId": state.process_id,
+            "running": state.stopped_at is None and is_running(state.process_id),
+            "source": state.source,
+            "started": _time(state.started_at),
+            "connected": _time(state.connected_at),
+            "lastEvent": _time(state.last_event_at),
+            "lastReconcile": _time(state.last_reconcile_at),
+            "stopped": _time(state.stopped_at),
+            "events": state.events,
+            "reconciles": state.reconciles,
+            "changes": state.changes,
+            "errors": state.errors,
+            "lastError": state.last_error,
+        },
+        "incomplete": [
+            {"reference": i.reference, "error": i.error, "since": _time(i.since), "tries": i.tries}
+            for i in incomplete
+        ],
+    }
+
+
+def is_running(process_id: int) -> bool:
+    """Tell whether there is a process of this number; another may have got it since a watcher was killed."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def file_size(path: Path) -> int:
@@ -90,8 +131,32 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, field in _COUNTED.items():
         if document["images"] is not None:
             yield name, str(document[field] if document[field] is not None else NONE)
+    yield from _watcher_rows(document.get("watcher"))
+    for each in document.get("incomplete", ()):
+        yield "incomplete", f"{each['reference']}: {each['error']} (since {each['since']})"
     yield "SQLite", f"{document['sqliteVersion']} ({document['driver']})"
 
+
+def _watcher_rows(watcher: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Give the watcher's fields under names for people."""
+    if watcher is None:
+        return
+    yield "watcher", f"process {watcher['processId']}, {'running' if watcher['running'] else 'not running'}"
+    yield "following", watcher["source"]
+    for name, field in _WATCHED.items():
+        yield name, str(watcher[field] if watcher[field] is not None else NONE)
+
+
+_WATCHED = {
+    "connected since": "connected",
+    "last event": "lastEvent",
+    "last reconcile": "lastReconcile",
+    "events": "events",
+    "reconciles": "reconciles",
+    "changes": "changes",
+    "errors": "errors",
+    "last error": "lastError",
+}
 
 _COUNTED = {
     "images": "images",

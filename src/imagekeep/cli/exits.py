@@ -17,10 +17,13 @@ from imagekeep.errors import (
 
 
 class ExitCode(enum.IntEnum):
-    """How the command ended; 130 and 141 are what a shell reports of a program ended by the signal."""
+    """How the command ended; 1 is also what `diff` says of a difference.
+
+    130 and 141 are what a shell reports of a program ended by the signal."""
 
     OK = 0
     NOT_FOUND = 1
+    DIFFERENT = 1
     USAGE = 2
     AMBIGUOUS = 3
     REFUSED = 4

@@ -65,6 +65,8 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
         "images": _LIST,
         "image": image,
         "sync": Place("sync:sync_store", "Make the store say what the source says."),
+        "diff": Place("diff:show_differences", "Show where the store and the source differ."),
+        "watch": Place("watch:watch_source", "Follow the source, and keep the store up to date."),
         "db": database,
     },
 )

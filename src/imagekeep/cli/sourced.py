@@ -34,6 +34,8 @@ def opening(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
     platform = Platform.parse(settings.platform) if settings.platform else Platform.host()
     source = open_source(settings.source, base_name=settings.base_name, matcher=only(platform))
     with contextlib.ExitStack() as stack:
+        if isinstance(source, contextlib.AbstractContextManager):
+            stack.enter_context(source)
         path = settings.path
         if dry_run and not exists(path):
             path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name

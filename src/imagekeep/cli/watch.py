@@ -1,0 +1,49 @@
+"""`imagekeep watch`."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekeep.cli.command import command
+from imagekeep.cli.logs import log_format, log_level, start_logging
+from imagekeep.cli.sourced import opening
+from imagekeep.systemd import notify
+from imagekeep.watch import Watcher
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from imagekeep.cli.settings import Settings
+
+
+@command("imagekeep --source containerd watch", "imagekeep --source containerd watch --log-format json")
+@log_format
+@log_level
+@click.pass_obj
+def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
+    """Follow the source, and make the store say what it says as it changes.
+
+    It goes on until SIGTERM or SIGINT. While the source is away the store answers with what it knew, and
+    `imagekeep db info` shows since when.
+    """
+    start_logging(log_format, log_level)
+    with opening(settings) as store:
+        watcher = Watcher(store, source_name=settings.source or "")
+        stop_on_signals(watcher)
+        # Ready as soon as the store is open: what it knew is answered whether or not the source is there.
+        notify("READY=1")
+        watcher.run()
+        notify("STOPPING=1")
+
+
+def stop_on_signals(watcher: Watcher) -> None:
+    """Let SIGTERM and SIGINT end the watcher in good order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        watcher.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

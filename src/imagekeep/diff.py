@@ -1,0 +1,88 @@
+"""Tells how a store and its source differ, without changing either."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from imagekeep.errors import ImagekeepError, PermissionDeniedError, SourceUnavailableError
+from imagekeep.transition import State, Transition, decide
+
+if TYPE_CHECKING:
+    from imagekeep.image import ImageRecord
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.store import Store
+
+
+class Kind(enum.StrEnum):
+    """In what the store and the source differ about one reference, seen from the store."""
+
+    ADDED = "added"
+    GONE = "gone"
+    MOVED = "moved"
+    PINNED = "pinned"
+    UNPINNED = "unpinned"
+    INCOMPLETE = "incomplete"
+
+
+_KINDS = {
+    Transition.NEW: Kind.ADDED,
+    Transition.VANISHED: Kind.GONE,
+    Transition.MOVED: Kind.MOVED,
+    Transition.PINNED: Kind.PINNED,
+    Transition.UNPINNED: Kind.UNPINNED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One reference about which the two differ: the image ids that they say, and why one cannot be read."""
+
+    reference: str
+    kind: Kind
+    store_id: str | None
+    source_id: str | None
+    detail: str = ""
+
+
+def find_differences(store: Store) -> list[Difference]:
+    """Compare what the store says with what its source says now, reference by reference, in order of names.
+
+    A target that the store has read before is not read again. Raises SourceUnavailableError and
+    PermissionDeniedError from the source.
+    """
+    states = store.states()
+    records = {record.reference: record for record in store.require_source().references()}
+    ids: dict[Descriptor, str] = {}
+    compared = (
+        _compare(store, name, states.get(name), records.get(name), ids) for name in {*states, *records}
+    )
+    return sorted(filter(None, compared), key=lambda difference: difference.reference)
+
+
+def _compare(
+    store: Store, name: str, before: State | None, record: ImageRecord | None, ids: dict[Descriptor, str]
+) -> Difference | None:
+    """Compare one reference, or return None where the two agree; `ids` keeps what was read of each target."""
+    store_id = before.image_id if before else None
+    try:
+        after = _state_at_source(store, before, record, ids) if record else None
+    except (SourceUnavailableError, PermissionDeniedError):
+        raise
+    except ImagekeepError as error:
+        return Difference(name, Kind.INCOMPLETE, store_id, None, str(error))
+    kind = _KINDS.get(decide(before, after))
+    return Difference(name, kind, store_id, after.image_id if after else None) if kind else None
+
+
+def _state_at_source(
+    store: Store, before: State | None, record: ImageRecord, ids: dict[Descriptor, str]
+) -> State:
+    """Return what a record says, reading documents only where the store has not read them before."""
+    if before is not None and store.confirms(before, record):
+        return replace(before, pinned=record.pinned)
+    target = record.target
+    if target not in ids:
+        ids[target] = store.read_image(target).id
+    return State(ids[target], record.pinned, target.digest)

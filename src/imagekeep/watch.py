@@ -1,0 +1,268 @@
+"""Follows a source as it changes, and says in the store how far it has come.
+
+::
+
+    subscribe ──> reconcile ──> first event, or a short while ──> reconcile ──> events … ──> stream lost
+        ^                                                                                        │
+        └─────────────────────────────── back off ───────────────────────────────────────────────┘
+
+Subscribing gives no sign of life before its first event, so a change can fall between a reconcile and the
+moment from which the stream really tells; that is what the second reconcile is for. An event only says which
+reference to look at again: what it is now is asked of the source, and many events of one reference that wait
+together are one question. A reference whose content has not arrived is asked for again after a while, and
+stands in incomplete_refs meanwhile. Nothing is kept in memory that a restart would miss: a reconcile finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import threading
+import time
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnavailableError
+from imagekeep.health import WatcherState
+from imagekeep.sources import Source
+from imagekeep.sync import SyncReport, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imagekeep.store import Store
+
+log = logging.getLogger("imagekeep.watch")
+
+
+class SourceEvent(Protocol):
+    """One change of one reference at a source; `at` in microseconds since 1970, UTC."""
+
+    @property
+    def reference(self) -> str:
+        """Return which reference to look at again."""
+        ...
+
+    @property
+    def at(self) -> int:
+        """Return when it changed, by the source's own clock."""
+        ...
+
+
+class Events(Protocol):
+    """A subscription: gives events until it is cancelled, and raises when it is lost."""
+
+    def __iter__(self) -> Iterator[SourceEvent]: ...
+
+    def cancel(self) -> None:
+        """End the subscription, from any thread."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Source, Protocol):
+    """A source that tells of its changes as they happen."""
+
+    def subscribe(self) -> Events:
+        """Begin to hear of changes; raises SourceUnavailableError."""
+        ...
+
+    def close(self) -> None:
+        """End every call that is under way, and take no more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The watcher's waits, in seconds."""
+
+    settle: float = 1.0
+    """After which a stream that has said nothing is taken for live, and the second reconcile done."""
+
+    reconcile: float = 600.0
+    """Between reconciles of a quiet source: it finds what no event told, whatever the reason."""
+
+    retry: float = 0.25
+    """Before a reference that could not be read is tried again; then twice as long each time."""
+
+    back_off: float = 0.1
+    """Before the source is asked again after it was lost; then twice as long each time."""
+
+    longest: float = 30.0
+    """The most that the two before grow to."""
+
+
+class Watcher:
+    """Keeps a store saying what its source says, until it is stopped.
+
+    Made with a store whose source is Watchable; raises FailedPreconditionError for others.
+    """
+
+    def __init__(self, store: Store, *, source_name: str, pace: Pace | None = None) -> None:
+        source = store.require_source()
+        if not isinstance(source, Watchable):
+            raise FailedPreconditionError(
+                f"source {source_name}: it does not tell of its changes; use `imagekeep sync`, as often as needed"
+            )
+        self._store = store
+        self._source: Watchable = source
+        self._pace = pace or Pace()
+        self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
+        self._retries = _Retries(self._pace)
+        self._stopping = threading.Event()
+        self.state = WatcherState(os.getpid(), source_name, started_at=_now())
+
+    def run(self) -> None:
+        """Follow the source until `stop` is called; a source or a store that fails is waited for."""
+        self._note()
+        pause = self._pace.back_off
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+                pause = self._pace.back_off
+            except ImagekeepError as error:
+                if self._stopping.is_set():
+                    break
+                if self.state.connected_at is not None:
+                    pause = self._pace.back_off
+                self._note_lost(error)
+                self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
+                pause = min(pause * 2, self._pace.longest)
+        self._note(connected_at=None, stopped_at=_now())
+
+    def stop(self) -> None:
+        """End `run` soon: safe to call from another thread, and from a signal handler."""
+        self._stopping.set()
+        self._inbox.put(None)
+        self._source.close()
+
+    def _follow(self) -> None:
+        """Subscribe, reconcile, and update what events tell of, until the stream or the source is lost."""
+        with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
+            self._reconcile()
+            self._note(connected_at=_now())
+            log.info("following %s", self.state.source)
+            settled, now = False, time.monotonic()
+            settle_at, reconcile_at = now + self._pace.settle, now + self._pace.reconcile
+            while not self._stopping.is_set():
+                wake_at = min(reconcile_at if settled else settle_at, self._retries.next_at())
+                waiting = self._take(wake_at - time.monotonic())
+                now = time.monotonic()
+                if (not settled and (waiting or now >= settle_at)) or now >= reconcile_at:
+                    settled, reconcile_at = True, now + self._pace.reconcile
+                    self._reconcile()
+                elif references := [*waiting, *self._retries.due(now)]:
+                    self._record(sync(self._store, references))
+
+    def _take(self, seconds: float) -> list[str]:
+        """Return the references that events tell of, waiting for the first; each once.
+
+        Raises the error with which the stream was lost.
+        """
+        events: list[SourceEvent] = []
+        with contextlib.suppress(Empty):
+            item = self._inbox.get(timeout=max(0.0, seconds))
+            while True:
+                if isinstance(item, ImagekeepError):
+                    raise item
+                if item is not None:
+                    events.append(item)
+                item = self._inbox.get_nowait()
+        if events:
+            self.state = replace(
+                self.state, events=self.state.events + len(events), last_event_at=max(e.at for e in events)
+            )
+        return list(dict.fromkeys(event.reference for event in events))
+
+    def _reconcile(self) -> None:
+        """Make the store say what the source says of every reference."""
+        self._record(sync(self._store), reconciles=self.state.reconciles + 1, last_reconcile_at=_now())
+
+    def _record(self, report: SyncReport, **progress: int) -> None:
+        """Log what a sync did, plan what must be tried again, and note it in the store."""
+        for reference, transition in report.changed.items():
+            log.info("%s %s", transition, reference, extra={"transition": transition, "reference": reference})
+        for reference, error in report.failures.items():
+            log.warning("cannot read %s: %s", reference, error, extra={"reference": reference})
+        self._retries.update(report.transitions, report.failures)
+        if report.failures:
+            progress["errors"] = self.state.errors + len(report.failures)
+            self.state = replace(self.state, last_error=str(next(iter(report.failures.values()))))
+        self._note(changes=self.state.changes + len(report.changed), **progress)
+
+    def _note_lost(self, error: ImagekeepError) -> None:
+        """Log and note that the source, or the store itself, is lost for now."""
+        log.error("%s", error)
+        self.state = replace(self.state, errors=self.state.errors + 1, last_error=str(error))
+        try:
+            self._note(connected_at=None)
+        except ImagekeepError as failure:
+            log.error("cannot note that: %s", failure)
+
+    def _note(self, **changes: int | None) -> None:
+        """Keep how far the watcher has come, in the store too."""
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+        self._store.note_watcher(self.state)
+
+
+class _Pump:
+    """Carries events from a subscription, which blocks, to the watcher's inbox, in a thread of its own."""
+
+    def __init__(self, events: Events, inbox: SimpleQueue[SourceEvent | ImagekeepError | None]) -> None:
+        self._events = events
+        self._inbox = inbox
+        self._closing = False
+        self._thread = threading.Thread(target=self._carry, name="imagekeep-events", daemon=True)
+        self._thread.start()
+
+    def _carry(self) -> None:
+        try:
+            for event in self._events:
+                self._inbox.put(event)
+            lost: ImagekeepError = SourceUnavailableError("the source ended its stream of events")
+        except ImagekeepError as error:
+            lost = error
+        if not self._closing:
+            self._inbox.put(lost)
+
+    def close(self) -> None:
+        """Cancel the subscription; what was still waiting in the inbox is found by the next reconcile."""
+        self._closing = True
+        self._events.cancel()
+        self._thread.join()
+        with contextlib.suppress(Empty):
+            while True:
+                self._inbox.get_nowait()
+
+
+class _Retries:
+    """When to try again what could not be read: each reference with a wait of its own, which doubles."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._waits: dict[str, tuple[float, float]] = {}
+
+    def update(self, done: Iterable[str], failed: Iterable[str]) -> None:
+        """Forget what is done, and plan what failed."""
+        for reference in done:
+            self._waits.pop(reference, None)
+        for reference in failed:
+            _, wait = self._waits.get(reference, (0.0, self._pace.retry / 2))
+            wait = min(wait * 2, self._pace.longest)
+            self._waits[reference] = (time.monotonic() + wait, wait)
+
+    def next_at(self) -> float:
+        """Return when the next one is due, on the monotonic clock; infinity where none is."""
+        return min((at for at, _ in self._waits.values()), default=float("inf"))
+
+    def due(self, now: float) -> list[str]:
+        """Return what is to be tried now."""
+        return [reference for reference, (at, _) in self._waits.items() if at <= now]
+
+
+def _now() -> int:
+    """Return the time in microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
