@@ -25,7 +25,7 @@ from imagekeep.oci.user import split_user
         (" 7", None, " 7"),
         ("7\n", None, "7\n"),
         ("0x7", None, "0x7"),
-        ("٧", None, "٧"),
+        ("\u0667", None, "\u0667"),
         (str(2**63 - 1), 2**63 - 1, ""),
         (str(2**63), None, str(2**63)),
         (str(-(2**63)), -(2**63), ""),

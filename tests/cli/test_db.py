@@ -1,0 +1,181 @@
+"""`imagekeep db`: the commands about the store's file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.database.revision import HEAD, REVISIONS
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+
+
+@pytest.fixture
+def old_store(folder: Path) -> Path:
+    """A store of the oldest revision, with images in it."""
+    shutil.copy(STORES / f"{REVISIONS[0]}.db", folder / "old.db")
+    return folder / "old.db"
+
+
+def execute(store: Path, statement: str) -> None:
+    """Write to a store as another program could that holds none of its constraints."""
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_info_tells_what_the_store_is(run: Run) -> None:
+    document = json.loads(run("db", "info", "-o", "json").out)
+    assert document["oldestVerified"] <= document["newestVerified"]
+    assert document["size"] >= Path("images.db").stat().st_size
+    assert {name: document[name] for name in ("path", "revision", "advice", "images", "references")} == {
+        "path": "images.db",
+        "revision": HEAD,
+        "advice": None,
+        "images": 2,
+        "references": 7,
+    }
+
+
+def test_info_is_a_table_for_people(run: Run) -> None:
+    rows = dict(line.split("   ", 1) for line in run("db", "info").lines)
+    assert rows["store"].strip() == "images.db"
+    assert rows["pinned references"].strip() == "3"
+
+
+def test_info_of_an_older_store_says_what_to_run(run: Run, old_store: Path) -> None:
+    result = run("--store", old_store, "db", "info")
+    assert result.code == 0
+    assert f"run `imagekeep --store {old_store} db migrate`" in result.out
+    assert "references          15" in result.out
+
+
+def test_info_of_a_newer_store_names_both_revisions(run: Run, folder: Path) -> None:
+    execute(folder / "images.db", "UPDATE alembic_version SET version_num = '9999'")
+    result = run("db", "info")
+    assert result.code == 0
+    assert "revision 9999, newer than" in result.out
+
+
+def test_check_counts_what_it_found_good(run: Run) -> None:
+    result = run("db", "check")
+    assert (result.code, result.out) == (0, "ok: 2 images, 7 references, 3 pinned references\n")
+
+
+def test_check_names_the_row_that_is_broken(run: Run, folder: Path) -> None:
+    execute(folder / "images.db", """DELETE FROM ref_cache WHERE reference LIKE '%1.36'""")
+    execute(folder / "images.db", """UPDATE "references" SET sort_rank = 5 WHERE name LIKE '%1.36'""")
+    result = run("db", "check")
+    assert (result.code, result.err) == (125, "Error: store images.db: 1 broken invariant\n")
+    assert result.out.startswith("references docker.io/library/busybox:1.36: ")
+
+
+def test_check_of_a_damaged_file_is_an_error(run: Run, folder: Path) -> None:
+    (folder / "images.db").write_bytes((folder / "images.db").read_bytes()[:5000])
+    result = run("db", "check")
+    assert result.code == 125
+    assert result.err.startswith("Error: store images.db: ")
+
+
+def test_migrate_moves_an_older_store(run: Run, old_store: Path) -> None:
+    result = run("--store", old_store, "db", "migrate")
+    migrated, copied = result.lines
+    assert migrated == f"migrated from revision {REVISIONS[0]} to {HEAD}"
+    assert Path(copied.removeprefix("copy from before: ")).read_bytes()
+    assert run("--store", old_store, "images", "-q").code == 0
+
+
+def test_migrate_dry_run_changes_nothing(run: Run, old_store: Path) -> None:
+    result = run("--store", old_store, "db", "migrate", "--dry-run")
+    assert (
+        result.out == f"dry run: would migrate from revision {REVISIONS[0]} to {HEAD}; nothing was changed\n"
+    )
+    assert json.loads(run("--store", old_store, "db", "info", "-o", "json").out)["revision"] == REVISIONS[0]
+
+
+def test_migrate_has_nothing_to_do_twice(run: Run) -> None:
+    assert run("db", "migrate").out == f"nothing to do: the schema is at revision {HEAD}\n"
+
+
+def test_backup_is_named_by_revision_and_time(run: Run, folder: Path) -> None:
+    [name] = run("db", "backup").lines
+    assert name.startswith(f"images.db.{HEAD}.")
+    assert run("--store", name, "images").out == run("images").out
+
+
+def test_backup_of_an_older_store_needs_no_migration(run: Run, old_store: Path) -> None:
+    assert run("--store", old_store, "db", "backup", "copy.db").out == "copy.db\n"
+
+
+@pytest.mark.parametrize("command", ["backup", "export"])
+def test_copy_replaces_no_file(run: Run, folder: Path, command: str) -> None:
+    (folder / "there").write_text("mine")
+    result = run("db", command, "there")
+    assert (result.code, (folder / "there").read_text()) == (4, "mine")
+
+
+def test_export_is_whole_without_companions(run: Run, folder: Path) -> None:
+    assert run("db", "export", "exported.db").out == "exported.db\n"
+    with closing(sqlite3.connect(f"file:{folder}/exported.db?mode=ro&immutable=1", uri=True)) as connection:
+        assert connection.execute("SELECT count(*) FROM image_list").fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["images"],
+        ["image", "inspect", "busybox"],
+        ["image", "exists", "busybox"],
+        ["image", "history", "busybox"],
+        ["db", "info"],
+        ["db", "check"],
+        ["db", "migrate"],
+        ["db", "backup"],
+        ["db", "export", "exported.db"],
+    ],
+)
+class TestWithoutAStore:
+    """Every command but sync needs a store that is there, and makes none."""
+
+    def test_missing_store_is_named(self, run: Run, folder: Path, command: list[str]) -> None:
+        result = run("--store", "none/images.db", *command)
+        assert (result.code, result.out) == (125, "")
+        assert result.err == "Error: no store at none/images.db; `imagekeep sync` makes one\n"
+        assert not (folder / "none").exists()
+
+    def test_file_that_is_no_store_is_left_alone(self, run: Run, folder: Path, command: list[str]) -> None:
+        (folder / "letter").write_text("Dear Sir or Madam, this is no database at all.\n" * 20)
+        before = (folder / "letter").read_bytes()
+        result = run("--store", "letter", *command)
+        assert (result.code, result.out) == (125, "")
+        assert result.err.startswith("Error: store letter: not a SQLite database")
+        assert (folder / "letter").read_bytes() == before
+
+    def test_other_programs_database_is_left_alone(self, run: Run, folder: Path, command: list[str]) -> None:
+        execute(folder / "other.db", "CREATE TABLE t (a)")
+        before = (folder / "other.db").read_bytes()
+        result = run("--store", "other.db", *command)
+        assert (result.code, result.err) == (
+            125,
+            "Error: store other.db: another program's database; give another path\n",
+        )
+        assert (folder / "other.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [["images"], ["image", "exists", "busybox"], ["db", "check"]])
+def test_reading_an_older_store_says_what_to_run(run: Run, old_store: Path, command: list[str]) -> None:
+    result = run("--store", old_store, *command)
+    assert result.code == 125
+    assert result.err.endswith(
+        f"this imagekeep needs {HEAD}; run `imagekeep --store {old_store} db migrate`\n"
+    )

@@ -1,0 +1,194 @@
+"""`imagekeep sync` with a real layout."""
+
+from __future__ import annotations
+
+import os
+import pty
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.cli.progress import progress
+from imagekeep.reader import Reader
+from imagekeep.store import Store
+from tests.cli.test_images import NEW, OLD
+from tests.images import REF_NAME, LayoutWriter, named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+SOURCE = ("--source", "oci:busybox")
+
+
+@pytest.fixture
+def layout(folder: Path) -> LayoutWriter:
+    """The layout of the folder, to be written anew."""
+    writer = LayoutWriter.__new__(LayoutWriter)
+    writer.folder = folder / "busybox"
+    return writer
+
+
+def test_new_references_are_shown_with_their_image(run: Run) -> None:
+    result = run("--store", "new/images.db", *SOURCE, "sync")
+    assert result.lines[:2] == [
+        f"new docker.io/library/busybox:1.35 → {OLD[7:20]}",
+        f"new docker.io/library/busybox:1.36 → {NEW[7:20]}",
+    ]
+    assert result.lines[-1] == "synced 7 references: 7 new"
+
+
+def test_unchanged_references_are_only_counted(run: Run) -> None:
+    assert run(*SOURCE, "sync").lines == ["synced 7 references: 7 unchanged"]
+
+
+def test_moved_vanished_and_unpinned_are_shown(run: Run, layout: LayoutWriter) -> None:
+    old, new = layout.image(environment=["SECRET=hunter2"]), layout.image(layers=(b"one", b"two" * 5000))
+    layout.write_index([named(old, "stable"), named(new, "1.36")])
+    result = run(*SOURCE, "sync")
+    assert "vanished docker.io/library/busybox:1.35" in result.lines
+    assert f"moved docker.io/library/busybox:stable → {OLD[7:20]}" in result.lines
+    assert f"unpinned {NEW}" in result.lines
+    assert result.lines[-1] == "synced 7 references: 1 moved, 2 unpinned, 3 unchanged, 1 vanished"
+
+
+def test_quiet_prints_nothing(run: Run) -> None:
+    result = run("--store", "new.db", *SOURCE, "sync", "-q")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_dry_run_says_what_it_would_do_and_changes_nothing(
+    run: Run, layout: LayoutWriter, folder: Path
+) -> None:
+    layout.write_index([])
+    before = (folder / "images.db").read_bytes()
+    result = run(*SOURCE, "sync", "--dry-run")
+    assert result.lines[-1] == "dry run: would sync 7 references: 7 vanished; nothing was changed"
+    assert run("images", "-q").lines == [OLD, NEW]
+    assert (folder / "images.db").read_bytes() == before
+
+
+def test_dry_run_makes_no_store(run: Run, folder: Path) -> None:
+    result = run("--store", "new/images.db", *SOURCE, "sync", "--dry-run")
+    assert (result.code, len(result.lines)) == (0, 8)
+    assert not (folder / "new").exists()
+
+
+def test_named_references_alone_are_synced(run: Run, layout: LayoutWriter) -> None:
+    layout.write_index([])
+    assert run(*SOURCE, "sync", "busybox:1.36").lines == [
+        "vanished docker.io/library/busybox:1.36",
+        "synced 1 reference: 1 vanished",
+    ]
+
+
+def test_reference_that_the_store_spells_so_is_taken_as_it_is(run: Run, folder: Path) -> None:
+    with Store.open(folder / "images.db") as store:
+        store.add(store.get(NEW).__class__(NEW, ("busybox:1.36",), "", 1, False, store.get(NEW).config_json))
+    assert run(*SOURCE, "sync", "busybox:1.36").lines[0] == "vanished busybox:1.36"
+
+
+def test_reference_that_nobody_has_is_not_found(run: Run) -> None:
+    result = run(*SOURCE, "sync", "nope")
+    assert (result.code, result.err) == (1, "Error: no such image: docker.io/library/nope:latest\n")
+
+
+def test_broken_image_is_reported_and_the_others_synced(run: Run, layout: LayoutWriter) -> None:
+    broken, good = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
+    layout.path(broken["digest"]).write_bytes(b"not the content of that name")
+    layout.write_index([named(broken, "broken"), named(good, "good")])
+    result = run("--store", "new.db", *SOURCE, "sync")
+    assert result.code == 125
+    assert "Error: docker.io/library/busybox:broken: " in result.err
+    assert result.lines[-1] == "synced 5 references: 3 new, 2 failed"
+
+
+def test_verify_reads_what_is_unchanged(run: Run, layout: LayoutWriter) -> None:
+    layout.path(NEW).write_bytes(b"flipped")
+    assert run(*SOURCE, "sync").code == 0
+    result = run(*SOURCE, "sync", "--verify", "busybox:1.36")
+    assert result.code == 125
+    assert result.err.startswith("Error: docker.io/library/busybox:1.36: ")
+
+
+def test_failed_sync_keeps_what_was_known(run: Run, layout: LayoutWriter) -> None:
+    layout.path(NEW).write_bytes(b"flipped")
+    run(*SOURCE, "sync", "--verify")
+    assert run("image", "exists", "busybox:1.36").code == 0
+
+
+def test_sync_without_a_source_says_how_to_name_one(run: Run) -> None:
+    result = run("sync")
+    assert result.code == 2
+    assert result.err.endswith("give --source oci:FOLDER, or set IMAGEKEEP_SOURCE\n")
+
+
+def test_source_comes_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEKEEP_SOURCE", "oci:busybox")
+    assert run("sync").code == 0
+
+
+def test_source_that_is_missing_is_a_source_error(run: Run) -> None:
+    result = run("--source", "oci:nowhere", "sync")
+    assert result.code == 125
+    assert "nowhere" in result.err
+
+
+def test_base_name_is_the_repository_of_bare_tags(run: Run) -> None:
+    run("--store", "new.db", *SOURCE, "--base-name", "quay.io/a/b", "sync")
+    assert run("--store", "new.db", "images", "-n", "quay.io/a/b:1.35").lines
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_platform_chooses_among_the_images_of_an_index(run: Run, folder: Path, where: str) -> None:
+    layout = LayoutWriter(folder / "many")
+    index = layout.multi_platform()
+    layout.write_index([index | {"annotations": {REF_NAME: "v1"}}])
+    option = ["--platform", "linux/arm64"]
+    before, after = (option, []) if where == "before" else ([], option)
+    assert run("--store", "new.db", "--source", "oci:many", *before, "sync", *after).code == 0
+    with Reader.open("new.db") as reader:
+        assert reader.local_resolve("many:v1").config["architecture"] == "arm64"
+
+
+def test_platform_that_is_none_is_wrong_usage(run: Run) -> None:
+    assert run("--platform", "a/b/c/d", *SOURCE, "sync").code == 2
+
+
+def test_name_that_would_write_to_the_terminal_is_escaped(run: Run, layout: LayoutWriter) -> None:
+    image = layout.image(environment=["A=1"])
+    layout.path(image["digest"]).unlink()
+    layout.write_index([named(image, "v1", **{"io.containerd.image.name": "evil\x1b[31m/\u202ea:v1"})])
+    result = run("--store", "new.db", *SOURCE, "sync")
+    assert "\x1b" not in result.out + result.err
+    assert "\u202e" not in result.out + result.err
+
+
+def test_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    monkeypatch.setattr("imagekeep.cli.progress.PATIENCE", 0)
+    with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr("sys.stderr", terminal)
+        with progress("syncing") as show:
+            assert show
+            show(1, 2)
+    assert b"50%" in os.read(ours, 10_000)
+    os.close(ours)
+
+
+def test_no_bar_is_drawn_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr("sys.stderr", terminal)
+        with progress("syncing") as show:
+            assert show
+            show(1, 2)
+        terminal.write("nothing before this")
+    assert os.read(ours, 10_000) == b"nothing before this"
+    os.close(ours)
+
+
+def test_no_bar_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("syncing") as show:
+        assert show is None
