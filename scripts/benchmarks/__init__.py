@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark: what is measured, against what, and how it is told."""

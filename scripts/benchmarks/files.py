@@ -1,0 +1,64 @@
+"""Measures the file: its size against the facts in it, and the time to check all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING
+
+from benchmarks import bare
+from benchmarks.measure import Figure, Row, cost
+from imagekeep.database.check import find_problems
+from imagekeep.database.connection import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FACTS = """
+SELECT
+    (SELECT sum(length(id) + length(chain_id) + 4) FROM images)
+    + (SELECT sum(length(document)) FROM configs)
+    + (SELECT sum(length(name) + 4) FROM "references")
+    + (SELECT count(*) FROM pinned_refs)
+    + (SELECT sum(length(target_digest) + length(platform) + 8) FROM ref_cache)
+    + (SELECT sum(length(reference) + length(image_id) + length(target_digest) + length(event) + 9)
+        FROM reference_history)
+"""
+"""The bytes of what is told, each fact once: a name once for the reference, and once for its history."""
+
+
+def size(path: Path, count: int) -> Iterator[Row]:
+    """Measure the bytes of the file for each byte of the facts kept."""
+    with contextlib.closing(bare.connect_to(path)) as connection:
+        facts = connection.execute(_FACTS).fetchone()[0]
+    bytes_of_file = path.stat().st_size
+    yield Row(
+        f"bytes of the file to those of the facts, {count:,} images",
+        Figure(bytes_of_file / facts, 0),
+        at_most=1.3,
+        note=f"{bytes_of_file / 1e6:.0f} MB, {facts / 1e6:.0f} MB",
+    )
+
+
+def checks(path: Path, count: int) -> Iterator[Row]:
+    """Measure the time of `db check` against that of reading and hashing the configs."""
+    with (
+        contextlib.closing(connect(path, read_only=True)) as connection,
+        contextlib.closing(bare.connect_to(path)) as baseline,
+    ):
+
+        def ours() -> None:
+            if problems := list(find_problems(connection)):
+                raise ValueError(f"db check: {problems[0]}")
+
+        def theirs() -> None:
+            for image_id, document in baseline.execute(
+                "SELECT id, document FROM images JOIN configs USING (image_key)"
+            ):
+                if f"sha256:{hashlib.sha256(document).hexdigest()}" != image_id:
+                    raise ValueError("a wrong config")
+
+        yield cost(
+            f"db check, {count:,} images, to hashing the configs", ours, theirs, count, at_most=1.5, rounds=5
+        )

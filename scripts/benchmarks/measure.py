@@ -1,0 +1,128 @@
+"""Takes figures: two ways of doing one thing, timed in turns, and the median of the ratios of each turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MISSED = "MISSED"
+
+ROUNDS = 9
+"""Turns that a figure is the median of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured number: the median of the rounds, and its noise, half the range of the middle half of them."""
+
+    value: float
+    noise: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Figure:
+        """Return the figure that some rounds make."""
+        if len(values) == 1:
+            return cls(values[0], 0.0)
+        low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(statistics.median(values), (high - low) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a figure, the target beside it, and what it was made of.
+
+    `ours` and `baseline` are seconds for one operation where the figure is a ratio of times. `at_least` and
+    `at_most` are the target: one of them, or neither for a figure that is told for its own sake.
+    """
+
+    name: str
+    figure: Figure
+    at_least: float | None = None
+    at_most: float | None = None
+    ours: float | None = None
+    baseline: float | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Return `met`, `within noise` or `MISSED`, and nothing where there is no target."""
+        value, noise = self.figure.value, self.figure.noise
+        if self.at_least is not None:
+            short = self.at_least - value
+        elif self.at_most is not None:
+            short = value - self.at_most
+        else:
+            return ""
+        if short <= 0:
+            return "met"
+        return "within noise" if short <= noise else MISSED
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that an action takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def in_turns(
+    ours: Callable[[], object], baseline: Callable[[], object], rounds: int = ROUNDS
+) -> list[tuple[float, float]]:
+    """Return the seconds of both actions in each round; who goes first changes, and round 0 is thrown away."""
+    taken = []
+    for turn in range(rounds + 1):
+        if turn % 2:
+            mine, theirs = timed(ours), timed(baseline)
+        else:
+            theirs, mine = timed(baseline), timed(ours)
+        taken.append((mine, theirs))
+    return taken[1:]
+
+
+def speed(
+    name: str,
+    ours: Callable[[], object],
+    baseline: Callable[[], object],
+    operations: int,
+    *,
+    at_least: float | None = None,
+    rounds: int = ROUNDS,
+    note: str = "",
+) -> Row:
+    """Measure how fast ours is, as a part of the baseline's speed: above 1 it is faster."""
+    taken = in_turns(ours, baseline, rounds)
+    return Row(
+        name,
+        Figure.of([theirs / mine for mine, theirs in taken]),
+        at_least=at_least,
+        ours=statistics.median(mine for mine, _ in taken) / operations,
+        baseline=statistics.median(theirs for _, theirs in taken) / operations,
+        note=note,
+    )
+
+
+def cost(
+    name: str,
+    ours: Callable[[], object],
+    baseline: Callable[[], object],
+    operations: int,
+    *,
+    at_most: float | None = None,
+    rounds: int = ROUNDS,
+    note: str = "",
+) -> Row:
+    """Measure how many times the baseline's cost ours has: below 1 it is cheaper."""
+    taken = in_turns(ours, baseline, rounds)
+    return Row(
+        name,
+        Figure.of([mine / theirs for mine, theirs in taken]),
+        at_most=at_most,
+        ours=statistics.median(mine for mine, _ in taken) / operations,
+        baseline=statistics.median(theirs for _, theirs in taken) / operations,
+        note=note,
+    )

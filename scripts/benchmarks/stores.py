@@ -1,0 +1,102 @@
+"""Makes the stores that are measured: the real schema, by the migrations, filled in bulk.
+
+What is written is what a sync from a source of the same images would have left; `db check` looks at the small
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from benchmarks.corpus import PLATFORM, made_images
+from imagekeep.database.check import find_problems
+from imagekeep.database.connection import connect
+from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from imagekeep.database.upgrade import open_or_create
+from imagekeep.reference import sort_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from benchmarks.corpus import MadeImage
+    from imagekeep.database.driver import sqlite
+
+VERIFIED_AT = 1_750_000_000_000_000
+_BATCH = 5_000
+
+_ADD_IMAGE = "INSERT INTO images (image_key, id, chain_id, size) VALUES (?, ?, ?, ?)"
+_ADD_CONFIG = "INSERT INTO configs (image_key, document) VALUES (?, ?)"
+_ADD_REFERENCE = 'INSERT INTO "references" (name, image_key, sort_rank, sort_name) VALUES (?, ?, ?, ?)'
+_ADD_PIN = "INSERT INTO pinned_refs (reference, image_key) VALUES (?, ?)"
+_ADD_CACHE = """
+INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at) VALUES (?, ?, ?, ?, ?)
+"""
+_ADD_HISTORY = """
+INSERT INTO reference_history (reference, image_id, target_digest, pinned, event, at)
+VALUES (?, ?, ?, ?, 'new', ?)
+"""
+
+
+def store_of(folder: Path, count: int) -> Path:
+    """Return the path of a store with the first `count` images, making it where `folder` has none."""
+    path = folder / f"{SCHEMA_FINGERPRINT[:8]}-{count}.db"
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        open_or_create(partial)
+        _fill(partial, count)
+        for companion in ("-wal", "-shm", "-lock"):
+            partial.with_name(partial.name + companion).unlink(missing_ok=True)
+        partial.rename(path)
+    return path
+
+
+def check(path: Path) -> None:
+    """Raise ValueError where a store breaks an invariant."""
+    with contextlib.closing(connect(path, read_only=True)) as connection:
+        if problems := [str(problem) for problem in find_problems(connection)]:
+            raise ValueError(f"{path}: {problems[:5]}")
+
+
+def _fill(path: Path, count: int) -> None:
+    """Put the images into an empty store; nothing of it has to last through a crash."""
+    with contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -1000000")
+        images = made_images(count)
+        for batch in _batches(images):
+            connection.execute("BEGIN IMMEDIATE")
+            _write(connection, batch)
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _write(connection: sqlite.Connection, images: list[MadeImage]) -> None:
+    """Write some images, their references, pins, cache rows and history."""
+    connection.executemany(_ADD_IMAGE, [(i.number + 1, i.image_id, i.chain_id, i.size) for i in images])
+    connection.executemany(_ADD_CONFIG, [(i.number + 1, i.config_json) for i in images])
+    named = [(image, name) for image in images for name in image.references]
+    connection.executemany(_ADD_REFERENCE, [(n, i.number + 1, *_order(n)) for i, n in named])
+    connection.executemany(_ADD_PIN, [(i.tag, i.number + 1) for i in images if i.pinned])
+    connection.executemany(
+        _ADD_CACHE, [(n, i.number + 1, i.target.digest, PLATFORM, VERIFIED_AT) for i, n in named]
+    )
+    connection.executemany(
+        _ADD_HISTORY,
+        [(n, i.image_id, i.target.digest, i.pinned and n == i.tag, VERIFIED_AT) for i, n in named],
+    )
+
+
+def _order(name: str) -> tuple[int, str | None]:
+    """Return the place of a reference among its image's, as the store keeps it."""
+    rank, canonical = sort_key(name)
+    return rank, None if canonical == name else canonical
+
+
+def _batches(images: Iterable[MadeImage]) -> Iterator[list[MadeImage]]:
+    """Split the images into lists."""
+    rest = iter(images)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch

@@ -1,0 +1,35 @@
+"""One process that updates without pause: `python -m benchmarks.writer PATH FIRST`; see `benchmarks.child`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.child import ASKED, repeat
+from benchmarks.corpus import PLATFORM, made_images
+from benchmarks.writes import observation
+from imagekeep.store import Store
+
+if TYPE_CHECKING:
+    from imagekeep.image import Observed
+
+
+def write(path: Path, first: int) -> dict[str, Any]:
+    """Update for some time, each update a new reference, and on disk when it is done."""
+    # After the last they begin anew, with what is unchanged: a write all the same.
+    images = cycle([(image.tag, observation(image, image.tag)) for image in made_images(2 * ASKED, first)])
+    with Store.open(path, platform=PLATFORM) as store:
+
+        def update(made: tuple[str, Observed]) -> None:
+            name, observed = made
+            with store.holding([name]):
+                store.apply(name, observed)
+
+        return repeat(update, images)
+
+
+if __name__ == "__main__":
+    print(json.dumps(write(Path(sys.argv[1]), int(sys.argv[2]))))
