@@ -32,8 +32,8 @@ CREATE TABLE configs ( /* apart from images, so that lists need not read past it
     image_key INTEGER NOT NULL,
     document BLOB NOT NULL /* the config, byte for byte; holds the environment */,
     PRIMARY KEY (image_key),
-    CONSTRAINT configs_belong_to_an_image FOREIGN KEY(image_key)
-        REFERENCES images (image_key) ON DELETE CASCADE
+    CONSTRAINT configs_belong_to_an_image
+        FOREIGN KEY(image_key) REFERENCES images (image_key) ON DELETE CASCADE
 ) STRICT""",
     """\
 CREATE TABLE "references" ( /* one row is one name of one image */
@@ -47,16 +47,16 @@ CREATE TABLE "references" ( /* one row is one name of one image */
         CHECK (length(CAST(name AS BLOB)) BETWEEN 1 AND 32768),
     CONSTRAINT references_have_a_sort_rank
         CHECK (sort_rank BETWEEN 0 AND 5),
-    CONSTRAINT references_name_an_image FOREIGN KEY(image_key)
-        REFERENCES images (image_key) ON DELETE CASCADE
+    CONSTRAINT references_name_an_image
+        FOREIGN KEY(image_key) REFERENCES images (image_key) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT""",
     """\
 CREATE TABLE pinned_refs ( /* one row is a reference that keeps its image from garbage collection */
     reference TEXT NOT NULL,
     image_key INTEGER NOT NULL,
     PRIMARY KEY (reference),
-    CONSTRAINT pinned_refs_are_references FOREIGN KEY(image_key, reference)
-        REFERENCES "references" (image_key, name) ON DELETE CASCADE ON UPDATE CASCADE
+    CONSTRAINT pinned_refs_are_references
+        FOREIGN KEY(image_key, reference) REFERENCES "references" (image_key, name) ON DELETE CASCADE ON UPDATE CASCADE
 ) WITHOUT ROWID, STRICT""",
     """\
 CREATE TABLE ref_cache ( /* one row is what the source last said of a reference, and when */
@@ -66,8 +66,8 @@ CREATE TABLE ref_cache ( /* one row is what the source last said of a reference,
     platform TEXT NOT NULL /* for which the image was chosen beneath the target */,
     verified_at INTEGER NOT NULL /* microseconds since 1970, UTC */,
     PRIMARY KEY (reference),
-    CONSTRAINT ref_cache_agrees_with_references FOREIGN KEY(image_key, reference)
-        REFERENCES "references" (image_key, name) ON DELETE CASCADE ON UPDATE CASCADE,
+    CONSTRAINT ref_cache_agrees_with_references
+        FOREIGN KEY(image_key, reference) REFERENCES "references" (image_key, name) ON DELETE CASCADE ON UPDATE CASCADE,
     CONSTRAINT ref_cache_target_is_a_digest
         CHECK (substr(target_digest, 1, 7) || length(target_digest)
             IN ('sha256:71', 'sha384:103', 'sha512:135')

@@ -63,7 +63,8 @@ _SHAPES = {
     "(\n\t": "(\n    ",
     "\n)\n WITHOUT ROWID,\n STRICT": "\n) WITHOUT ROWID, STRICT",
     "\n)\n STRICT": "\n) STRICT",
-    ") REFERENCES ": ")\n        REFERENCES ",
+    # On one line from here: SQLAlchemy before 2.0.54 reads no foreign key across lines back.
+    " FOREIGN KEY(": "\n        FOREIGN KEY(",
     " CHECK (": "\n        CHECK (",
 }
 
