@@ -12,10 +12,13 @@ import pytest
 from hypothesis import settings
 
 from imagekeep.database.upgrade import open_or_create
+from tests.containerd import CRI, running
 from tests.tally import print_tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.containerd import Daemon
 
 # An example takes longer than usual where as many workers run as there are processors.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=False)
@@ -50,3 +53,17 @@ def public_folder() -> Iterator[Path]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     print_tally(terminalreporter)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A containerd without its CRI plugin, for all tests of a worker: each has names of its own there."""
+    with running(tmp_path_factory.mktemp("containerd"), CRI) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def cri_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A containerd with its CRI plugin, which makes and labels records of its own; otherwise as `daemon`."""
+    with running(tmp_path_factory.mktemp("containerd-cri")) as daemon:
+        yield daemon

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,31 +14,16 @@ import pytest
 from imagekeep.platform import Platform, only
 from imagekeep.sources.layout import OCILayout
 from tests.images import LayoutWriter
-from tests.tools import require, run
+from tests.tools import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from imagekeep.platform import PlatformMatcher
+    from tests.containerd import Daemon
 
 NOBODY = 65534
-
-CONFIGURATION = """
-version = 2
-root = "{folder}/root"
-state = "{folder}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "{folder}/grpc"
-uid = {user}
-gid = {group}
-[ttrpc]
-address = "{folder}/ttrpc"
-uid = {user}
-gid = {group}
-[plugins."io.containerd.internal.v1.opt"]
-path = "{folder}/opt"
-"""
 
 
 @pytest.fixture
@@ -79,7 +60,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @dataclass(frozen=True)
 class Containerd:
-    """A containerd that runs in a folder of its own, without its CRI plugin."""
+    """A view of the worker's containerd: what archives became in it."""
 
     socket: str
 
@@ -108,43 +89,10 @@ def split_rows(rows: list[str]) -> list[tuple[str, str]]:
     return [(row.split(None, 1)[0], row.split(None, 1)[1]) for row in rows]
 
 
-@pytest.fixture(scope="session")
-def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
-    """Start a containerd for the session, as whoever runs the tests."""
-    program = require("containerd")
-    require("ctr")
-    folder = tmp_path_factory.mktemp("containerd")
-    configuration = CONFIGURATION.format(folder=folder, user=os.getuid(), group=os.getgid())
-    (folder / "config.toml").write_text(configuration)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "-c", folder / "config.toml"], stdout=log, stderr=log)
-    try:
-        wait_until_ready(folder, process)
-        yield Containerd(str(folder / "grpc"))
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers a call; fail with its log where it ends instead."""
-    deadline = time.monotonic() + 30
-    version = [require("ctr"), "-a", str(folder / "grpc"), "version"]
-    while (
-        not (folder / "grpc").exists() or subprocess.run(version, capture_output=True, check=False).returncode
-    ):
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"containerd did not start: {(folder / 'log').read_text()}")
-        time.sleep(0.02)
-
-
 @pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """Return a folder that any user may enter, which those of pytest are not."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
+def containerd(daemon: Daemon) -> Containerd:
+    """Return the worker's containerd, to import archives into namespaces of a test's own."""
+    return Containerd(daemon.socket)
 
 
 @contextmanager

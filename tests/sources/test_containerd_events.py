@@ -1,0 +1,124 @@
+"""What a real containerd tells of images as they change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.errors import InvalidDocumentError, SourceUnavailableError
+from imagekeep.sources.containerd import Containerd, ImageEvent, Topic
+from imagekeep.sources.containerd.events import event_of
+from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SUBSCRIBE
+from tests.containerd import CRI, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.sources.containerd import Subscription
+    from tests.containerd import Daemon
+
+NAMESPACE = "events"
+
+
+@pytest.fixture
+def source(daemon: Daemon) -> Iterator[Containerd]:
+    with Containerd(daemon.socket, namespace=NAMESPACE) as source:
+        yield source
+
+
+@pytest.fixture
+def subscription(daemon: Daemon, source: Containerd, tmp_path: Path) -> Iterator[Subscription]:
+    """Return a subscription that is known to be served: an image's own events have come."""
+    image = f"example.test/{tmp_path.name}:live"
+    daemon.make_image(tmp_path / "live", image, namespace=NAMESPACE)
+    with source.subscribe() as subscription:
+        touching = threading.Event()
+
+        def touch() -> None:
+            while not touching.wait(0.005):
+                source.set_label(image, "touched", "yes")
+
+        toucher = threading.Thread(target=touch)
+        toucher.start()
+        assert next(subscription).reference == image
+        touching.set()
+        toucher.join()
+        source.set_label(image, "touched", None)
+        source.remove(image)
+        assert any(event.topic is Topic.DELETED for event in subscription)
+        yield subscription
+
+
+def test_a_record_tells_when_it_is_made_changed_and_removed(
+    daemon: Daemon, source: Containerd, subscription: Subscription, tmp_path: Path
+) -> None:
+    began = time.time_ns() // 1000
+    daemon.make_image(tmp_path / "image", "example.test/event:v1", namespace=NAMESPACE)
+    source.pin("example.test/event:v1")
+    source.remove("example.test/event:v1")
+    events = list(islice(subscription, 3))
+    assert [(event.topic, event.reference) for event in events] == [
+        (Topic.CREATED, "example.test/event:v1"),
+        (Topic.UPDATED, "example.test/event:v1"),
+        (Topic.DELETED, "example.test/event:v1"),
+    ]
+    assert began <= events[0].at <= events[1].at <= events[2].at <= time.time_ns() // 1000
+
+
+def test_only_the_images_of_its_own_namespace_are_told_of(
+    daemon: Daemon, source: Containerd, subscription: Subscription, tmp_path: Path
+) -> None:
+    daemon.make_image(tmp_path / "other", "example.test/foreign:v1", namespace="events2")
+    daemon.ctr("namespaces", "label", NAMESPACE, "a=b")
+    daemon.make_image(tmp_path / "own", "example.test/own:v1", namespace=NAMESPACE)
+    assert next(subscription).reference == "example.test/own:v1"
+
+
+def test_whoever_waits_for_an_event_gets_the_end_when_it_is_cancelled(subscription: Subscription) -> None:
+    threading.Timer(0.05, subscription.cancel).start()
+    assert list(subscription) == []
+
+
+def test_whoever_waits_for_an_event_gets_the_end_when_the_source_is_closed(
+    source: Containerd, subscription: Subscription
+) -> None:
+    threading.Timer(0.05, source.close).start()
+    assert list(subscription) == []
+
+
+def test_a_containerd_that_ends_ends_the_subscription_with_an_error(tmp_path: Path) -> None:
+    with running(tmp_path / "containerd", CRI) as daemon, Containerd(daemon.socket) as source:
+        subscription = source.subscribe()
+        ending = threading.Timer(0.05, daemon.end)
+        ending.start()
+        with pytest.raises(SourceUnavailableError, match="containerd"):
+            next(subscription)
+        ending.join()
+
+
+@pytest.mark.parametrize("host", ["", "type.googleapis.com/"])
+def test_the_type_of_an_event_may_have_a_host_or_none(host: str) -> None:
+    envelope = SUBSCRIBE.response(topic="/images/create", namespace="k8s.io")
+    envelope.timestamp.seconds, envelope.timestamp.nanos = 1_700_000_000, 123_456_789
+    envelope.event.type_url = f"{host}containerd.services.images.v1.ImageCreate"
+    envelope.event.value = EVENT_MESSAGES["ImageCreate"](name=b"a:b").SerializeToString()
+    assert event_of(envelope) == ImageEvent(Topic.CREATED, "a:b", 1_700_000_000_123_456)
+
+
+def test_an_event_whose_name_no_store_can_keep_is_passed_over() -> None:
+    envelope = SUBSCRIBE.response(topic="/images/delete")
+    envelope.event.value = EVENT_MESSAGES["ImageDelete"](name=b"\xff").SerializeToString()
+    assert event_of(envelope) is None
+
+
+@pytest.mark.parametrize(("topic", "value"), [("/tasks/exit", b""), ("/images/create", b"\xff")])
+def test_an_event_that_is_not_understood_is_an_error(topic: str, value: bytes) -> None:
+    envelope = SUBSCRIBE.response(topic=topic)
+    envelope.event.value = value
+    with pytest.raises(InvalidDocumentError, match=topic):
+        event_of(envelope)
