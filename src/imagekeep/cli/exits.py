@@ -10,16 +10,20 @@ from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,
     InvalidArgumentError,
+    MissingExtraError,
+    NamespaceNotFoundError,
     NotAStoreError,
     NotFoundError,
     SchemaVersionError,
+    SourceUnsupportedError,
 )
 
 
 class ExitCode(enum.IntEnum):
     """How the command ended; 1 is also what `diff` says of a difference.
 
-    130 and 141 are what a shell reports of a program ended by the signal."""
+    130 and 141 are what a shell reports of a program ended by the signal.
+    """
 
     OK = 0
     NOT_FOUND = 1
@@ -39,8 +43,11 @@ EXIT_CODES: dict[type[ImagekeepError], ExitCode] = {
     InvalidArgumentError: ExitCode.USAGE,
     AmbiguousError: ExitCode.AMBIGUOUS,
     FailedPreconditionError: ExitCode.REFUSED,
+    MissingExtraError: ExitCode.FAILED,
+    NamespaceNotFoundError: ExitCode.FAILED,
     NotAStoreError: ExitCode.FAILED,
     SchemaVersionError: ExitCode.FAILED,
+    SourceUnsupportedError: ExitCode.FAILED,
 }
 """The code of each class of errors and of what derives from it, unless that has a line of its own."""
 

@@ -20,12 +20,20 @@ _LIST = Place("images:list_images", "List images.")
 
 image = LazyGroup(
     "image",
-    help="Look at images.",
+    help="Look at images, and act on them at their source.",
     table={
         "ls": _LIST,
         "inspect": Place("inspect:inspect_images", "Show all that is kept of images, configs included."),
         "exists": Place("exists:image_exists", "Tell by the exit code whether an image is here."),
         "history": Place("history:image_history", "Show what a reference pointed at, and when."),
+        "rm": Place("acting:remove_images", "Remove images from the source, with all their references."),
+        "untag": Place(
+            "acting:untag_references", "Remove references from the source, and an image with its last one."
+        ),
+        "pin": Place(
+            "acting:pin_references", "Keep images from garbage collection, by a label of their references."
+        ),
+        "unpin": Place("acting:unpin_references", "Let references no longer keep their images."),
     },
 )
 
@@ -82,8 +90,14 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     "--source",
     metavar="SPEC",
     envvar="IMAGEKEEP_SOURCE",
-    help="Where images really are: oci:FOLDER, archive:FILE, or archive:- for standard input.  "
-    "[env: IMAGEKEEP_SOURCE]",
+    help="Where images really are: oci:FOLDER, archive:FILE, archive:- for standard input, or "
+    "containerd[:SOCKET].  [env: IMAGEKEEP_SOURCE]",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    envvar="IMAGEKEEP_NAMESPACE",
+    help="The namespace in containerd; by default k8s.io, the CRI plugin's.  [env: IMAGEKEEP_NAMESPACE]",
 )
 @click.option("--base-name", metavar="NAME", help="The repository of images that have only a tag there.")
 @click.option(
@@ -99,10 +113,15 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
 )
 @click.pass_context
 def root(
-    context: click.Context, path: str | None, source: str | None, base_name: str | None, platform: str | None
+    context: click.Context,
+    path: str | None,
+    source: str | None,
+    namespace: str | None,
+    base_name: str | None,
+    platform: str | None,
 ) -> None:
     """Keep a container host's images in one SQLite file, and answer from it.
 
     An IMAGE is a reference, a familiar name (busybox), an image id, or the beginning of one.
     """
-    context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform)
+    context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform, namespace)

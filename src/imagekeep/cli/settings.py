@@ -14,12 +14,13 @@ SYSTEM_STORE = Path("/var/lib/imagekeep/images.db")
 
 
 class Settings(NamedTuple):
-    """The options that every command may use; `source`, `base_name` and `platform` are as they were given."""
+    """The options that every command may use; all but `path` are as they were given."""
 
     path: Path
     source: str | None = None
     base_name: str | None = None
     platform: str | None = None
+    namespace: str | None = None
 
     def open_reader(self) -> Reader:
         """Open the store to read; raises as Reader.open does."""

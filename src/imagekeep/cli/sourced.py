@@ -32,7 +32,12 @@ def opening(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
     if not settings.source:
         raise click.UsageError("no source is named; give --source oci:FOLDER, or set IMAGEKEEP_SOURCE")
     platform = Platform.parse(settings.platform) if settings.platform else Platform.host()
-    source = open_source(settings.source, base_name=settings.base_name, matcher=only(platform))
+    source = open_source(
+        settings.source,
+        base_name=settings.base_name,
+        matcher=only(platform),
+        namespace=settings.namespace,
+    )
     with contextlib.ExitStack() as stack:
         if isinstance(source, contextlib.AbstractContextManager):
             stack.enter_context(source)

@@ -1,0 +1,110 @@
+"""`imagekeep image rm`, `untag`, `pin` and `unpin`: what changes the source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekeep.acting import Actions
+from imagekeep.cli.command import command
+from imagekeep.cli.exits import ExitCode, exit_code
+from imagekeep.cli.output import complain, write_line
+from imagekeep.cli.sourced import opening
+from imagekeep.errors import (
+    AmbiguousError,
+    ImageNotFoundError,
+    ImagePinnedError,
+    InvalidArgumentError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from imagekeep.acting import Outcome
+    from imagekeep.cli.settings import Settings
+
+_OF_ONE_NAME = (AmbiguousError, ImageNotFoundError, ImagePinnedError, InvalidArgumentError)
+"""What is wrong with one name; the others are acted on all the same."""
+
+_ignore = click.option("--ignore", is_flag=True, help="Take what is not there for removed.")
+_all_references = click.option(
+    "--all", "all_references", is_flag=True, help="All references of the image that each name stands for."
+)
+_references = click.argument("references", metavar="REF...", nargs=-1, required=True)
+
+
+@command(
+    "imagekeep --source containerd image rm busybox:1.35",
+    "imagekeep --source containerd image rm --ignore busybox:1.35 busybox:1.36",
+)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@_ignore
+@click.option("-f", "--force", is_flag=True, help="Remove pinned images too.")
+@click.pass_obj
+def remove_images(settings: Settings, images: tuple[str, ...], ignore: bool, force: bool) -> int:
+    """Remove images from the source, with all their references.
+
+    What only they needed is gone when the command ends. A pinned image is not removed unless it is forced; the
+    exit code is then 4.
+    """
+    return _act(settings, images, lambda actions, name: actions.remove(name, force=force), ignore=ignore)
+
+
+@command("imagekeep --source containerd image untag busybox:1.36")
+@_references
+@_ignore
+@click.option("-f", "--force", is_flag=True, help="Also references that pin their image.")
+@click.pass_obj
+def untag_references(settings: Settings, references: tuple[str, ...], ignore: bool, force: bool) -> int:
+    """Remove references from the source, and an image with its last one."""
+    return _act(settings, references, lambda actions, name: actions.untag(name, force=force), ignore=ignore)
+
+
+@command(
+    "imagekeep --source containerd image pin busybox:1.35",
+    "imagekeep --source containerd image pin --all busybox:1.35",
+)
+@_references
+@_all_references
+@click.pass_obj
+def pin_references(settings: Settings, references: tuple[str, ...], all_references: bool) -> int:
+    """Keep images from garbage collection, by a label of their references."""
+    return _act(settings, references, lambda actions, name: actions.pin(name, all_references=all_references))
+
+
+@command("imagekeep --source containerd image unpin --all busybox:1.36")
+@_references
+@_all_references
+@click.pass_obj
+def unpin_references(settings: Settings, references: tuple[str, ...], all_references: bool) -> int:
+    """Let references no longer keep their images."""
+    return _act(
+        settings, references, lambda actions, name: actions.unpin(name, all_references=all_references)
+    )
+
+
+def _act(
+    settings: Settings,
+    names: Iterable[str],
+    action: Callable[[Actions, str], object],
+    *,
+    ignore: bool = False,
+) -> ExitCode:
+    """Act on each name, and print what was done as it is done; return the first failure's exit code."""
+    code = ExitCode.OK
+    with opening(settings) as store:
+        actions = Actions.begin(store, _print)
+        for name in names:
+            try:
+                action(actions, name)
+            except _OF_ONE_NAME as error:
+                if ignore and isinstance(error, ImageNotFoundError):
+                    continue
+                complain(str(error))
+                code = code or exit_code(error)
+    return code
+
+
+def _print(outcome: Outcome) -> None:
+    write_line(f"{outcome.deed.capitalize()}: {outcome.name}")
