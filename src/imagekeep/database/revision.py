@@ -26,7 +26,7 @@ REVISIONS = ("0001", "0002", "0003")
 
 HEAD = REVISIONS[-1]
 
-SCHEMA_FINGERPRINT = "4c316292dd32849d224fd1b7729afadd66476f2c3bffbf27cbdad6283cdf38f2"
+SCHEMA_FINGERPRINT = "5e686c3ba87b30c6ac48b6db93c3183115ac63fde9d7ee6ba13db665e93898f2"
 """What `imagekeep.database.check.fingerprint` says of a file at HEAD; `db check` compares."""
 
 APPLICATION_ID = 0x696D6B70
