@@ -75,6 +75,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
         "sync": Place("sync:sync_store", "Make the store say what the source says."),
         "diff": Place("diff:show_differences", "Show where the store and the source differ."),
         "watch": Place("watch:watch_source", "Follow the source, and keep the store up to date."),
+        "serve": Place("serve:serve_images", "Serve the CRI image service, and follow the source."),
         "db": database,
     },
 )

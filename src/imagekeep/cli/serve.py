@@ -1,0 +1,138 @@
+"""`imagekeep serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagekeep.cli.command import command
+from imagekeep.cli.logs import log_format, log_level, start_logging
+from imagekeep.cri.relay import cri_socket_of
+from imagekeep.cri.scraping import parse_target, scraping
+from imagekeep.cri.server import Serving, serve
+from imagekeep.cri.sockets import Access, parse_address
+from imagekeep.database.revision import exists
+from imagekeep.sources.specifier import open_source
+from imagekeep.watch import Watchable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imagekeep.cli.settings import Settings
+    from imagekeep.sources import Source
+    from imagekeep.store import Store
+
+log = logging.getLogger("imagekeep.cri")
+
+
+def _parse_mode(context: click.Context, option: click.Parameter, mode: str) -> int:
+    """Return a file's mode that is written in octal."""
+    if not re.fullmatch("0?[0-7]{3}", mode):
+        raise click.BadParameter("give it in octal, such as 0660")
+    return int(mode, 8)
+
+
+@command(
+    "imagekeep --source containerd serve",
+    "imagekeep --source containerd serve --socket-mode 0660 --socket-group kube --metrics 127.0.0.1:9323",
+)
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    default="unix:///run/imagekeep/imagekeep.sock",
+    show_default=True,
+    help="The socket to serve at.",
+)
+@click.option(
+    "--socket-mode",
+    metavar="MODE",
+    default="0600",
+    show_default=True,
+    callback=_parse_mode,
+    help="The socket's mode, in octal.",
+)
+@click.option("--socket-group", metavar="GROUP", help="The socket's group; by default the server's own.")
+@click.option("--metrics", metavar="ADDRESS", help="Where to show metrics: 127.0.0.1:PORT or unix:///PATH.")
+@click.option(
+    "--filter-images", is_flag=True, help="Let lists honour an image filter, which containerd ignores."
+)
+@log_format
+@log_level
+@click.pass_obj
+def serve_images(
+    settings: Settings,
+    listen: str,
+    socket_mode: int,
+    socket_group: str | None,
+    metrics: str | None,
+    filter_images: bool,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Serve the CRI image service, and follow the source.
+
+    It answers at once with what the store knew when it was last written, whether or not the source is there, and
+    goes on until SIGTERM or SIGINT. `crictl -i unix:///run/imagekeep/imagekeep.sock images` asks it.
+    """
+    start_logging(log_format, log_level)
+    path, access = parse_address(listen), Access(socket_mode, socket_group)
+    source = _open_source(settings) if settings.source else None
+    opening = functools.partial(_opening, settings) if source else None
+    if opening is not None and not exists(settings.path):
+        with opening():
+            pass
+    with settings.open_reader() as reader:
+        serving = Serving(
+            reader=reader,
+            path=path,
+            access=access,
+            mountpoint=str(_image_folder(settings)),
+            opening=opening,
+            follow=settings.source if isinstance(source, Watchable) else None,
+            cri_socket=cri_socket_of(source) if source else None,
+            filter_images=filter_images,
+        )
+        if serving.follow is None:
+            log.warning(
+                "nothing follows the source; `imagekeep sync`, as often as needed, brings its changes here"
+            )
+        asyncio.run(serve(_with_metrics(serving, metrics) if metrics else serving))
+
+
+def _open_source(settings: Settings) -> Source:
+    """Return the source, to look at what it can do; nothing is asked of it."""
+    return open_source(settings.source or "", base_name=settings.base_name, namespace=settings.namespace)
+
+
+@contextlib.contextmanager
+def _opening(settings: Settings) -> Iterator[Store]:
+    """Open the store with its source, to write."""
+    # Imported here, usually in a thread: it brings SQLAlchemy, which takes longer than all that a read needs.
+    from imagekeep.cli.sourced import opening
+
+    with opening(settings) as store:
+        yield store
+
+
+def _with_metrics(serving: Serving, target: str) -> Serving:
+    """Return the same with metrics shown at an address."""
+    # Imported here because it is an extra of its own.
+    from imagekeep.cri.metrics import CONTENT_TYPE, Metrics
+
+    metrics = Metrics(serving.reader)
+    show = functools.partial(scraping, parse_target(target), serving.access, metrics.page, CONTENT_TYPE)
+    return dataclasses.replace(serving, observe=metrics.observe, beside=show)
+
+
+def _image_folder(settings: Settings) -> Path:
+    """Return the folder that stands for the images' filesystem: a layout's own, else the store's."""
+    scheme, _, place = (settings.source or "").partition(":")
+    return Path(place).absolute() if scheme == "oci" else settings.path.absolute().parent

@@ -1,0 +1,119 @@
+"""What changes the source and the store, in threads of its own: no read waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from imagekeep.cri.failures import Code, Refusal
+from imagekeep.errors import ImagekeepError, ImageNotFoundError
+from imagekeep.reference import parse_docker_ref
+from imagekeep.sources.changeable import require_changeable
+from imagekeep.sync import sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from imagekeep.image import Image
+    from imagekeep.store import Store
+
+    Opening = Callable[[], AbstractContextManager[Store]]
+
+Answer = TypeVar("Answer")
+
+THREADS: Final = 8
+"""Changes made at once. They wait for containerd, and then for one another at the store's writers' lock."""
+
+WAITING_MAX: Final = 64
+"""Changes under way or waiting; a kubelet removes images one after another."""
+
+
+class Changes:
+    """Removes images and follows pulls, in a store with its source that the first of them opens.
+
+    `opening` opens them; None is a server that was given no source.
+    """
+
+    def __init__(self, opening: Opening | None) -> None:
+        self._opening = opening
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="imagekeep-changes")
+        self._opened = contextlib.ExitStack()
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+        self._waiting = 0
+
+    async def remove(self, image: Image) -> None:
+        """Remove every reference of an image at the source, and let the store follow each.
+
+        Raises what source and store raise: ReadOnlySourceError for a source that cannot be changed.
+        """
+        await self._run(lambda store: remove_image(store, image))
+
+    async def follow_pull(self, name: str, image_id: str) -> None:
+        """Let the store follow what a pull of `name` made; raises what source and store raise."""
+        await self._run(lambda store: follow_pull(store, name, image_id))
+
+    def close(self) -> None:
+        """End what is under way at the source, wait for the threads, and close the store."""
+        if self._store is not None:
+            close_source(self._store)
+        self._pool.shutdown(cancel_futures=True)
+        self._opened.close()
+
+    async def _run(self, change: Callable[[Store], Answer]) -> Answer:
+        """Run a change in a thread, unless too many wait already."""
+        if self._waiting >= WAITING_MAX:
+            raise Refusal(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes of images are waiting; try again")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, lambda: change(self._open_store())
+            )
+        finally:
+            self._waiting -= 1
+
+    def _open_store(self) -> Store:
+        if self._opening is None:
+            raise Refusal(
+                Code.FAILED_PRECONDITION, "this imagekeep has no source, so there is nothing to change"
+            )
+        with self._lock:
+            if self._store is None:
+                self._store = self._opened.enter_context(self._opening())
+            return self._store
+
+
+def remove_image(store: Store, image: Image) -> None:
+    """Remove an image's references at the source in their order, the last synchronously; the store follows each.
+
+    One that somebody else has just removed is no failure (containerd: internal/cri/server/images, RemoveImage).
+    """
+    source = require_changeable(store.require_source())
+    for reference in image.references:
+        with contextlib.suppress(ImageNotFoundError):
+            source.remove(reference, synchronous=reference == image.references[-1])
+        store.update(reference)
+
+
+def follow_pull(store: Store, name: str, image_id: str) -> None:
+    """Ask the source again for the three references that a pull makes: the name, its digest, and the image id.
+
+    Raises the first error of those that could not be read (containerd: internal/cri/server/images, PullImage).
+    """
+    pulled = parse_docker_ref(name)
+    target = store.require_source().get(str(pulled)).target.digest
+    report = sync(store, [str(pulled), f"{pulled.name}@{target}", image_id])
+    for error in report.failures.values():
+        raise error
+
+
+def close_source(store: Store) -> None:
+    """End every call that is under way at a store's source, where it makes any."""
+    close = getattr(store.source, "close", None)
+    if close is not None:
+        with contextlib.suppress(ImagekeepError):
+            close()

@@ -1,0 +1,138 @@
+"""Joins gRPC's calls with the functions that answer them: bounded in time, and counted.
+
+Every call is taken as a stream of its own, also where there is one request and one reply: only so can a client
+that begins a call and never sends the request, or never takes the reply, be let go of after a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+import grpc.aio
+
+from imagekeep.cri.failures import Code, Refusal, refusal_of
+from imagekeep.errors import ImagekeepError
+from imagekeep.protobuf import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imagekeep.protobuf import Message, Method
+
+RECEIVE_TIMEOUT: Final = 10.0
+"""Seconds that a client has to send the request of a call that it began."""
+
+SEND_TIMEOUT: Final = 30.0
+"""Seconds that a client has to take a reply, or one message of a stream."""
+
+
+class Call(Protocol):
+    """What an answer may ask of the call that it answers."""
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the client gives up, or None where it never does."""
+        ...
+
+
+One = Callable[[Any, Call], Awaitable[Any]]
+Many = Callable[[Any, Call], AsyncIterator[Any]]
+Observe = Callable[[str, str, float], None]
+"""Takes a method's path, the name of a code, and how many seconds the call took."""
+
+
+class Endpoint(NamedTuple):
+    """A method, and the function that answers it: with one reply, or with many where the method streams.
+
+    One that `converses` is asked again on the same call, until the client has no more questions.
+    """
+
+    method: Method
+    answer: One | Many
+    converses: bool = False
+
+
+def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[Any]:
+    """Return gRPC's handlers of these endpoints, one a service."""
+    services: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        _, service, name = endpoint.method.path.split("/")
+        behaviour = _behaviour(endpoint, observe)
+        services.setdefault(service, {})[name] = grpc.stream_stream_rpc_method_handler(
+            behaviour, response_serializer=endpoint.method.response.SerializeToString
+        )
+    return [grpc.method_handlers_generic_handler(*service) for service in services.items()]
+
+
+def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awaitable[None]]:
+    """Return what gRPC calls with the stream of requests and the context of a call."""
+
+    async def behave(requests: Any, context: Any) -> None:
+        began, code = time.perf_counter(), Code.CANCELLED
+        try:
+            await _answer(endpoint, context)
+            code = Code.OK
+        except Refusal as refusal:
+            code = refusal.code
+            await context.abort(code, refusal.message)
+        except Exception:
+            code = Code.UNKNOWN
+            raise
+        finally:
+            observe(endpoint.method.path, code.name, time.perf_counter() - began)
+
+    return behave
+
+
+async def _answer(endpoint: Endpoint, context: Any) -> None:
+    """Take the request, answer it, and send what is answered; raises Refusal."""
+    request = await _receive(endpoint.method, context)
+    if request is None:
+        raise Refusal(Code.INTERNAL, "the call ended without a request")
+    while request is not None:
+        await _answer_one(endpoint, request, context)
+        request = await _receive(endpoint.method, context) if endpoint.converses else None
+
+
+async def _answer_one(endpoint: Endpoint, request: Message, context: Any) -> None:
+    try:
+        answer = endpoint.answer(request, context)
+        if isinstance(answer, AsyncIterator):
+            async for message in answer:
+                await _send(message, context)
+        else:
+            await _send(await answer, context)
+    except ImagekeepError as error:
+        raise refusal_of(error) from error
+
+
+async def _receive(method: Method, context: Any) -> Message | None:
+    """Return the next request of a call, or None where the client sends no more.
+
+    Raises Refusal where none comes in time, or none that can be read.
+    """
+    with _patience(RECEIVE_TIMEOUT, "the request did not come"):
+        encoded = await asyncio.wait_for(context.read(), RECEIVE_TIMEOUT)
+    if encoded is grpc.aio.EOF:
+        return None
+    try:
+        return decode(method.request, encoded)
+    except ValueError:
+        raise Refusal(Code.INTERNAL, "the request is no message of this method") from None
+
+
+async def _send(message: Message, context: Any) -> None:
+    with _patience(SEND_TIMEOUT, "the reply was not taken"):
+        await asyncio.wait_for(context.write(message), SEND_TIMEOUT)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float, what: str) -> Iterator[None]:
+    """Refuse the call where the client lets the time run out."""
+    try:
+        yield
+    except TimeoutError:
+        raise Refusal(Code.DEADLINE_EXCEEDED, f"{what} within {seconds:g} s") from None

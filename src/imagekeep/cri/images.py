@@ -1,0 +1,126 @@
+"""`runtime.v1.ImageService`: what is asked of images, answered from the store.
+
+The semantics are containerd's (internal/cri/server/images): an image is found by a whole id, a reference in any
+spelling, or the beginning of an id; an unknown one is an empty reply, and nothing to remove; a list takes no
+notice of its filter, unless it is told to.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from imagekeep.cri.failures import Code, Refusal, unresolved
+from imagekeep.cri.protocol import (
+    IMAGE_FS_INFO,
+    IMAGE_STATUS,
+    LIST_IMAGES,
+    PULL_IMAGE,
+    REMOVE_IMAGE,
+    STREAM_IMAGES,
+)
+from imagekeep.cri.replies import image_message, status_reply, unknown_usage
+from imagekeep.cri.users import Users
+from imagekeep.errors import AmbiguousError, ImageNotFoundError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from imagekeep.cri.changes import Changes
+    from imagekeep.cri.handlers import Call
+    from imagekeep.cri.relay import Relay
+    from imagekeep.image import Image
+    from imagekeep.protobuf import Message
+    from imagekeep.reader import Reader
+
+STREAM_BATCH: Final = 1000
+"""Images in one message of a stream: some 300 KB, made in a few milliseconds. containerd sends 5,000."""
+
+
+class ImageService:
+    """Answers the image service's calls: reads on the event loop, the rest by `changes` and `relay`.
+
+    `relay` is None where the source has no CRI of its own; `mountpoint` is then the folder that ImageFsInfo
+    names. With `filter_images` lists honour the image that a filter names.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        changes: Changes,
+        relay: Relay | None,
+        *,
+        mountpoint: str,
+        filter_images: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._changes = changes
+        self._relay = relay
+        self._mountpoint = mountpoint
+        self._filter_images = filter_images
+        self._users = Users(reader)
+
+    async def list_images(self, request: Message, call: Call) -> Message:
+        """Answer ListImages: all images of one state of the store, in the order of ids."""
+        return LIST_IMAGES.response(images=self._chosen(request))
+
+    async def stream_images(self, request: Message, call: Call) -> AsyncIterator[Message]:
+        """Answer StreamImages: the same, in batches; no images are no batch."""
+        images = iter(self._chosen(request))
+        while batch := list(islice(images, STREAM_BATCH)):
+            yield STREAM_IMAGES.response(images=batch)
+
+    async def image_status(self, request: Message, call: Call) -> Message:
+        """Answer ImageStatus; an unknown image is an empty reply."""
+        image = self._resolve(request.image.image)
+        if image is None:
+            return IMAGE_STATUS.response()
+        return status_reply(image, self._users.of(image), verbose=request.verbose)
+
+    async def remove_image(self, request: Message, call: Call) -> Message:
+        """Answer RemoveImage: every reference goes, at the source first; an unknown image is success."""
+        image = self._resolve(request.image.image)
+        if image is not None:
+            await self._changes.remove(image)
+        return REMOVE_IMAGE.response()
+
+    async def pull_image(self, request: Message, call: Call) -> Message:
+        """Answer PullImage: containerd pulls, and the store follows before the reply is sent.
+
+        The request is handed on as it came. It may hold a password, so nothing here prints it.
+        """
+        if self._relay is None:
+            raise Refusal(
+                Code.UNIMPLEMENTED,
+                "imagekeep pulls no images itself: it hands a pull to the CRI of its source, which here has none",
+            )
+        reply = await self._relay.ask(PULL_IMAGE, request, timeout=call.time_remaining())
+        await self._changes.follow_pull(request.image.image, reply.image_ref)
+        return reply
+
+    async def image_fs_info(self, request: Message, call: Call) -> Message:
+        """Answer ImageFsInfo: what the source's CRI counts of its snapshots, or an entry that counts nothing."""
+        if self._relay is not None:
+            try:
+                return await self._relay.ask(IMAGE_FS_INFO, request, timeout=call.time_remaining())
+            except Refusal as refusal:
+                if refusal.code is not Code.UNIMPLEMENTED:  # a containerd without its CRI plugin
+                    raise
+        return unknown_usage(self._mountpoint)
+
+    def _chosen(self, request: Message) -> Iterable[Message]:
+        """Give the messages of the images that a list shows."""
+        wanted = request.filter.image.image if self._filter_images else ""
+        if not wanted:
+            return (image_message(image, user) for image, user in self._users.of_all())
+        image = self._resolve(wanted)
+        return [] if image is None else [image_message(image, self._users.of(image))]
+
+    def _resolve(self, name: str) -> Image | None:
+        """Return the image that a name stands for, or None (containerd: LocalResolve)."""
+        try:
+            return self._reader.local_resolve(name)
+        except ImageNotFoundError:
+            return None
+        except (AmbiguousError, InvalidArgumentError) as error:
+            raise unresolved(name, error) from error

@@ -1,0 +1,66 @@
+"""Hands calls on to the CRI of containerd, at the socket of the source, and its replies and refusals back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import grpc.aio
+
+from imagekeep.cri.failures import Refusal
+from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
+from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX
+
+if TYPE_CHECKING:
+    from imagekeep.protobuf import Message, Method
+    from imagekeep.sources import Source
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+    ("grpc.use_local_subchannel_pool", 1),
+    # A containerd that was started again is back within a second; gRPC's own back-off grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.default_authority", "localhost"),
+)
+
+
+class Relay:
+    """Asks the containerd at `socket`; it is first connected to by the first call."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._channel: Any = None
+
+    async def ask(self, method: Method, request: Message, *, timeout: float | None) -> Message:
+        """Return what containerd answers; raises its refusal as a Refusal, code and words as they came.
+
+        A caller that is cancelled cancels the call at containerd.
+        """
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(f"unix:{quote(self._socket)}", options=_OPTIONS)
+        call = self._channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        try:
+            return await call(request, timeout=timeout)
+        except grpc.aio.AioRpcError as failure:
+            raise Refusal(failure.code(), failure.details() or "") from None
+
+    async def close(self) -> None:
+        """End the calls that are under way."""
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def cri_socket_of(source: Source) -> str | None:
+    """Return where the CRI of a source answers, or None where it has none that speaks of the same images.
+
+    containerd's CRI knows one namespace, so that a pull by it would not show in a store of another.
+    """
+    if isinstance(source, Containerd) and source.namespace == DEFAULT_NAMESPACE:
+        return source.socket
+    return None

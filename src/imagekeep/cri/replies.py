@@ -1,0 +1,81 @@
+"""Makes the CRI's messages of what the store knows; no function here reads anything.
+
+Each follows containerd's of the same subject (internal/cri/server/images).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, FilesystemUsage, Image
+from imagekeep.oci.gojson import scan, struct, take, text
+from imagekeep.oci.user import split_user
+
+if TYPE_CHECKING:
+    from imagekeep.image import Image as StoredImage
+    from imagekeep.image import ImageSummary
+    from imagekeep.protobuf import Message
+
+UNSIGNED_MASK: Final = 2**64 - 1
+
+_USER_ONLY: Final = struct({"config": struct({"User": text})})
+
+_ESCAPES: Final = str.maketrans(
+    {character: f"\\u{ord(character):04x}" for character in ("<", ">", "&", "\u2028", "\u2029")}
+)
+"""What Go's encoder escapes beyond what JSON demands (encoding/json, HTMLEscape)."""
+
+
+class User(NamedTuple):
+    """Who an image's processes run as: a number or a name, or neither."""
+
+    uid: int | None = None
+    username: str = ""
+
+
+def user_of(config_json: bytes, image_id: str) -> User:
+    """Return the user that a config document names; nothing else of it is decoded.
+
+    Raises InvalidDocumentError.
+    """
+    fields = take(_USER_ONLY, scan(config_json, image_id), image_id)
+    return User(*split_user(fields.get("config", {}).get("User", "")))
+
+
+def image_message(image: ImageSummary, user: User) -> Message:
+    """Return one image (containerd: toCRIImage); a size that wrapped below zero is shown as Go converts it."""
+    message = Image(
+        id=image.id,
+        repo_tags=image.repo_tags,
+        repo_digests=image.repo_digests,
+        size=image.size & UNSIGNED_MASK,
+        username=user.username,
+        pinned=image.pinned,
+    )
+    if user.uid is not None:
+        message.uid.SetInParent()  # the user 0 is a user too
+        message.uid.value = user.uid
+    return message
+
+
+def status_reply(image: StoredImage, user: User, *, verbose: bool) -> Message:
+    """Return what ImageStatus answers of an image; raises InvalidDocumentError where `verbose` needs its config."""
+    info = {"info": info_document(image)} if verbose else {}
+    return IMAGE_STATUS.response(image=image_message(image, user), info=info)
+
+
+def info_document(image: StoredImage) -> str:
+    """Return the JSON that containerd tells of an image when asked to be verbose (toCRIImageInfo)."""
+    document = {"chainID": image.chain_id, "imageSpec": image.config}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
+
+
+def unknown_usage(mountpoint: str) -> Message:
+    """Return what ImageFsInfo answers where nobody counts: nothing used, at this moment (imagefs_info.go)."""
+    usage = FilesystemUsage(timestamp=time.time_ns())
+    usage.fs_id.mountpoint = mountpoint
+    usage.used_bytes.SetInParent()
+    usage.inodes_used.SetInParent()
+    return IMAGE_FS_INFO.response(image_filesystems=[usage])

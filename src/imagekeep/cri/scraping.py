@@ -1,0 +1,111 @@
+"""Answers the requests of Prometheus: a GET of /metrics, over HTTP on loopback or a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from imagekeep.cri.sockets import Access, claiming, grant, parse_address, private
+from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+HEAD_BYTES_MAX: Final = 8192
+PATIENCE: Final = 5.0
+"""Seconds that a client has to send its request, and to take the answer."""
+
+CLIENTS_MAX: Final = 16
+
+
+class Loopback(NamedTuple):
+    """An address of this machine that no other can reach."""
+
+    host: str
+    port: int
+
+
+def parse_target(target: str) -> Loopback | Path:
+    """Return where to answer: `127.0.0.1:PORT`, `[::1]:PORT`, or a socket as `parse_address` takes it.
+
+    Raises InvalidArgumentError; for addresses of the network too, because nothing here asks who is asking.
+    """
+    if target.startswith(("unix:", "/")):
+        return parse_address(target)
+    host, _, port = target.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        if address.is_loopback and 0 <= int(port) < 65536:
+            return Loopback(str(address), int(port))
+    except ValueError:
+        pass
+    raise InvalidArgumentError(
+        f"{shorten(target)} is no address for metrics; give 127.0.0.1:PORT or unix:///PATH"
+    )
+
+
+@contextlib.asynccontextmanager
+async def scraping(
+    target: Loopback | Path, access: Access, page: Callable[[], bytes], content_type: str
+) -> AsyncIterator[asyncio.Server]:
+    """Answer with `page()` until the context ends; raises as `claiming` does."""
+    room = asyncio.Semaphore(CLIENTS_MAX)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(writer.close)
+            await stack.enter_async_context(room)
+            with contextlib.suppress(
+                OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+            ):
+                async with asyncio.timeout(PATIENCE):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(response(head, page, content_type))
+                    await writer.drain()
+
+    with contextlib.ExitStack() as held:
+        async with await _listen(target, access, answer, held) as server:
+            yield server
+
+
+async def _listen(
+    target: Loopback | Path,
+    access: Access,
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    held: contextlib.ExitStack,
+) -> asyncio.Server:
+    """Begin to answer at an address; what holds a socket's path is released by `held`."""
+    if isinstance(target, Loopback):
+        try:
+            return await asyncio.start_server(answer, *target, limit=HEAD_BYTES_MAX)
+        except OSError as error:
+            raise FailedPreconditionError(f"no metrics at {target.host}:{target.port}: {error}") from error
+    held.enter_context(claiming(target))
+    with private():
+        server = await asyncio.start_unix_server(answer, target, limit=HEAD_BYTES_MAX)
+    grant(target, access)
+    return server
+
+
+def response(head: bytes, page: Callable[[], bytes], content_type: str) -> bytes:
+    """Return the answer to an HTTP request that begins with `head`."""
+    method, _, rest = head.partition(b" ")
+    path = rest.partition(b" ")[0].partition(b"?")[0]
+    if method != b"GET":
+        return _message("405 Method Not Allowed", "text/plain", b"GET it\n")
+    if path != b"/metrics":
+        return _message("404 Not Found", "text/plain", b"see /metrics\n")
+    return _message("200 OK", content_type, page())
+
+
+def _message(status: str, content_type: str, body: bytes) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,0 +1,166 @@
+"""Serves the CRI until it is told to stop.
+
+One event loop answers. Its bounds keep one client from stopping another: each connection has so many calls at
+once, each message has a largest size, a connection that begins nothing or answers no ping is closed, and a call
+whose client does nothing is ended (handlers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import grpc.aio
+
+from imagekeep.cri import protocol
+from imagekeep.cri.changes import Changes
+from imagekeep.cri.discovery import HEALTH, REFLECTION, Health, Reflection, service_of
+from imagekeep.cri.following import Following
+from imagekeep.cri.handlers import Endpoint, generic_handlers
+from imagekeep.cri.images import ImageService
+from imagekeep.cri.relay import Relay
+from imagekeep.cri.runtime import RuntimeService
+from imagekeep.cri.sockets import Access, claiming, grant, private
+from imagekeep.errors import FailedPreconditionError, shorten
+from imagekeep.systemd import notify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from imagekeep.cri.changes import Opening
+    from imagekeep.cri.handlers import Observe
+    from imagekeep.reader import Reader
+
+log = logging.getLogger("imagekeep.cri")
+
+RECEIVED_BYTES_MAX: Final = 1 << 20
+"""The largest request: names, credentials, and a sandbox's annotations, which Kubernetes ends at 256 KiB."""
+
+SENT_BYTES_MAX: Final = 16 << 20
+"""The largest reply, as containerd's; a kubelet and crictl take no more. StreamImages has no such end."""
+
+GRACE: Final = 0.5
+"""Seconds that calls have to end once the server is told to."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+    ("grpc.max_send_message_length", SENT_BYTES_MAX),
+    # Calls of one connection at once; a client that wants more of them waits, and others do not.
+    ("grpc.max_concurrent_streams", 64),
+    # One that connects has this long to say that it speaks HTTP/2.
+    ("grpc.server_handshake_timeout_ms", 5_000),
+    # A client that hangs answers no ping, and its connection is closed: 15 s later at most.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_idle_ms", 3_600_000),
+    # Two servers on one path would each get some of the calls.
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is served, and how.
+
+    `opening` opens the store with its source, of which each thread that changes something gets one of its own;
+    None is a server without a source. `follow` is the name of a source that tells of its changes, and None one
+    that does not. `cri_socket` is where the source's own CRI answers.
+    """
+
+    reader: Reader
+    path: Path
+    access: Access
+    mountpoint: str
+    opening: Opening | None = None
+    follow: str | None = None
+    cri_socket: str | None = None
+    filter_images: bool = False
+    observe: Observe = lambda path, code, seconds: None
+    beside: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
+
+
+async def serve(serving: Serving) -> None:
+    """Serve until SIGTERM or SIGINT; whatever was under way then has `GRACE` to end.
+
+    The first call is answered before anything is asked of the source. Raises the errors of `claiming` and
+    `grant`, and the error with which following the source ended, where it cannot go on.
+    """
+    stop = asyncio.Event()
+    with contextlib.ExitStack() as held:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        held.enter_context(claiming(serving.path))
+        changes = Changes(serving.opening)
+        relay = Relay(serving.cri_socket) if serving.cri_socket is not None else None
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers(generic_handlers(endpoints(serving, changes, relay), serving.observe))
+        _listen(server, serving)
+        await server.start()
+        log.info("serving at %s", shorten(str(serving.path)))
+        following = None
+        if serving.opening is not None and serving.follow is not None:
+            following = Following(serving.opening, serving.follow, stop)
+        async with serving.beside():
+            notify("READY=1")
+            await stop.wait()
+            notify("STOPPING=1")
+        await _end(server, changes, relay, following)
+    if following is not None and following.error is not None:
+        raise following.error
+
+
+def endpoints(serving: Serving, changes: Changes, relay: Relay | None) -> list[Endpoint]:
+    """Return everything that is answered, and by what."""
+    images = ImageService(
+        serving.reader,
+        changes,
+        relay,
+        mountpoint=serving.mountpoint,
+        filter_images=serving.filter_images,
+    )
+    runtime = RuntimeService(serving.reader)
+    services = sorted({service_of(path) for path in protocol.SCHEMA.methods})
+    health = Health(serving.reader, services)
+    schemas = (protocol.SCHEMA, HEALTH, *REFLECTION)
+    reflections = [Reflection(version, schemas) for version in REFLECTION]
+    return [
+        Endpoint(protocol.LIST_IMAGES, images.list_images),
+        Endpoint(protocol.STREAM_IMAGES, images.stream_images),
+        Endpoint(protocol.IMAGE_STATUS, images.image_status),
+        Endpoint(protocol.PULL_IMAGE, images.pull_image),
+        Endpoint(protocol.REMOVE_IMAGE, images.remove_image),
+        Endpoint(protocol.IMAGE_FS_INFO, images.image_fs_info),
+        Endpoint(protocol.VERSION, runtime.version),
+        Endpoint(protocol.STATUS, runtime.status),
+        Endpoint(HEALTH.methods["/grpc.health.v1.Health/Check"], health.check),
+        *(Endpoint(reflection.method, reflection.answer, converses=True) for reflection in reflections),
+    ]
+
+
+def _listen(server: Any, serving: Serving) -> None:
+    """Bind the socket, this user's alone until its group and mode are set."""
+    with private():
+        try:
+            server.add_insecure_port(f"unix:{quote(str(serving.path))}")
+        except RuntimeError as error:
+            raise FailedPreconditionError(f"cannot serve at {shorten(str(serving.path))}: {error}") from error
+    grant(serving.path, serving.access)
+
+
+async def _end(server: Any, changes: Changes, relay: Relay | None, following: Following | None) -> None:
+    """End the calls, then the threads, whose own calls to the source are cancelled."""
+    if following is not None:
+        following.stop()
+    await server.stop(GRACE)
+    if relay is not None:
+        await relay.close()
+    await asyncio.to_thread(changes.close)
+    if following is not None:
+        await asyncio.to_thread(following.join)
