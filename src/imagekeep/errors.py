@@ -25,7 +25,8 @@
     │   ├── StoreBusyError            other writers held the store for longer than the wait
     │   ├── StoreUnavailableError     the disk is full, gone or read-only
     │   └── SourceUnavailableError    a source did not answer
-    │       └── SourceTimeoutError    a source did not answer in time
+    │       ├── SourceTimeoutError    a source did not answer in time
+    │       └── SourceFaultError      a source answered that it failed at this one request
     └── CorruptError                  bytes that are not what they must be
         ├── CorruptStoreError         the SQLite file
         ├── CorruptContentError       a blob whose digest is not its name
@@ -206,6 +207,10 @@ class SourceUnavailableError(UnavailableError):
 
 class SourceTimeoutError(SourceUnavailableError):
     """Raised when a source did not answer before the deadline."""
+
+
+class SourceFaultError(SourceUnavailableError):
+    """Raised when a source answers, and fails at this request: it cannot read one of its files, say."""
 
 
 class CorruptError(ImagekeepError):

@@ -15,10 +15,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from imagekeep.errors import (
+    FailedPreconditionError,
     ImagekeepError,
     ImageNotFoundError,
     InvalidReferenceError,
+    NamespaceNotFoundError,
     PermissionDeniedError,
+    SourceFaultError,
     SourceUnavailableError,
 )
 from imagekeep.image import observed_of
@@ -37,6 +40,14 @@ BATCH = 128
 
 READERS = 8
 """Documents read at once: enough to hide the round trips to a daemon, few enough for its socket."""
+
+SOURCE_FAILURES = (
+    SourceUnavailableError,
+    PermissionDeniedError,
+    FailedPreconditionError,
+    NamespaceNotFoundError,
+)
+"""What a source raises of itself, whichever reference it was asked for; SourceFaultError aside, which is of one."""
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -85,8 +96,7 @@ def sync(
 
     With `verify` every document is read again. With `dry_run` everything is decided and written, and each
     transaction rolled back. `progress` is called with how many references are done, of how many. Raises
-    SourceUnavailableError and PermissionDeniedError from the source, and the store's own errors; what was
-    written before stays.
+    SOURCE_FAILURES from the source, and the store's own errors; what was written before stays.
     """
     report = SyncReport()
     if references is None:
@@ -102,6 +112,11 @@ def sync(
         if progress:
             progress(done, len(names))
     return report
+
+
+def is_of_source(error: ImagekeepError) -> bool:
+    """Tell whether a source failed as a whole, so that asking it for other references is in vain."""
+    return isinstance(error, SOURCE_FAILURES) and not isinstance(error, SourceFaultError)
 
 
 def _can_keep(name: str, report: SyncReport) -> bool:
@@ -122,7 +137,9 @@ def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run:
         records = sorted(source.references(), key=lambda record: record.target.digest)
         if not verify:
             report.transitions.update(store.confirm(records, dry_run=dry_run))
-        return list(dict.fromkeys([*(record.reference for record in records), *store.states()]))
+        listed = (record.reference for record in records)
+        unread = (incomplete.reference for incomplete in store.incomplete())
+        return list(dict.fromkeys([*listed, *store.states(), *unread]))
 
 
 def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: bool, dry_run: bool) -> None:
@@ -161,12 +178,15 @@ def _ask(
 ) -> dict[Asked, Answer]:
     """Return what `question` answers for each subject; note the errors of those for which it raises."""
     answers: dict[Asked, Answer] = {}
-    for subject, future in [(subject, pool.submit(question, subject)) for subject in subjects]:
+    asked = {subject: pool.submit(question, subject) for subject in subjects}
+    for subject, future in asked.items():
         try:
             answers[subject] = future.result()
-        except (SourceUnavailableError, PermissionDeniedError):
-            raise
         except ImagekeepError as error:
+            if is_of_source(error):
+                # Of a source that hangs each would take its whole deadline, with the references held.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
             failures[subject] = error
     return answers
 

@@ -21,6 +21,7 @@ from imagekeep.errors import (
     ImageNotFoundError,
     InvalidArgumentError,
     PermissionDeniedError,
+    SourceFaultError,
     SourceTimeoutError,
     SourceUnavailableError,
     SourceUnsupportedError,
@@ -54,16 +55,16 @@ CALLS: dict[str, Callable[[Containerd], object]] = {
 }
 
 CODES = {
-    grpc.StatusCode.ABORTED: SourceUnavailableError,
+    grpc.StatusCode.ABORTED: SourceFaultError,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
-    grpc.StatusCode.INTERNAL: SourceUnavailableError,
+    grpc.StatusCode.INTERNAL: SourceFaultError,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: FailedPreconditionError,
     grpc.StatusCode.UNAUTHENTICATED: PermissionDeniedError,
     grpc.StatusCode.UNAVAILABLE: SourceUnavailableError,
     grpc.StatusCode.UNIMPLEMENTED: SourceUnsupportedError,
-    grpc.StatusCode.UNKNOWN: SourceUnavailableError,
+    grpc.StatusCode.UNKNOWN: SourceFaultError,
 }
 
 

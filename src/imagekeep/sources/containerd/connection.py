@@ -22,6 +22,7 @@ from imagekeep.errors import (
     MissingExtraError,
     NotFoundError,
     PermissionDeniedError,
+    SourceFaultError,
     SourceTimeoutError,
     SourceUnavailableError,
     SourceUnsupportedError,
@@ -63,6 +64,7 @@ _OPTIONS: Final = (
 )
 
 _KINDS: Final[Mapping[Any, type[ImagekeepError]]] = {
+    grpc.StatusCode.CANCELLED: SourceUnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: SourceTimeoutError,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
@@ -73,7 +75,10 @@ _KINDS: Final[Mapping[Any, type[ImagekeepError]]] = {
     grpc.StatusCode.UNAVAILABLE: SourceUnavailableError,
     grpc.StatusCode.UNIMPLEMENTED: SourceUnsupportedError,
 }
-"""The error for each of gRPC's codes; for those not listed, SourceUnavailableError."""
+"""The error for each of gRPC's codes; for those not listed, SourceFaultError, unless we ended the call ourselves.
+
+containerd answers UNKNOWN for whatever goes wrong on its side: a blob that its disk cannot read, say.
+"""
 
 
 class Connection:
@@ -146,7 +151,7 @@ class Connection:
         detail = shorten(failure.details() or code.name)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             detail = f"no answer within {timeout:g} s"
-        return _KINDS.get(code, SourceUnavailableError)(f"{self}: {detail}")
+        return _KINDS.get(code, SourceFaultError)(f"{self}: {detail}")
 
     def __str__(self) -> str:
         return f"containerd at {shorten(self.path)}"
