@@ -1,0 +1,260 @@
+"""The verbs that read."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import imagekeep.reader
+from imagekeep import (
+    AmbiguousError,
+    FailedPreconditionError,
+    ImageNotFoundError,
+    ImageSummary,
+    InvalidArgumentError,
+    NotAStoreError,
+    Reader,
+    Store,
+    StoreUnavailableError,
+)
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import sqlite
+from imagekeep.transition import State
+from tests.model import IMAGES, PLATFORM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME, OTHER = "docker.io/library/busybox:1", "docker.io/library/busybox:2"
+ONE, TWO = IMAGES[:2]
+
+
+@pytest.fixture
+def filled(store_path: Path) -> Path:
+    """A store of two images; the first has two references, of which the second pins it."""
+    with Store.open(store_path, platform=PLATFORM) as store:
+        store.apply_all({OTHER: ONE, NAME: ONE, "app:1": TWO})
+        store.pin(ONE.id, OTHER)
+    return store_path
+
+
+@pytest.fixture
+def reader(filled: Path) -> Iterator[Reader]:
+    with Reader.open(filled) as opened:
+        yield opened
+
+
+def test_resolve_gives_the_id(reader: Reader) -> None:
+    assert reader.resolve(NAME) == ONE.id
+
+
+@pytest.mark.parametrize("name", ["busybox:1", NAME.upper(), f"{NAME} ", "", "\ud800", ONE.id])
+def test_resolve_compares_spelling_exactly(reader: Reader, name: str) -> None:
+    with pytest.raises(ImageNotFoundError):
+        reader.resolve(name)
+
+
+def test_get_gives_the_whole_image(reader: Reader) -> None:
+    image = reader.get(ONE.id)
+    assert (image.references, image.chain_id, image.size) == ((NAME, OTHER), ONE.chain_id, ONE.size)
+    assert (image.pinned, image.config_json) == (True, ONE.config_json)
+
+
+@pytest.mark.parametrize("query", [ONE.id, ONE.id[7:], ONE.id[:19], ONE.id[7:19]])
+def test_get_takes_a_truncated_id_with_or_without_its_algorithm(reader: Reader, query: str) -> None:
+    assert reader.get(query).id == ONE.id
+
+
+def test_get_of_an_ambiguous_id_names_the_candidates(store_path: Path) -> None:
+    with Store.open(store_path) as store:
+        store.apply_all({image.id: image for image in IMAGES})
+        first = min(image.id for image in IMAGES if image.id[7] == "2")
+        with pytest.raises(AmbiguousError) as raised:
+            store.get("2")
+        assert first in raised.value.candidates
+
+
+@pytest.mark.parametrize("query", ["f" * 64, "sha256:", "sha256", ":", "x", "sha256:" + "0" * 64, "\ud800"])
+def test_get_of_what_is_no_image_is_not_found(reader: Reader, query: str) -> None:
+    with pytest.raises(ImageNotFoundError):
+        reader.get(query)
+
+
+def test_get_of_the_empty_id_is_invalid(reader: Reader) -> None:
+    with pytest.raises(InvalidArgumentError, match="must not be empty"):
+        reader.get("")
+
+
+@pytest.mark.parametrize("name", [NAME, "busybox:1", ONE.id, ONE.id[7:], ONE.id[7:19], ONE.id[:19]])
+def test_local_resolve_takes_any_spelling_and_any_id(reader: Reader, name: str) -> None:
+    assert reader.local_resolve(name).id == ONE.id
+
+
+def test_local_resolve_prefers_a_reference_to_a_truncated_id(store_path: Path) -> None:
+    name = ONE.id[7:19]
+    with Store.open(store_path) as store:
+        store.apply_all({ONE.id: ONE, f"docker.io/library/{name}:latest": TWO})
+        assert store.local_resolve(name).id == TWO.id
+
+
+@pytest.mark.parametrize("name", ["busybox:3", "no such image", "f" * 64])
+def test_local_resolve_of_what_is_not_there_is_not_found(reader: Reader, name: str) -> None:
+    with pytest.raises(ImageNotFoundError):
+        reader.local_resolve(name)
+
+
+def test_is_pinned_is_of_one_reference(reader: Reader) -> None:
+    assert reader.is_pinned(ONE.id, OTHER)
+    assert not reader.is_pinned(ONE.id, NAME)
+    assert not reader.is_pinned(TWO.id, OTHER)
+
+
+@pytest.mark.parametrize("query", ["", "f" * 64, "x"])
+def test_is_pinned_is_false_where_the_id_is_of_no_image(reader: Reader, query: str) -> None:
+    assert not reader.is_pinned(query, OTHER)
+
+
+def test_list_gives_every_image_in_the_order_of_ids(reader: Reader) -> None:
+    listed = reader.list()
+    assert [image.id for image in listed] == sorted([ONE.id, TWO.id])
+    assert all(reader.get(image.id) == image for image in listed)
+
+
+def test_iter_gives_what_list_gives(reader: Reader) -> None:
+    assert list(reader.iter()) == reader.list()
+
+
+def test_iter_gives_one_state_whatever_is_written_meanwhile(filled: Path) -> None:
+    with Store.open(filled) as store:
+        images = store.iter()
+        first = next(images)
+        store.apply_all({NAME: None, OTHER: None, "app:1": None})
+        assert [first.id, *(image.id for image in images)] == sorted([ONE.id, TWO.id])
+        assert store.list() == []
+
+
+def test_summaries_are_images_without_their_configs(reader: Reader) -> None:
+    whole = [ImageSummary(i.id, i.references, i.chain_id, i.size, i.pinned) for i in reader.list()]
+    assert reader.summaries() == whole
+
+
+def test_states_say_image_pin_target_and_platform(reader: Reader) -> None:
+    assert reader.states()[OTHER] == State(ONE.id, True, ONE.target_digest, PLATFORM)
+    assert set(reader.states()) == {NAME, OTHER, "app:1"}
+
+
+def test_counts_say_how_much_there_is(reader: Reader) -> None:
+    counts = reader.counts()
+    assert (counts.images, counts.references, counts.pinned_refs) == (2, 3, 1)
+    assert counts.oldest_verified_at
+    assert counts.newest_verified_at
+
+
+def test_counts_of_an_empty_store_have_no_times(store_path: Path) -> None:
+    with Reader.open(store_path) as reader:
+        assert reader.counts()[:5] == (0, 0, 0, None, None)
+
+
+def test_history_is_of_the_spelling_that_is_asked_for(reader: Reader) -> None:
+    assert [entry.event for entry in reader.history(OTHER)] == ["new", "pinned"]
+    assert reader.history("busybox:2") == []
+
+
+def test_a_reader_needs_a_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="no store at"):
+        Reader.open(tmp_path / "images.db")
+    assert not (tmp_path / "images.db").exists()
+
+
+def test_a_reader_refuses_another_file(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database, but some text" * 100)
+    with pytest.raises(NotAStoreError):
+        Reader.open(tmp_path / "text")
+
+
+def test_a_reader_cannot_write(reader: Reader) -> None:
+    assert not hasattr(reader, "apply")
+
+
+def test_a_closed_reader_says_so(reader: Reader) -> None:
+    reader.close()
+    with pytest.raises(FailedPreconditionError, match="closed"):
+        reader.list()
+
+
+def test_a_context_closes_the_reader(filled: Path) -> None:
+    with Reader.open(filled) as reader:
+        assert reader.counts().images == 2
+    with pytest.raises(FailedPreconditionError, match="closed"):
+        reader.resolve(NAME)
+
+
+def test_a_thread_that_ends_closes_its_connection(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[sqlite.Connection] = []
+
+    def remember(path: Path, *, read_only: bool = False) -> sqlite.Connection:
+        opened.append(connect(path, read_only=read_only))
+        return opened[-1]
+
+    monkeypatch.setattr(imagekeep.reader, "connect", remember)
+    with Reader.open(filled) as reader:
+        thread = threading.Thread(target=reader.list)
+        thread.start()
+        thread.join()
+        assert len(opened) == 2
+        with pytest.raises(sqlite.ProgrammingError, match="closed"):
+            opened[1].execute("SELECT 1")
+
+
+def statements_of(path: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return every statement that runs while a store is opened and one verb is called."""
+    ran: list[str] = []
+
+    def tracing(file: Path, *, read_only: bool = False) -> sqlite.Connection:
+        connection = connect(file, read_only=read_only)
+        connection.set_trace_callback(ran.append)
+        return connection
+
+    with monkeypatch.context() as patched:
+        for module in ("reader", "store", "database.upgrade"):
+            patched.setattr(f"imagekeep.{module}.connect", tracing)
+        with Store.open(path, platform=PLATFORM) as store:
+            getattr(store, action)(*{"resolve": (NAME,), "get": (ONE.id[7:19],)}.get(action, ()))
+    return ran
+
+
+@pytest.mark.parametrize("verb", ["resolve", "get", "list", "summaries", "states"])
+def test_opening_and_asking_costs_as_many_statements_whatever_the_store_holds(
+    filled: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = statements_of(filled, verb, monkeypatch)
+    with Store.open(filled) as store:
+        store.apply_all({image.id: image for image in IMAGES})
+    many = statements_of(filled, verb, monkeypatch)
+    assert len(few) == len(many)
+    assert len(few) < 15
+
+
+def test_opening_reads_no_image(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = statements_of(filled, "close", monkeypatch)
+    assert opening
+    assert not [statement for statement in opening if "images" in statement or "references" in statement]
+
+
+def test_a_verb_is_one_read_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = statements_of(filled, "get", monkeypatch)
+    assert ran[-1] == "COMMIT"
+    assert ran.count("BEGIN") == 1
+
+
+def test_a_verb_that_fails_ends_its_transaction(filled: Path) -> None:
+    with Reader.open(filled) as reader, contextlib.closing(connect(filled)) as writer:
+        with pytest.raises(ImageNotFoundError):
+            reader.get("f" * 64)
+        writer.execute("DELETE FROM pinned_refs")
+        answer: Any = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert answer[0] == 0, "a reader still holds a snapshot"
