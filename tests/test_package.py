@@ -7,9 +7,10 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -45,6 +46,12 @@ class Installed(NamedTuple):
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, Any]:
+    """What pyproject.toml says."""
+    return tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +136,19 @@ print(read_revision(Path("images.db")) == HEAD)
 
 def test_the_installed_package_makes_a_store_by_its_own_migrations(installed: Installed) -> None:
     assert installed.run("python", "-W", "error", "-c", MAKE_A_STORE) == "True\n"
+
+
+def test_the_installed_command_says_its_version(installed: Installed, pyproject: dict[str, Any]) -> None:
+    assert installed.run("imagekeep", "--version").startswith(f"imagekeep {pyproject['project']['version']} ")
+
+
+def test_the_installed_command_moves_an_old_store_and_lists_its_images(installed: Installed) -> None:
+    shutil.copyfile(CHECKOUT / "tests" / "data" / "stores" / "0001.db", installed.folder / "old.db")
+
+    installed.run("imagekeep", "--store", "old.db", "db", "migrate")
+
+    listed = installed.run("imagekeep", "--store", "old.db", "images", "-q")
+    assert len(listed.splitlines()) == 4
 
 
 def test_the_installed_package_is_typed(installed: Installed) -> None:
