@@ -117,12 +117,11 @@ class Watcher:
 
     def run(self) -> None:
         """Follow the source until `stop` is called; a source or a store that fails is waited for."""
-        self._note()
+        self._try_to_note()
         pause = self._pace.back_off
         while not self._stopping.is_set():
             try:
                 self._follow()
-                pause = self._pace.back_off
             except ImagekeepError as error:
                 if self._stopping.is_set():
                     break
@@ -131,10 +130,14 @@ class Watcher:
                 self._note_lost(error)
                 self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
                 pause = min(pause * 2, self._pace.longest)
-        self._note(connected_at=None, stopped_at=_now())
+        self._try_to_note(connected_at=None, stopped_at=_now())
 
     def stop(self) -> None:
-        """End `run` soon: safe to call from another thread, and from a signal handler."""
+        """End `run` soon, from another thread: a call that is under way fails at once.
+
+        Not from a signal handler, which runs in the middle of what the main thread does and would wait for the
+        locks that this holds.
+        """
         self._stopping.set()
         self._inbox.put(None)
         self._source.close()
@@ -186,7 +189,9 @@ class Watcher:
         for reference, transition in report.changed.items():
             log.info("%s %s", transition, reference, extra={"transition": transition, "reference": reference})
         for reference, error in report.failures.items():
-            log.warning("cannot read %s: %s", reference, error, extra={"reference": reference})
+            # What goes on failing is tried again twice a minute: its warning is given once.
+            level = logging.DEBUG if self._retries.has(reference) else logging.WARNING
+            log.log(level, "cannot read %s: %s", reference, error, extra={"reference": reference})
         self._retries.update(report.transitions, report.failures)
         if report.failures:
             progress["errors"] = self.state.errors + len(report.failures)
@@ -197,10 +202,14 @@ class Watcher:
         """Log and note that the source, or the store itself, is lost for now."""
         log.error("%s", error)
         self.state = replace(self.state, errors=self.state.errors + 1, last_error=str(error))
+        self._try_to_note(connected_at=None)
+
+    def _try_to_note(self, **changes: int | None) -> None:
+        """Keep how far the watcher has come; a store that cannot be written to now is no reason to end."""
         try:
-            self._note(connected_at=None)
+            self._note(**changes)
         except ImagekeepError as failure:
-            log.error("cannot note that: %s", failure)
+            log.error("cannot note how far the watcher has come: %s", failure)
 
     def _note(self, **changes: int | None) -> None:
         """Keep how far the watcher has come, in the store too."""
@@ -219,14 +228,16 @@ class _Pump:
         self._thread.start()
 
     def _carry(self) -> None:
+        lost: ImagekeepError = SourceUnavailableError("the source ended its stream of events")
         try:
             for event in self._events:
                 self._inbox.put(event)
-            lost: ImagekeepError = SourceUnavailableError("the source ended its stream of events")
         except ImagekeepError as error:
             lost = error
-        if not self._closing:
-            self._inbox.put(lost)
+        finally:
+            # Whatever ended it: a watcher that is not told would listen to nothing from then on.
+            if not self._closing:
+                self._inbox.put(lost)
 
     def close(self) -> None:
         """Cancel the subscription; what was still waiting in the inbox is found by the next reconcile."""
@@ -253,6 +264,10 @@ class _Retries:
             _, wait = self._waits.get(reference, (0.0, self._pace.retry / 2))
             wait = min(wait * 2, self._pace.longest)
             self._waits[reference] = (time.monotonic() + wait, wait)
+
+    def has(self, reference: str) -> bool:
+        """Tell whether a reference failed when it was last tried."""
+        return reference in self._waits
 
     def next_at(self) -> float:
         """Return when the next one is due, on the monotonic clock; infinity where none is."""

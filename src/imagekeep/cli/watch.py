@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
+from imagekeep.cli.signals import ending_on_signals
 from imagekeep.cli.sourced import opening
 from imagekeep.systemd import notify
 from imagekeep.watch import Watcher
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from imagekeep.cli.settings import Settings
 
 
@@ -32,18 +30,7 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     start_logging(log_format, log_level)
     with opening(settings) as store:
         watcher = Watcher(store, source_name=settings.source or "")
-        stop_on_signals(watcher)
-        # Ready as soon as the store is open: what it knew is answered whether or not the source is there.
-        notify("READY=1")
-        watcher.run()
-        notify("STOPPING=1")
-
-
-def stop_on_signals(watcher: Watcher) -> None:
-    """Let SIGTERM and SIGINT end the watcher in good order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        watcher.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+        with ending_on_signals(watcher.stop):
+            # Ready as soon as the store is open: what it knew is answered whether or not the source is there.
+            notify("READY=1")
+            watcher.run()
