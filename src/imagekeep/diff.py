@@ -6,7 +6,9 @@ import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import ImagekeepError, PermissionDeniedError, SourceUnavailableError
+from imagekeep.errors import ImagekeepError
+from imagekeep.reference import check_name
+from imagekeep.sync import RemembersIds, is_of_source
 from imagekeep.transition import State, Transition, decide
 
 if TYPE_CHECKING:
@@ -49,11 +51,12 @@ class Difference:
 def find_differences(store: Store) -> list[Difference]:
     """Compare what the store says with what its source says now, reference by reference, in order of names.
 
-    A target that the store has read before is not read again. Raises SourceUnavailableError and
-    PermissionDeniedError from the source.
+    A target that the store has read before is not read again. Raises SOURCE_FAILURES from the source.
     """
-    states = store.states()
-    records = {record.reference: record for record in store.require_source().references()}
+    states, source = store.states(), store.require_source()
+    if isinstance(source, RemembersIds):
+        source.remember(store.known_ids())
+    records = {record.reference: record for record in source.references()}
     ids: dict[Descriptor, str] = {}
     compared = (
         _compare(store, name, states.get(name), records.get(name), ids) for name in {*states, *records}
@@ -68,9 +71,9 @@ def _compare(
     store_id = before.image_id if before else None
     try:
         after = _state_at_source(store, before, record, ids) if record else None
-    except (SourceUnavailableError, PermissionDeniedError):
-        raise
     except ImagekeepError as error:
+        if is_of_source(error):
+            raise
         return Difference(name, Kind.INCOMPLETE, store_id, None, str(error))
     kind = _KINDS.get(decide(before, after))
     return Difference(name, kind, store_id, after.image_id if after else None) if kind else None
@@ -80,6 +83,7 @@ def _state_at_source(
     store: Store, before: State | None, record: ImageRecord, ids: dict[Descriptor, str]
 ) -> State:
     """Return what a record says, reading documents only where the store has not read them before."""
+    check_name(record.reference)
     if before is not None and store.confirms(before, record):
         return replace(before, pinned=record.pinned)
     target = record.target
