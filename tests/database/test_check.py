@@ -1,0 +1,171 @@
+"""`find_problems`: each invariant, broken by hand with the constraints off, is named with its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep import Store
+from imagekeep.database.check import Problem, find_problems, fingerprint
+from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from tests.database.rows import opened
+from tests.model import IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.database.driver import sqlite
+
+NAME, OTHER = "docker.io/library/busybox:1", "busybox:2"
+ONE, TWO = IMAGES[1:3]
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.fixture
+def unguarded(store_path: Path) -> Iterator[sqlite.Connection]:
+    """A connection that no constraint holds, to a store of two images, one of them pinned by both its names."""
+    with Store.open(store_path) as store:
+        store.apply_all({NAME: ONE, OTHER: ONE, ONE.id: ONE, "app:1": TWO})
+        store.pin(ONE.id, NAME)
+        store.pin(ONE.id, OTHER)
+    with opened(store_path) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("PRAGMA recursive_triggers = OFF")
+        yield connection
+
+
+def broken(connection: sqlite.Connection, *statements: str) -> list[tuple[str, str]]:
+    """Run statements, and return the table and row of each problem that there is then."""
+    for statement in statements:
+        assert connection.execute(statement).rowcount != 0
+    return [(problem.table, problem.row) for problem in find_problems(connection)]
+
+
+def test_a_sound_store_has_no_problems(unguarded: sqlite.Connection) -> None:
+    assert list(find_problems(unguarded)) == []
+
+
+def test_an_empty_store_has_no_problems(store_path: Path) -> None:
+    with opened(store_path) as connection:
+        assert list(find_problems(connection)) == []
+
+
+def test_the_fingerprint_is_that_of_a_fresh_store(store_path: Path) -> None:
+    with opened(store_path) as connection:
+        assert fingerprint(connection) == SCHEMA_FINGERPRINT
+
+
+def test_a_table_that_was_changed_is_named(unguarded: sqlite.Connection) -> None:
+    unguarded.execute("ALTER TABLE images ADD COLUMN note TEXT")
+    assert ("sqlite_schema", "") in broken(unguarded)
+
+
+def test_a_trigger_that_was_dropped_is_named(unguarded: sqlite.Connection) -> None:
+    unguarded.execute("DROP TRIGGER an_image_goes_with_its_last_reference")
+    assert broken(unguarded) == [("sqlite_schema", "")]
+
+
+def test_an_image_without_a_reference_is_named(unguarded: sqlite.Connection) -> None:
+    insert = f"INSERT INTO images VALUES (9, '{IMAGES[5].id}', '', 1)"
+    assert ("images", IMAGES[5].id) in broken(unguarded, insert)
+    assert [str(problem) for problem in find_problems(unguarded)] == [
+        f"images {IMAGES[5].id}: it has no reference",
+        f"images {IMAGES[5].id}: its config is missing",
+    ]
+
+
+def test_a_missing_config_is_named(unguarded: sqlite.Connection) -> None:
+    delete = f"DELETE FROM configs WHERE image_key = (SELECT image_key FROM images WHERE id = '{TWO.id}')"
+    assert broken(unguarded, delete) == [("images", TWO.id)]
+
+
+def test_a_config_of_no_image_is_named(unguarded: sqlite.Connection) -> None:
+    insert = "INSERT INTO configs VALUES (9, x'7b7d')"
+    assert broken(unguarded, insert) == [("configs", "image_key 9")]
+
+
+def test_an_id_that_is_not_the_digest_of_its_config_is_named(unguarded: sqlite.Connection) -> None:
+    image = f"(SELECT image_key FROM images WHERE id = '{TWO.id}')"
+    update = f"UPDATE configs SET document = x'7b7d' WHERE image_key = {image}"
+    assert broken(unguarded, update) == [("images", TWO.id)]
+
+
+def test_an_id_that_is_no_digest_is_named(unguarded: sqlite.Connection) -> None:
+    update = f"UPDATE images SET id = 'short' WHERE id = '{TWO.id}'"
+    assert ("images", "short") in broken(unguarded, update)
+
+
+def test_a_chain_id_that_does_not_follow_from_the_layers_is_named(unguarded: sqlite.Connection) -> None:
+    update = f"UPDATE images SET chain_id = '{DIGEST}' WHERE id = '{TWO.id}'"
+    assert broken(unguarded, update) == [("images", TWO.id)]
+
+
+def test_a_reference_of_no_image_is_named(unguarded: sqlite.Connection) -> None:
+    update = "UPDATE \"references\" SET image_key = 9 WHERE name = 'busybox:2'"
+    assert ("references", OTHER) in broken(unguarded, update)
+
+
+def test_a_pin_of_another_image_is_named(unguarded: sqlite.Connection) -> None:
+    update = f"UPDATE pinned_refs SET image_key = image_key + 1 WHERE reference = '{OTHER}'"
+    assert ("pinned_refs", OTHER) in broken(unguarded, update)
+
+
+def test_a_pin_of_no_reference_is_named(unguarded: sqlite.Connection) -> None:
+    insert = "INSERT INTO pinned_refs (reference, image_key) VALUES ('foreign', 1)"
+    assert broken(unguarded, insert) == [("pinned_refs", "foreign")]
+
+
+def test_a_cache_row_that_disagrees_is_named(unguarded: sqlite.Connection) -> None:
+    update = f"UPDATE ref_cache SET image_key = image_key + 1 WHERE reference = '{OTHER}'"
+    assert broken(unguarded, update) == [("ref_cache", OTHER)]
+
+
+def test_a_cache_row_of_no_reference_is_named(unguarded: sqlite.Connection) -> None:
+    update = f"UPDATE ref_cache SET reference = 'foreign' WHERE reference = '{OTHER}'"
+    assert broken(unguarded, update) == [("ref_cache", "foreign")]
+
+
+@pytest.mark.parametrize("change", ["sort_rank = 3", "sort_name = 'zzz'", "sort_name = NULL"])
+def test_a_place_in_the_order_that_does_not_follow_from_the_name_is_named(
+    unguarded: sqlite.Connection, change: str
+) -> None:
+    update = f"UPDATE \"references\" SET {change} WHERE name = '{OTHER}'"
+    assert broken(unguarded, update) == [("references", OTHER)]
+
+
+def test_a_change_that_is_missing_in_the_history_is_named(unguarded: sqlite.Connection) -> None:
+    delete = f"DELETE FROM pinned_refs WHERE reference = '{OTHER}'"
+    assert broken(unguarded, delete) == [("reference_history", OTHER)]
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        "UPDATE ref_cache SET target_digest = 'none' WHERE reference = 'app:1'",
+        "UPDATE \"references\" SET sort_rank = 7 WHERE name = 'app:1'",
+    ],
+)
+def test_a_value_that_a_check_forbids_is_named_by_sqlite(unguarded: sqlite.Connection, update: str) -> None:
+    unguarded.execute(update)
+    unguarded.execute("PRAGMA ignore_check_constraints = OFF")
+    messages = [problem.message for problem in find_problems(unguarded) if problem.table == "file"]
+    assert len(messages) == 1
+    assert "CHECK constraint failed" in messages[0]
+
+
+def test_every_problem_is_given_not_only_the_first(unguarded: sqlite.Connection) -> None:
+    found = broken(
+        unguarded,
+        f"UPDATE images SET chain_id = '{DIGEST}'",
+        'UPDATE "references" SET sort_rank = 3',
+        "DELETE FROM pinned_refs",
+    )
+    assert {table for table, _ in found} == {"images", "references", "reference_history"}
+    assert len(found) == 2 + 4 + 2
+
+
+def test_a_problem_is_printed_without_what_a_terminal_would_obey() -> None:
+    assert "\x1b" not in str(Problem("references", "\x1b[2J", "no image"))

@@ -1,0 +1,91 @@
+"""The named statements: each prepares against the migrated schema, and the look-ups search by an index."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep import Store
+from imagekeep.database import statements
+from tests.database.rows import opened
+from tests.model import IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from imagekeep.database.driver import sqlite
+
+NAMED = {name: text for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)}
+SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswith("SELECT")}
+
+LOOK_UPS = {
+    "RESOLVE": ("references", "images"),
+    "REFERENCE_STATE": ("references", "images", "pinned_refs", "ref_cache"),
+    "IDS_IN_RANGES": ("images",),
+    "IMAGE": ("images", "configs"),
+    "REFERENCES_OF_IMAGE": ("references", "pinned_refs"),
+    "IS_PINNED": ("pinned_refs", "images"),
+    "HISTORY_OF_REFERENCE": ("reference_history",),
+}
+"""What is asked for one image or reference, and the tables that it looks into."""
+
+
+def arguments_of(statement: str) -> Sequence[str]:
+    """Return as many arguments as a statement takes."""
+    numbered = {int(number) for number in re.findall(r"\?(\d+)", statement)}
+    return ("x",) * (max(numbered) if numbered else statement.count("?"))
+
+
+def plan_of(connection: sqlite.Connection, statement: str) -> list[str]:
+    """Return the lines of SQLite's plan for a statement."""
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments_of(statement))
+    return [detail for *_, detail in rows]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_statement_prepares_against_the_migrated_schema(store_path: Path, name: str) -> None:
+    with opened(store_path) as connection:
+        connection.execute(f"EXPLAIN {NAMED[name]}", arguments_of(NAMED[name]))
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "analyzed"])
+@pytest.mark.parametrize("name", LOOK_UPS)
+def test_a_look_up_searches_every_table_by_an_index(store_path: Path, name: str, filled: bool) -> None:
+    with opened(store_path) as connection:
+        if filled:
+            with Store.open(store_path) as store:
+                store.apply_all({image.id: image for image in IMAGES})
+            connection.execute("ANALYZE")
+        plan = plan_of(connection, NAMED[name])
+    searched = [re.match(r"SEARCH (\w+) USING .*(INDEX|PRIMARY KEY)", line) for line in plan]
+    assert {match[1] for match in searched if match} == set(LOOK_UPS[name])
+    assert not [line for line in plan if line.startswith("SCAN") and "(subquery" not in line]
+
+
+def test_the_range_of_a_truncated_id_is_answered_by_the_index_alone(store_path: Path) -> None:
+    with opened(store_path) as connection:
+        plan = plan_of(connection, statements.IDS_IN_RANGES)
+    ranges = [line for line in plan if "COVERING INDEX" in line and "id>? AND id<?" in line]
+    assert len(ranges) == 3
+
+
+@pytest.mark.parametrize("name", ["IMAGES", "IMAGES_WITHOUT_CONFIG"])
+def test_a_list_in_the_order_of_ids_needs_no_sorting(store_path: Path, name: str) -> None:
+    with opened(store_path) as connection:
+        assert not [line for line in plan_of(connection, NAMED[name]) if "TEMP B-TREE" in line]
+
+
+@pytest.mark.parametrize("name", SELECTS)
+def test_no_statement_scans_a_table_for_each_row_of_another(store_path: Path, name: str) -> None:
+    with opened(store_path) as connection:
+        plan = plan_of(connection, SELECTS[name])
+    correlated = (
+        plan.index("CORRELATED SCALAR SUBQUERY 1") if "CORRELATED SCALAR SUBQUERY 1" in plan else None
+    )
+    scans = [line for line in plan if line.startswith("SCAN") and "(subquery" not in line]
+    if name != "COUNTS":
+        assert len(scans) <= 1
+    assert correlated is None or not [line for line in plan[correlated:] if line.startswith("SCAN")]
