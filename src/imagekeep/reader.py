@@ -166,6 +166,13 @@ class Reader:
         """Return how far the last watcher of the source has come, or None where there was none."""
         return self._in_snapshot(queries.watcher_state)
 
+    def data_version(self) -> int:
+        """Return a number that is another one once anybody has changed the store, seen from this thread.
+
+        An answer that was made after it was read stays true as long as it does (SQLite: PRAGMA data_version).
+        """
+        return self._in_snapshot(queries.data_version)
+
     def list(self) -> Images:
         """Return every image, in the order of ids (containerd: Store.List)."""
         return self._in_snapshot(queries.all_images)

@@ -17,7 +17,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
 from imagekeep.cri.relay import cri_socket_of
 from imagekeep.cri.scraping import parse_target, scraping
-from imagekeep.cri.server import Serving, serve
+from imagekeep.cri.server import Serving, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
 from imagekeep.database.revision import exists
 from imagekeep.sources.specifier import open_source
@@ -104,7 +104,7 @@ def serve_images(
             log.warning(
                 "nothing follows the source; `imagekeep sync`, as often as needed, brings its changes here"
             )
-        asyncio.run(serve(_with_metrics(serving, metrics) if metrics else serving))
+        asyncio.run(serve_until_signal(_with_metrics(serving, metrics) if metrics else serving))
 
 
 def _open_source(settings: Settings) -> Source:

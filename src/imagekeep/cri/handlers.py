@@ -62,7 +62,7 @@ def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[An
         _, service, name = endpoint.method.path.split("/")
         behaviour = _behaviour(endpoint, observe)
         services.setdefault(service, {})[name] = grpc.stream_stream_rpc_method_handler(
-            behaviour, response_serializer=endpoint.method.response.SerializeToString
+            behaviour, response_serializer=_encode
         )
     return [grpc.method_handlers_generic_handler(*service) for service in services.items()]
 
@@ -124,7 +124,12 @@ async def _receive(method: Method, context: Any) -> Message | None:
         raise Refusal(Code.INTERNAL, "the request is no message of this method") from None
 
 
-async def _send(message: Message, context: Any) -> None:
+def _encode(reply: Message | bytes) -> bytes:
+    """Return a reply's bytes; what is answered often is kept encoded."""
+    return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+
+async def _send(message: Message | bytes, context: Any) -> None:
     with _patience(SEND_TIMEOUT, "the reply was not taken"):
         await asyncio.wait_for(context.write(message), SEND_TIMEOUT)
 

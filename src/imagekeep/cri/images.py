@@ -7,24 +7,21 @@ notice of its filter, unless it is told to.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.cri.failures import Code, Refusal, unresolved
+from imagekeep.cri.listing import Listing, encode, user_or_none
 from imagekeep.cri.protocol import (
     IMAGE_FS_INFO,
     IMAGE_STATUS,
-    LIST_IMAGES,
     PULL_IMAGE,
     REMOVE_IMAGE,
-    STREAM_IMAGES,
 )
-from imagekeep.cri.replies import image_message, status_reply, unknown_usage
-from imagekeep.cri.users import Users
+from imagekeep.cri.replies import status_reply, unknown_usage
 from imagekeep.errors import AmbiguousError, ImageNotFoundError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from imagekeep.cri.changes import Changes
     from imagekeep.cri.handlers import Call
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from imagekeep.reader import Reader
 
 STREAM_BATCH: Final = 1000
-"""Images in one message of a stream: some 300 KB, made in a few milliseconds. containerd sends 5,000."""
+"""Images in one message of a stream: some 300 KB. containerd sends 5,000."""
 
 
 class ImageService:
@@ -58,24 +55,24 @@ class ImageService:
         self._relay = relay
         self._mountpoint = mountpoint
         self._filter_images = filter_images
-        self._users = Users(reader)
+        self._listing = Listing(reader)
 
-    async def list_images(self, request: Message, call: Call) -> Message:
+    async def list_images(self, request: Message, call: Call) -> bytes:
         """Answer ListImages: all images of one state of the store, in the order of ids."""
-        return LIST_IMAGES.response(images=self._chosen(request))
+        return b"".join(await self._chosen(request))
 
-    async def stream_images(self, request: Message, call: Call) -> AsyncIterator[Message]:
+    async def stream_images(self, request: Message, call: Call) -> AsyncIterator[bytes]:
         """Answer StreamImages: the same, in batches; no images are no batch."""
-        images = iter(self._chosen(request))
-        while batch := list(islice(images, STREAM_BATCH)):
-            yield STREAM_IMAGES.response(images=batch)
+        images = await self._chosen(request)
+        for begin in range(0, len(images), STREAM_BATCH):
+            yield b"".join(images[begin : begin + STREAM_BATCH])
 
     async def image_status(self, request: Message, call: Call) -> Message:
         """Answer ImageStatus; an unknown image is an empty reply."""
         image = self._resolve(request.image.image)
         if image is None:
             return IMAGE_STATUS.response()
-        return status_reply(image, self._users.of(image), verbose=request.verbose)
+        return status_reply(image, user_or_none(image), verbose=request.verbose)
 
     async def remove_image(self, request: Message, call: Call) -> Message:
         """Answer RemoveImage: every reference goes, at the source first; an unknown image is success."""
@@ -108,13 +105,13 @@ class ImageService:
                     raise
         return unknown_usage(self._mountpoint)
 
-    def _chosen(self, request: Message) -> Iterable[Message]:
-        """Give the messages of the images that a list shows."""
+    async def _chosen(self, request: Message) -> list[bytes]:
+        """Return the images that a list shows, encoded."""
         wanted = request.filter.image.image if self._filter_images else ""
         if not wanted:
-            return (image_message(image, user) for image, user in self._users.of_all())
+            return await self._listing.images()
         image = self._resolve(wanted)
-        return [] if image is None else [image_message(image, self._users.of(image))]
+        return [] if image is None else [encode(image, user_or_none(image))]
 
     def _resolve(self, name: str) -> Image | None:
         """Return the image that a name stands for, or None (containerd: LocalResolve)."""

@@ -86,32 +86,38 @@ class Serving:
     beside: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
 
 
-async def serve(serving: Serving) -> None:
-    """Serve until SIGTERM or SIGINT; whatever was under way then has `GRACE` to end.
+async def serve_until_signal(serving: Serving) -> None:
+    """Serve until SIGTERM or SIGINT; raises as `serve` does."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(serving, stop)
+
+
+async def serve(serving: Serving, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; whatever is under way then has `GRACE` to end.
 
     The first call is answered before anything is asked of the source. Raises the errors of `claiming` and
     `grant`, and the error with which following the source ended, where it cannot go on.
     """
-    stop = asyncio.Event()
-    with contextlib.ExitStack() as held:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        held.enter_context(claiming(serving.path))
+    with claiming(serving.path):
         changes = Changes(serving.opening)
         relay = Relay(serving.cri_socket) if serving.cri_socket is not None else None
+        following: Following | None = None
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(generic_handlers(endpoints(serving, changes, relay), serving.observe))
-        _listen(server, serving)
-        await server.start()
-        log.info("serving at %s", shorten(str(serving.path)))
-        following = None
-        if serving.opening is not None and serving.follow is not None:
-            following = Following(serving.opening, serving.follow, stop)
-        async with serving.beside():
-            notify("READY=1")
-            await stop.wait()
-            notify("STOPPING=1")
-        await _end(server, changes, relay, following)
+        try:
+            _listen(server, serving)
+            await server.start()
+            log.info("serving at %s", shorten(str(serving.path)))
+            if serving.opening is not None and serving.follow is not None:
+                following = Following(serving.opening, serving.follow, stop)
+            async with serving.beside():
+                notify("READY=1")
+                await stop.wait()
+                notify("STOPPING=1")
+        finally:
+            await _end(server, changes, relay, following)
     if following is not None and following.error is not None:
         raise following.error
 

@@ -143,6 +143,11 @@ def count(connection: sqlite.Connection) -> Counts:
     return Counts(*connection.execute(statements.COUNTS).fetchone())
 
 
+def data_version(connection: sqlite.Connection) -> int:
+    """Return the number that changes when another connection commits."""
+    return int(connection.execute(statements.DATA_VERSION).fetchone()[0])
+
+
 def incomplete_references(connection: sqlite.Connection) -> list[IncompleteReference]:
     """Return the references whose images could not be read, by name."""
     return [IncompleteReference(*row) for row in connection.execute(statements.INCOMPLETE_REFERENCES)]

@@ -140,3 +140,6 @@ SELECT
     events, reconciles, changes, errors, last_error, stopped_at
 FROM watcher
 """
+
+DATA_VERSION = "PRAGMA data_version"
+"""A number that is another one, on this connection, once any other has committed."""

@@ -1,0 +1,101 @@
+"""Every image as the CRI lists it, encoded once and kept.
+
+With 1,000 images a reply takes 40 ms to make of rows, and 0.03 ms to send again. What is kept is checked, not
+trusted: a whole reply is sent again while no one has changed the store, and one image's part of it while its row
+is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from imagekeep.cri.replies import User, image_message, user_of
+from imagekeep.errors import ImageNotFoundError, InvalidDocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imagekeep.image import Image, ImageSummary
+    from imagekeep.reader import Reader
+
+SLICE: Final = 256
+"""Images encoded before other calls get their turn: 10 ms."""
+
+TRIES: Final = 3
+"""How often a state is looked at whose images go while they are read, before one is read at a stretch."""
+
+
+class Listing:
+    """Gives the images of one state of the store, in the order of ids, each encoded as a CRI message.
+
+    It keeps what the last list had.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._lock = asyncio.Lock()
+        self._version: int | None = None
+        self._encoded: list[bytes] = []
+        self._known: dict[str, tuple[ImageSummary, bytes]] = {}
+
+    async def images(self) -> list[bytes]:
+        """Return the encoded images; a list that nobody may change."""
+        async with self._lock:
+            version = self._reader.data_version()
+            if version != self._version:
+                self._encoded = await self._read()
+                self._version = version
+            return self._encoded
+
+    async def _read(self) -> list[bytes]:
+        for _ in range(TRIES):
+            images = self._reader.summaries()
+            try:
+                known = await self._encode_all(images)
+            except ImageNotFoundError:
+                continue  # an image went before its config was read: the list is of no state any more
+            self._known = known
+            return [encoded for _, encoded in known.values()]
+        return [encode(image, user_or_none(image)) for image in self._reader.iter()]
+
+    async def _encode_all(self, images: Iterable[ImageSummary]) -> dict[str, tuple[ImageSummary, bytes]]:
+        """Return each image by its id, with its encoding; raises ImageNotFoundError where one went meanwhile."""
+        made: dict[str, tuple[ImageSummary, bytes]] = {}
+        fresh = 0
+        for image in images:
+            known = self._known.get(image.id)
+            if known is None or known[0] != image:
+                known = image, encode(image, user_or_none(self._reader.get(image.id)))
+                fresh += 1
+                if fresh % SLICE == 0:
+                    await asyncio.sleep(0)
+            made[image.id] = known
+        return made
+
+
+def user_or_none(image: Image) -> User:
+    """Return the user of an image, and none where its config cannot be read.
+
+    Such a config comes from a program that wrote the file itself, and is no reason to answer nothing at all.
+    """
+    try:
+        return user_of(image.config_json, image.id)
+    except InvalidDocumentError:
+        return User()
+
+
+def encode(image: ImageSummary, user: User) -> bytes:
+    """Return an image as it stands in a list's reply: its message, as an element of field 1."""
+    message: bytes = image_message(image, user).SerializeToString()
+    return b"\x0a" + _varint(len(message)) + message
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
