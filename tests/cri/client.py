@@ -1,0 +1,79 @@
+"""A CRI client: calls by name, and replies as plain dictionaries with the proto's own field names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from imagekeep.cri.discovery import HEALTH
+from imagekeep.cri.protocol import SCHEMA
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHODS = {path.rpartition("/")[2]: method for path, method in {**SCHEMA.methods, **HEALTH.methods}.items()}
+
+
+class Answer(NamedTuple):
+    """How a call ended: a code, the reply or the replies, and the words of a refusal."""
+
+    code: str
+    reply: Any = None
+    details: str = ""
+
+
+class Client:
+    """Asks the server at a socket, over a connection of its own."""
+
+    def __init__(self, socket: Path | str) -> None:
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", 16 << 20),
+            ("grpc.max_reconnect_backoff_ms", 100),
+            ("grpc.default_authority", "localhost"),
+        ]
+        self.channel = grpc.insecure_channel(f"unix:{quote(str(socket))}", options=options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.channel.close()
+
+    def ask(self, name: str, request: dict[str, Any] | None = None, timeout: float = 20) -> Answer:
+        """Call a method with a request written as JSON."""
+        method = METHODS[name]
+        make = self.channel.unary_stream if method.streams else self.channel.unary_unary
+        call = make(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        try:
+            reply = call(ParseDict(request or {}, method.request()), timeout=timeout, wait_for_ready=True)
+            return Answer("OK", [plain(one) for one in reply] if method.streams else plain(reply))
+        except grpc.RpcError as failure:
+            return Answer(failure.code().name, None, failure.details())
+
+    def images(self) -> list[dict[str, Any]]:
+        """Return the images that are listed."""
+        answer = self.ask("ListImages")
+        assert answer.code == "OK", answer
+        return list(answer.reply.get("images", []))
+
+    def status(self, image: str, **fields: Any) -> Answer:
+        """Ask for the status of an image."""
+        return self.ask("ImageStatus", named(image, **fields))
+
+
+def named(image: str, **fields: Any) -> dict[str, Any]:
+    """Return a request about an image."""
+    return {"image": {"image": image}, **fields}
+
+
+def plain(message: Any) -> Any:
+    """Return a message as JSON that keeps the proto's field names, as the recordings have it."""
+    return MessageToDict(message, preserving_proto_field_name=True)

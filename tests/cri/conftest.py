@@ -1,0 +1,104 @@
+"""Servers to ask: in this process, on a store and a source of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from imagekeep.cri.server import Serving, serve
+from imagekeep.cri.sockets import Access
+from imagekeep.reader import Reader
+from tests.cri.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+class Serve(Protocol):
+    """Serves a store until the test ends, and returns a client of it; takes the fields of Serving."""
+
+    def __call__(self, **fields: Any) -> Client: ...
+
+
+class RunningServer(threading.Thread):
+    """A server in a thread; `begin` returns when it answers, and raises what keeps it from doing so."""
+
+    def __init__(self, serving: Serving) -> None:
+        super().__init__(name="server")
+        self._serving = serving
+        self._ready = threading.Event()
+        self.error: BaseException | None = None
+
+    def begin(self) -> None:
+        self.start()
+        self._ready.wait()
+        if self.error is not None:
+            self.join()
+            raise self.error
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+
+        @contextlib.asynccontextmanager
+        async def beside() -> AsyncIterator[None]:
+            async with self._serving.beside():
+                self._ready.set()
+                yield
+
+        fields = {**vars(self._serving), "beside": beside}
+        await serve(Serving(**fields), self._ending)
+
+    def end(self) -> None:
+        """Stop it; raises the error with which it ended."""
+        if self.is_alive():
+            self._loop.call_soon_threadsafe(self._ending.set)
+            self.join()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Path:
+    """Return where the test's server answers."""
+    return tmp_path / "cri.sock"
+
+
+@pytest.fixture
+def reader(store_path: Path) -> Iterator[Reader]:
+    """Open the test's store to read."""
+    with Reader.open(store_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serving(reader: Reader, socket: Path, tmp_path: Path) -> Serving:
+    """Return what is served unless a test says otherwise: a store without a source."""
+    return Serving(reader=reader, path=socket, access=Access(), mountpoint=str(tmp_path))
+
+
+@pytest.fixture
+def begin(serving: Serving, socket: Path) -> Iterator[Serve]:
+    """Return a function that serves."""
+    with contextlib.ExitStack() as stack:
+
+        def begin_with(**fields: Any) -> Client:
+            server = RunningServer(Serving(**{**vars(serving), **fields}))
+            server.begin()
+            stack.callback(server.end)
+            return stack.enter_context(Client(socket))
+
+        yield begin_with
