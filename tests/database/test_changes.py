@@ -1,0 +1,174 @@
+"""What changes make of the rows: what is written, what is kept, and what goes with what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imagekeep import Store, Transition
+from imagekeep.digest import digest_of
+from tests.database.rows import contents, opened
+from tests.model import IMAGES, PLATFORM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep import Observed
+
+ONE, TWO = IMAGES[:2]
+NAME, OTHER = "docker.io/library/busybox:1", "busybox:2"
+STATE = ("images", "configs", "references", "pinned_refs", "ref_cache")
+"""The tables that say what is so, the history and the notes aside."""
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[Store]:
+    with Store.open(store_path, platform=PLATFORM) as opened_store:
+        yield opened_store
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The time that the store is told, in microseconds, by what the test puts last."""
+    times = [1_000_000]
+    monkeypatch.setattr("imagekeep.store.time.time_ns", lambda: times[-1] * 1000)
+    return times
+
+
+def rows(store: Store, table: str) -> list[Any]:
+    return contents(store.path)[table]
+
+
+def keys(store: Store) -> dict[str, int]:
+    """Return this file's own number of each image."""
+    return {image_id: key for key, image_id, *_ in rows(store, "images")}
+
+
+def pinned(image: Observed) -> Observed:
+    return replace(image, pinned=True)
+
+
+def test_a_new_reference_is_a_row_of_each_table(store: Store) -> None:
+    store.apply(NAME, pinned(ONE))
+    key = keys(store)[ONE.id]
+    assert {table: rows(store, table) for table in STATE} == {
+        "images": [(key, ONE.id, ONE.chain_id, ONE.size)],
+        "configs": [(key, ONE.config_json)],
+        "references": [(NAME, key, 1, None)],
+        "pinned_refs": [(NAME, key)],
+        "ref_cache": [(NAME, key, ONE.target_digest, PLATFORM, 1_000_000)],
+    }
+
+
+def test_the_canonical_spelling_is_stored_where_it_is_not_the_name(store: Store) -> None:
+    store.apply(OTHER, ONE)
+    assert rows(store, "references")[0][2:] == (1, "docker.io/library/busybox:2")
+
+
+def test_an_image_without_a_target_has_no_cache_row(store: Store) -> None:
+    store.apply(NAME, replace(ONE, target_digest=None))
+    assert rows(store, "ref_cache") == []
+
+
+def test_a_second_reference_adds_no_image(store: Store) -> None:
+    store.apply(NAME, ONE)
+    store.apply(OTHER, replace(ONE, size=5, chain_id="", config_json=b"{}"))
+    assert len(rows(store, "references")) == 2
+    assert rows(store, "images") == [(keys(store)[ONE.id], ONE.id, ONE.chain_id, ONE.size)]
+    assert rows(store, "configs") == [(keys(store)[ONE.id], ONE.config_json)]
+
+
+def test_a_last_reference_that_vanishes_leaves_no_row(store: Store) -> None:
+    store.apply(NAME, pinned(ONE))
+    store.apply(NAME, None)
+    assert not any(rows(store, table) for table in STATE)
+
+
+def test_a_reference_that_moves_takes_its_cache_row_along(store: Store, clock: list[int]) -> None:
+    store.apply(NAME, ONE)
+    clock.append(2_000_000)
+    store.apply(NAME, TWO)
+    assert rows(store, "ref_cache") == [(NAME, keys(store)[TWO.id], TWO.target_digest, PLATFORM, 2_000_000)]
+    assert list(keys(store)) == [TWO.id]
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_reference_that_moves_has_the_pin_that_its_source_says(
+    store: Store, before: bool, after: bool
+) -> None:
+    store.apply(NAME, replace(ONE, pinned=before))
+    store.apply(NAME, replace(TWO, pinned=after))
+    assert rows(store, "pinned_refs") == ([(NAME, keys(store)[TWO.id])] if after else [])
+
+
+def test_what_is_unchanged_is_verified_anew(store: Store, clock: list[int]) -> None:
+    store.apply(NAME, ONE)
+    clock.append(2_000_000)
+    assert store.apply(NAME, ONE) is Transition.UNCHANGED
+    assert rows(store, "ref_cache")[0][-1] == 2_000_000
+
+
+def test_another_target_of_the_same_image_is_noted(store: Store) -> None:
+    store.apply(NAME, ONE)
+    target = digest_of(b"an index around it")
+    assert store.apply(NAME, replace(ONE, target_digest=target)) is Transition.UNCHANGED
+    assert rows(store, "ref_cache")[0][2] == target
+    assert [entry.event for entry in store.history(NAME)] == ["new", "retargeted"]
+
+
+def test_pinning_without_a_source_leaves_what_the_source_said(store: Store, clock: list[int]) -> None:
+    store.apply(NAME, ONE)
+    said = rows(store, "ref_cache")
+    clock.append(2_000_000)
+    store.pin(ONE.id, NAME)
+    assert rows(store, "ref_cache") == said
+
+
+def test_an_image_that_only_changes_names_stays_the_same_row(store: Store) -> None:
+    store.apply_all({NAME: ONE})
+    before = keys(store)
+    store.apply_all({NAME: None, OTHER: replace(ONE, size=5)})
+    assert keys(store) == before
+    assert rows(store, "images")[0][-1] == ONE.size
+
+
+def test_one_by_one_an_image_that_changes_names_is_another_row_with_its_new_size(store: Store) -> None:
+    """The one difference between a batch and the same one by one: the image is gone in between."""
+    store.apply(NAME, ONE)
+    store.apply(NAME, None)
+    store.apply(OTHER, replace(ONE, size=5))
+    assert rows(store, "images")[0][-1] == 5
+
+
+def test_three_references_that_change_places_all_move(store: Store) -> None:
+    names, three = ("a:1", "b:1", "c:1"), IMAGES[:3]
+    store.apply_all(dict(zip(names, three, strict=True)))
+    rotated = dict(zip(names, (*three[1:], three[0]), strict=True))
+    assert set(store.apply_all(rotated).values()) == {Transition.MOVED}
+    assert {name: store.resolve(name) for name in names} == {n: image.id for n, image in rotated.items()}
+
+
+def test_a_batch_is_one_commit(store: Store) -> None:
+    with opened(store.path) as connection:
+        before = connection.execute("PRAGMA data_version").fetchone()
+        store.apply_all({image.id: image for image in IMAGES})
+        after = connection.execute("PRAGMA data_version").fetchone()
+        assert after[0] == before[0] + 1
+
+
+def test_a_dry_run_is_no_commit(store: Store) -> None:
+    store.apply(NAME, ONE)
+    with opened(store.path) as connection:
+        before = connection.execute("PRAGMA data_version").fetchone()
+        assert store.apply_all({NAME: TWO}, dry_run=True) == {NAME: Transition.MOVED}
+        assert connection.execute("PRAGMA data_version").fetchone() == before
+    assert store.resolve(NAME) == ONE.id
+
+
+def test_the_changes_of_one_batch_have_one_time(store: Store, clock: list[int]) -> None:
+    clock.append(3_000_000)
+    store.apply_all({NAME: ONE, OTHER: TWO})
+    assert {entry.at for name in (NAME, OTHER) for entry in store.history(name)} == {3_000_000}
