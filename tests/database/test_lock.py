@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekeep.database.lock import ALL_REFERENCES, WRITERS, Extent, extents_of, locked
+from imagekeep.database.lock import (
+    ALL_REFERENCES,
+    TURNSTILE,
+    WRITERS,
+    Extent,
+    extents_of,
+    holding,
+    locked,
+)
 from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError
 from tests.permissions import without_privileges
 
@@ -231,3 +240,32 @@ def test_a_folder_without_permission_is_an_error_of_its_own(public_folder: Path)
 
     with without_privileges(), pytest.raises(PermissionDeniedError, match=r"images\.db-lock"):
         take(public_folder / "images.db")
+
+
+def test_newcomers_do_not_overtake_who_waits_for_every_reference(path: Path) -> None:
+    everyone = threading.Thread(target=enter_and_leave, args=(path,))
+    with holding(path, ["early"]):
+        everyone.start()
+        wait_until_held(path, TURNSTILE)
+        with pytest.raises(StoreBusyError), locked(path, extents_of(["late"]), AT_ONCE, through=TURNSTILE):
+            pass
+    everyone.join(LONG)
+    assert not everyone.is_alive()
+
+
+def enter_and_leave(path: Path) -> None:
+    """Hold every reference for a moment."""
+    with holding(path, None):
+        pass
+
+
+def wait_until_held(path: Path, extent: Extent) -> None:
+    """Return when another holds an extent."""
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        try:
+            with locked(path, [extent], AT_ONCE):
+                pass
+        except StoreBusyError:
+            return
+    raise TimeoutError

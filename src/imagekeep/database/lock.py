@@ -1,9 +1,11 @@
 """Locks between processes and threads, on the bytes of one file beside the store's.
 
 Byte 0 is the writers' lock: held for the time of one write transaction, so that writers wait in line here,
-briefly, and not in SQLite's busy handler, whose back-off is unfair (waits of seconds with four writers). The
-other bytes stand for references: an update holds its reference's byte from before it asks the source until it
-has committed, so that of two updates of one reference the later answer always ends on top.
+briefly, and not in SQLite's busy handler, whose back-off is unfair (waits of seconds with four writers).
+Byte 1 is a turnstile, and the others stand for references: an update holds its reference's byte from before it
+asks the source until it has committed, so that of two updates of one reference the later answer always ends on
+top. Everyone passes the turnstile before waiting for references; who waits for all of them stays in it, so that
+those already inside finish, and newcomers do not keep it waiting for ever.
 
 The locks are Linux's open file description locks: they exclude threads of one process as well as processes,
 and the kernel drops them when their holder dies. Readers take none.
@@ -25,6 +27,7 @@ from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 WRITER_WAIT = 10.0
@@ -45,7 +48,20 @@ class Extent(NamedTuple):
 
 
 WRITERS = Extent(0, 1)
-ALL_REFERENCES = Extent(1, _LAST_BYTE - 1)
+TURNSTILE = Extent(1, 1)
+ALL_REFERENCES = Extent(2, _LAST_BYTE - 2)
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Hold the writers' lock of the store at `path`; raises as `locked` does."""
+    return locked(path, [WRITERS], WRITER_WAIT)
+
+
+def holding(path: Path, references: Iterable[str] | None) -> AbstractContextManager[None]:
+    """Hold these references of the store at `path`, or with None all of them; raises as `locked` does."""
+    if references is None:
+        return locked(path, [TURNSTILE, ALL_REFERENCES], REFERENCE_WAIT)
+    return locked(path, extents_of(references), REFERENCE_WAIT, through=TURNSTILE)
 
 
 def extents_of(references: Iterable[str]) -> list[Extent]:
@@ -54,20 +70,26 @@ def extents_of(references: Iterable[str]) -> list[Extent]:
     The common order keeps two batches from each waiting for the other. Two references on one byte (chance:
     2**-56) only wait for each other.
     """
-    bytes_ = {int.from_bytes(blake2b(r.encode(), digest_size=7).digest()) + 1 for r in references}
+    first = ALL_REFERENCES.start
+    bytes_ = {int.from_bytes(blake2b(r.encode(), digest_size=7).digest()) + first for r in references}
     return [Extent(byte, 1) for byte in sorted(bytes_)]
 
 
 @contextlib.contextmanager
-def locked(path: Path, extents: Iterable[Extent], wait: float) -> Iterator[None]:
+def locked(
+    path: Path, extents: Iterable[Extent], wait: float, *, through: Extent | None = None
+) -> Iterator[None]:
     """Hold `extents` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
 
-    Raises StoreBusyError when the wait is over, PermissionDeniedError or StoreUnavailableError where the lock
-    file cannot be opened.
+    `through` is held only for a moment, before the others are waited for. Raises StoreBusyError when the wait
+    is over, PermissionDeniedError or StoreUnavailableError where the lock file cannot be opened.
     """
     descriptor = _open(path)
     try:
         deadline = time.monotonic() + wait
+        if through is not None:
+            _take(descriptor, through, deadline, path, wait)
+            _request(descriptor, fcntl.F_UNLCK, through)
         for extent in extents:
             _take(descriptor, extent, deadline, path, wait)
         yield
