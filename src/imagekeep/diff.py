@@ -70,7 +70,7 @@ def _compare(
     """Compare one reference, or return None where the two agree; `ids` keeps what was read of each target."""
     store_id = before.image_id if before else None
     try:
-        after = _state_at_source(store, before, record, ids) if record else None
+        after = state_at_source(store, before, record, ids) if record else None
     except ImagekeepError as error:
         if is_of_source(error):
             raise
@@ -79,10 +79,14 @@ def _compare(
     return Difference(name, kind, store_id, after.image_id if after else None) if kind else None
 
 
-def _state_at_source(
+def state_at_source(
     store: Store, before: State | None, record: ImageRecord, ids: dict[Descriptor, str]
 ) -> State:
-    """Return what a record says, reading documents only where the store has not read them before."""
+    """Return what a record says, reading documents only where the store has not read them before.
+
+    `before` is what the store says, and `ids` keeps what was read of each target. Raises InvalidReferenceError
+    for a name that no store can keep, and as `Store.read_image` does.
+    """
     check_name(record.reference)
     if before is not None and store.confirms(before, record):
         return replace(before, pinned=record.pinned)

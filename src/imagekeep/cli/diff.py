@@ -16,29 +16,72 @@ from imagekeep.cli.sourced import opening
 from imagekeep.diff import find_differences
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from imagekeep.cli.settings import Settings
+    from imagekeep.cri.stale import Stale
     from imagekeep.diff import Difference
+    from imagekeep.store import Store
 
 _HEADING = ("REFERENCE", "DIFFERENCE", "STORE", "SOURCE")
+_MEANINGS = {
+    "stuck": "no record names it",
+    "lost": "containerd has it, its CRI does not",
+    "stays": "no record has it",
+}
+_CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
 
 
-@command("imagekeep --source oci:busybox diff", "imagekeep --source oci:busybox diff -o json")
+@command(
+    "imagekeep --source oci:busybox diff",
+    "imagekeep --source oci:busybox diff -o json",
+    "imagekeep --source containerd diff --cri",
+)
+@click.option(
+    "--cri", is_flag=True, help="Also ask containerd's own CRI, and show where it differs from containerd."
+)
 @output_format("table", "json", "yaml")
 @no_heading
 @click.pass_obj
-def show_differences(settings: Settings, output: str, no_heading: bool) -> int:
+def show_differences(settings: Settings, cri: bool, output: str, no_heading: bool) -> int:
     """Show where the store and the source differ, without changing either.
 
-    The exit code is 0 where they say the same, and 1 where they differ.
+    With --cri also: an image that containerd's CRI lists and that no record of containerd names (stuck), a name
+    that it does not show (lost), and one that it shows though it is gone (stays).
+
+    The exit code is 0 where all say the same, and 1 where they differ.
     """
     with opening(settings, dry_run=True) as store:
         found = find_differences(store)
+        stale = _find_stale(store) if cri else []
     if output == "table":
-        heading = [] if no_heading or not found else [_HEADING]
-        write(table([*heading, *map(_row, found)]))
+        _write_table(_HEADING, map(_row, found), no_heading)
+        _write_table(_CRI_HEADING, map(_stale_row, stale), no_heading)
     else:
-        write_document({"differences": list(map(_document, found))}, output)
-    return ExitCode.DIFFERENT if found else ExitCode.OK
+        document = {"differences": list(map(_document, found))}
+        write_document(document | ({"cri": list(map(_stale_document, stale))} if cri else {}), output)
+    return ExitCode.DIFFERENT if found or stale else ExitCode.OK
+
+
+def _find_stale(store: Store) -> list[Stale]:
+    # Imported here because gRPC is an extra, which no other source needs.
+    from imagekeep.cri.stale import find_stale
+
+    return find_stale(store)
+
+
+def _write_table(heading: Sequence[str], rows: Iterable[Sequence[str]], no_heading: bool) -> None:
+    """Write rows under their heading, where there are any."""
+    if listed := list(rows):
+        write(table([*([] if no_heading else [heading]), *listed]))
+
+
+def _stale_row(stale: Stale) -> tuple[str, str, str, str]:
+    return stale.name, stale.fault, truncate(stale.image_id), _MEANINGS[stale.fault]
+
+
+def _stale_document(stale: Stale) -> dict[str, str]:
+    return {"name": stale.name, "difference": stale.fault.value, "imageId": stale.image_id}
 
 
 def _row(difference: Difference) -> tuple[str, str, str, str]:

@@ -96,18 +96,17 @@ def compare(shown: Mapping[str, AbstractSet[str]], recorded: Recorded) -> set[St
     An image that cannot be read is shown by the service or not, depending on when it was broken: its names are
     taken for neither lost nor stale.
     """
-    found = set()
+    found: set[Stale] = set()
     expected = {image_id: _names(references) for image_id, references in recorded.references.items()}
     for image_id, names in expected.items():
-        lost = names - shown.get(image_id, frozenset())
-        if image_id not in shown and not names:
-            lost = {image_id}
-        found |= {Stale(name, Fault.LOST, image_id) for name in lost}
+        wanted = names or ({image_id} - shown.keys())
+        missing = wanted - shown.get(image_id, frozenset())
+        found |= {Stale(name, Fault.LOST, image_id) for name in missing}
     doubtful = _names(recorded.unread) | recorded.unread
-    for image_id, names in shown.items():
-        stays = names - expected.get(image_id, frozenset()) - doubtful
-        found |= {Stale(name, Fault.STAYS, image_id) for name in stays}
-        if image_id not in expected and not (names | {image_id}) & doubtful:
+    for image_id, tags in shown.items():
+        stays = tags - expected.get(image_id, frozenset()) - doubtful
+        found |= {Stale(tag, Fault.STAYS, image_id) for tag in stays}
+        if image_id not in expected and not (tags | {image_id}) & doubtful:
             found.add(Stale(image_id, Fault.STUCK, image_id))
     return found
 
@@ -131,7 +130,8 @@ def _shown(connection: Connection) -> dict[str, set[str]]:
 
 def _recorded(store: Store) -> Recorded:
     """Ask for containerd's records; read the images that the store does not know."""
-    states, ids = store.states(), dict[Descriptor, str]()
+    states = store.states()
+    ids: dict[Descriptor, str] = {}
     references: dict[str, set[str]] = {}
     unread = set()
     for record in store.require_source().references():
