@@ -111,7 +111,7 @@ class Recording:
 
     @property
     def _busybox(self) -> str:
-        return self._ids[self._first["docker.io/library/busybox:1.35"].target.digest]
+        return str(self._ids[self._first["docker.io/library/busybox:1.35"].target.digest])
 
     def _put(self, record: ImageRecord) -> None:
         """Set a record, and let the store observe it."""

@@ -53,7 +53,7 @@ def parse_address(address: str) -> Path:
 
 @contextlib.contextmanager
 def claiming(path: Path) -> Iterator[None]:
-    """Hold the path for this process, and remove a socket there that nobody answers on.
+    """Hold the path for this process: a socket there that nobody answers on goes before, and ours after.
 
     A file beside it, `PATH.lock`, is locked meanwhile and stays. Raises FailedPreconditionError where another
     server has the path, or where something other than a socket is there.
@@ -69,7 +69,11 @@ def claiming(path: Path) -> Iterator[None]:
             raise _taken(path) from None
         with _translating(path):
             _remove_stale(path)
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
     finally:
         os.close(lock)
 

@@ -1,0 +1,116 @@
+"""Lists that are kept: true while they are sent again, and of one state while it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imagekeep.cri.listing import Listing
+from imagekeep.cri.protocol import LIST_IMAGES
+from imagekeep.image import Image
+from imagekeep.reader import Reader
+from imagekeep.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+def image(image_id: str, *references: str, user: str = "", size: int = 1) -> Image:
+    return Image(image_id, references, "", size, False, f'{{"config":{{"User":"{user}"}}}}'.encode())
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[Store]:
+    with Store.open(store_path) as store:
+        yield store
+
+
+def listed(listing: Listing) -> list[tuple[str, list[str]]]:
+    reply = LIST_IMAGES.response.FromString(b"".join(asyncio.run(listing.images())))
+    return [(image.id, list(image.repo_tags)) for image in reply.images]
+
+
+class Counting(Reader):
+    """Counts what is read, and lets a test act between the rows and the configs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.reads: list[str] = []
+        self.before_config: list[Any] = []
+
+    def summaries(self) -> Any:
+        self.reads.append("rows")
+        return super().summaries()
+
+    def get(self, image_id: str) -> Image:
+        self.reads.append("config")
+        if self.before_config:
+            self.before_config.pop()()
+        return super().get(image_id)
+
+
+def test_nothing_is_read_again_while_nobody_writes(store: Store, store_path: Path) -> None:
+    store.add(image(ONE, "example.test/a:v1"))
+    with Counting(store_path) as reader:
+        listing = Listing(reader)
+        assert listed(listing) == listed(listing) == [(ONE, ["example.test/a:v1"])]
+        assert reader.reads == ["rows", "config"]
+
+
+def test_a_change_by_another_connection_shows_at_once(store: Store, store_path: Path) -> None:
+    with Reader.open(store_path) as reader:
+        listing = Listing(reader)
+        for number in range(1, 4):
+            store.add(image(ONE, f"example.test/a:v{number}"))
+            assert listed(listing) == [(ONE, [f"example.test/a:v{n}" for n in range(1, number + 1)])]
+
+
+def test_only_images_whose_row_changed_are_read_again(store: Store, store_path: Path) -> None:
+    store.add(image(ONE, "example.test/a:v1"))
+    with Counting(store_path) as reader:
+        listing = Listing(reader)
+        listed(listing)
+        store.add(image(TWO, "example.test/b:v1"))
+        listed(listing)
+        assert reader.reads == ["rows", "config", "rows", "config"]
+
+
+def test_a_tag_that_moves_while_it_is_listed_is_never_missing(store: Store, store_path: Path) -> None:
+    store.add(image(ONE, "example.test/a:v1"))
+
+    def move() -> None:
+        store.add(image(TWO, "example.test/a:v1"))
+
+    with Counting(store_path) as reader:
+        reader.before_config = [move]
+        assert listed(Listing(reader)) == [(TWO, ["example.test/a:v1"])]
+
+
+def test_a_list_ends_however_fast_images_come_and_go(store: Store, store_path: Path) -> None:
+    ids = [f"sha256:{number:064x}" for number in range(100)]
+    store.add(image(ids[0], "example.test/a:v1"))
+
+    def move() -> None:
+        store.add(image(ids.pop(), "example.test/a:v1"))
+
+    with Counting(store_path) as reader:
+        reader.before_config = [move] * 90
+        ((_, tags),) = listed(Listing(reader))
+    assert tags == ["example.test/a:v1"]
+    assert len(ids) > 90
+
+
+def test_calls_at_once_read_once(store: Store, store_path: Path) -> None:
+    store.add(image(ONE, "example.test/a:v1"))
+
+    async def ask_twice(listing: Listing) -> None:
+        await asyncio.gather(listing.images(), listing.images())
+
+    with Counting(store_path) as reader:
+        asyncio.run(ask_twice(Listing(reader)))
+        assert reader.reads == ["rows", "config"]

@@ -1,0 +1,73 @@
+"""The CRI's messages, made of what the store knows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from imagekeep.cri.replies import User, image_message, info_document, unknown_usage, user_of
+from imagekeep.errors import InvalidDocumentError
+from imagekeep.image import Image, ImageSummary
+from tests.cri.client import plain
+
+ID = "sha256:" + "1" * 64
+
+
+def summary(**fields: Any) -> ImageSummary:
+    known: dict[str, Any] = {"id": ID, "references": (), "chain_id": "", "size": 1, "pinned": False}
+    return ImageSummary(**{**known, **fields})
+
+
+def image(config: Any) -> Image:
+    return Image(ID, (ID,), "sha256:" + "2" * 64, 1, False, json.dumps(config).encode())
+
+
+def test_a_size_that_wrapped_below_zero_is_told_as_go_converts_it() -> None:
+    assert image_message(summary(size=-1), User()).size == 2**64 - 1
+
+
+def test_the_user_0_is_told_and_no_user_is_not() -> None:
+    assert plain(image_message(summary(), User(0, "")))["uid"] == {}
+    assert "uid" not in plain(image_message(summary(), User()))
+
+
+def test_names_are_told_as_tags_and_digests_and_an_id_as_neither() -> None:
+    digest = "example.test/a@sha256:" + "3" * 64
+    told = plain(image_message(summary(references=("example.test/a:v1", digest, ID)), User()))
+    assert (told["repo_tags"], told["repo_digests"]) == (["example.test/a:v1"], [digest])
+
+
+@pytest.mark.parametrize(
+    ("config", "user"),
+    [
+        ({"config": {"User": "65534:65534"}}, User(65534)),
+        ({"config": {"User": "web:web"}}, User(None, "web")),
+        ({"CONFIG": {"user": "7"}}, User(7)),
+        ({"config": {}}, User()),
+        ({"config": None}, User()),
+        ({}, User()),
+        ({"config": {"User": "7", "Env": 7}}, User(7)),
+    ],
+)
+def test_a_user_is_read_as_go_reads_it_and_nothing_else_is_decoded(config: Any, user: User) -> None:
+    assert user_of(json.dumps(config).encode(), ID) == user
+
+
+def test_a_config_that_is_none_has_no_user_to_read() -> None:
+    with pytest.raises(InvalidDocumentError):
+        user_of(b"{", ID)
+
+
+def test_the_verbose_document_is_escaped_as_go_escapes_it() -> None:
+    odd = "<&>\u2028\u2029é\u0001\x7f"
+    document = info_document(image({"config": {"Env": [odd]}, "rootfs": {"type": "layers"}}))
+    assert "\\u003c\\u0026\\u003e\\u2028\\u2029é\\u0001\x7f" in document
+    assert json.loads(document)["imageSpec"]["config"]["Env"] == [odd]
+
+
+def test_where_nobody_counts_nothing_is_used() -> None:
+    (usage,) = plain(unknown_usage("/images"))["image_filesystems"]
+    assert int(usage.pop("timestamp")) > 1e18
+    assert usage == {"fs_id": {"mountpoint": "/images"}, "used_bytes": {}, "inodes_used": {}}

@@ -1,0 +1,107 @@
+"""The socket that is served: its address, its mode, and that one server has it."""
+
+from __future__ import annotations
+
+import os
+import socket as sockets
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.cri.sockets import Access, claiming, parse_address
+from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError
+from tests.permissions import without_privileges
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cri.conftest import Serve
+
+
+@pytest.mark.parametrize("address", ["unix:///run/x.sock", "unix:/run/x.sock", "/run/x.sock"])
+def test_an_address_is_read_as_clients_read_it(address: str) -> None:
+    assert str(parse_address(address)) == "/run/x.sock"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "unix:", "unix://", "unix:x.sock", "unix://run/x.sock", "tcp://127.0.0.1:80", "x.sock", "/a\0b"],
+)
+def test_what_is_no_path_of_a_socket_is_refused(address: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        parse_address(address)
+
+
+def test_a_path_longer_than_a_socket_may_have_is_refused() -> None:
+    assert parse_address("/" + "x" * 106)
+    with pytest.raises(InvalidArgumentError, match="107 bytes"):
+        parse_address("/" + "x" * 107)
+
+
+def test_the_socket_is_its_users_alone(begin: Serve, socket: Path) -> None:
+    mask = os.umask(0)
+    try:
+        begin()
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+
+
+def test_the_socket_has_the_mode_and_the_group_that_are_asked_for(begin: Serve, socket: Path) -> None:
+    group = os.getgroups()[-1] if os.getuid() else 12345
+    begin(access=Access(0o660, str(group)))
+    assert (stat.S_IMODE(socket.stat().st_mode), socket.stat().st_gid) == (0o660, group)
+
+
+def test_an_unknown_group_is_refused_and_leaves_nothing_served(begin: Serve, socket: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="no group is named"):
+        begin(access=Access(0o660, "no-such-group-here"))
+    assert not socket.exists()
+
+
+def test_a_second_server_is_refused_and_the_first_goes_on(begin: Serve) -> None:
+    first = begin()
+    with pytest.raises(FailedPreconditionError, match="another server answers"):
+        begin()
+    assert first.ask("Version").code == "OK"
+
+
+def test_a_socket_on_which_somebody_else_answers_is_not_replaced(begin: Serve, socket: Path) -> None:
+    with sockets.socket(sockets.AF_UNIX) as other:
+        other.bind(str(socket))
+        other.listen()
+        with pytest.raises(FailedPreconditionError, match="another server answers"):
+            begin()
+        assert socket.exists()
+
+
+def test_a_socket_on_which_nobody_answers_is_replaced(begin: Serve, socket: Path) -> None:
+    with sockets.socket(sockets.AF_UNIX) as other:
+        other.bind(str(socket))
+    assert begin().ask("Version").code == "OK"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_no_socket_is_not_replaced(kind: str, begin: Serve, socket: Path, tmp_path: Path) -> None:
+    if kind == "file":
+        socket.write_text("kept")
+    elif kind == "folder":
+        socket.mkdir()
+    else:
+        socket.symlink_to(tmp_path / "elsewhere.sock")
+    with pytest.raises(FailedPreconditionError, match="no socket"):
+        begin()
+    assert socket.is_symlink() or socket.exists()
+
+
+def test_its_folder_is_made(begin: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "cri.sock"
+    begin(path=path)
+    assert stat.S_ISSOCK(path.stat().st_mode)
+
+
+def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with without_privileges(), pytest.raises(PermissionDeniedError), claiming(tmp_path / "cri.sock"):
+        pass
