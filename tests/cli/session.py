@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PROMPT = "$ "
 
+LONGEST = 60
+"""Seconds after which a line that does not end fails its test."""
+
 
 def transcript(commands: Iterable[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
     """Run each line by a shell in `folder`, and return the lines and their output, both streams together.
@@ -42,6 +45,7 @@ def run_line(line: str, folder: Path, environment: Mapping[str, str] | None = No
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
+        timeout=LONGEST,
     )
     return done.stdout.decode()
 

@@ -34,9 +34,9 @@ def back_up(settings: Settings, file: str | None) -> None:
 @click.argument("file")
 @click.pass_obj
 def export(settings: Settings, file: str) -> None:
-    """Copy the store to a new file that needs no write access, and print the file's name.
+    """Copy the store to a new file that needs no write access.
 
-    Whoever may not write beside a live store cannot read it; this copy is read from anywhere, by `sqlite3` or
+    The file's name is printed. Whoever may not write beside a live store cannot read it; this copy is read from anywhere, by `sqlite3` or
     as a store. It holds every config, so it begins as readable by you alone.
     """
     with reading(settings.path):

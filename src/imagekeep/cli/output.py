@@ -68,9 +68,10 @@ def make_lenient() -> None:
 
 def discard() -> None:
     """Let what is still unwritten vanish: the interpreter would try once more, and complain, when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _standard_output().fileno())
-    os.close(nowhere)
+    if sys.stdout is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def printable(text: str) -> str:

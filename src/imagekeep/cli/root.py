@@ -44,7 +44,7 @@ database = LazyGroup(
         "info": Place("db_info:show_info", "Show what the store is and holds."),
         "check": Place("db_check:check_store", "Look at every invariant, and name each row that breaks one."),
         "migrate": Place("db_migrate:migrate_store", "Move the schema to this imagekeep's revision."),
-        "backup": Place("db_copy:back_up", "Copy the store to a new file."),
+        "backup": Place("db_copy:back_up", "Copy the store to a new file, and print the file's name."),
         "export": Place("db_copy:export", "Copy the store to a new file that needs no write access."),
     },
 )
@@ -73,8 +73,12 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
         "images": _LIST,
         "image": image,
         "sync": Place("sync:sync_store", "Make the store say what the source says."),
-        "diff": Place("diff:show_differences", "Show where the store and the source differ."),
-        "watch": Place("watch:watch_source", "Follow the source, and keep the store up to date."),
+        "diff": Place(
+            "diff:show_differences", "Show where the store and the source differ, without changing either."
+        ),
+        "watch": Place(
+            "watch:watch_source", "Follow the source, and make the store say what it says as it changes."
+        ),
         "serve": Place("serve:serve_images", "Serve the CRI image service, and follow the source."),
         "db": database,
     },

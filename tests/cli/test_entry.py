@@ -1,0 +1,214 @@
+"""How the command ends, whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imagekeep import errors
+from imagekeep.cli.exits import EXIT_CODES, ExitCode, exit_code
+from imagekeep.cli.images import list_images
+from tests.cli.session import LONGEST, run_line, surroundings
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+
+def run_process(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "imagekeep", *arguments],
+        cwd=folder,
+        env=surroundings(options.pop("environment", None)),
+        text=True,
+        check=False,
+        timeout=LONGEST,
+        stderr=subprocess.PIPE,
+        **{"stdout": subprocess.PIPE, **options},
+    )
+
+
+def raised_by(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `imagekeep images` raise this."""
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(list_images, "callback", fail)
+
+
+def subclasses(kind: type[errors.ImagekeepError]) -> list[type[errors.ImagekeepError]]:
+    """Return a class and all that derive from it."""
+    return [kind, *(each for child in kind.__subclasses__() for each in subclasses(child))]
+
+
+@pytest.mark.parametrize("kind", subclasses(errors.ImagekeepError), ids=lambda kind: kind.__name__)
+def test_every_error_has_an_exit_code(kind: type[errors.ImagekeepError]) -> None:
+    expected = {
+        "ImageNotFoundError": 1,
+        "NotFoundError": 1,
+        "InvalidArgumentError": 2,
+        "InvalidDigestError": 2,
+        "InvalidReferenceError": 2,
+        "InvalidPlatformError": 2,
+        "AmbiguousError": 3,
+        "FailedPreconditionError": 4,
+        "PinNeedsReferenceError": 4,
+        "ImagePinnedError": 4,
+        "ReadOnlySourceError": 4,
+    }
+    assert exit_code(kind.__new__(kind)) == expected.get(kind.__name__, 125)
+
+
+def test_table_of_exit_codes_names_each_class_once() -> None:
+    assert len(EXIT_CODES) == len(set(EXIT_CODES))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (errors.ImageNotFoundError("no such image: x"), 1, "Error: no such image: x\n"),
+        (OSError(28, "No space left on device", "/a\x1bb"), 125, "Error: /a\\x1bb: No space left on device\n"),
+        (OSError("odd"), 125, "Error: odd\n"),
+        (MemoryError(), 125, "Error: out of memory\n"),
+        (ImportError("No module named 'grpc'"), 125, "Error: a part of this installation is missing: "
+         "No module named 'grpc'\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)  # fmt: skip
+def test_failure_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    raised_by(error, monkeypatch)
+    result = run("images")
+    assert (result.code, result.out, result.err) == (code, "", message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nope"], ["images", "--nope"], ["images", "a", "b"], ["images", "-o", "xml"], ["image", "inspect"]],
+)
+def test_wrong_usage_is_two(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "Usage: imagekeep" in result.err
+
+
+def test_wrong_word_does_not_reach_the_terminal_raw(run: Run) -> None:
+    result = run("images", "a", "b\x07\u202e")
+    assert "(b\\x07\\u202e)" in result.err
+    assert "\x07" not in result.err
+
+
+def test_version_names_the_sqlite_that_is_used(run: Run) -> None:
+    from imagekeep.database.driver import DRIVER, sqlite
+
+    assert run("--version").out == f"imagekeep 0.1.0 (SQLite {sqlite.sqlite_version}, {DRIVER})\n"
+
+
+def test_module_runs_as_the_command_does(folder: Path) -> None:
+    assert run_process(folder, "images", "-q").stdout == run_line("imagekeep images -q", folder)
+
+
+def test_name_that_is_no_utf8_is_not_found(folder: Path) -> None:
+    done = run_process(folder, "image", "inspect", os.fsdecode(b"\xff\x1b"))
+    assert (done.returncode, done.stderr) == (1, "Error: no such image: \\udcff\\x1b\n")
+
+
+def test_store_path_that_is_no_utf8_is_named(folder: Path) -> None:
+    done = run_process(folder, "--store", os.fsdecode(b"\xff"), "images")
+    assert (done.returncode, done.stderr) == (125, "Error: no store at \\udcff; `imagekeep sync` makes one\n")
+
+
+def test_encoding_that_lacks_a_character_gets_an_escape(folder: Path) -> None:
+    done = run_process(
+        folder, "--source", "oci:busybox", "--store", "new.db", "sync",
+        environment={"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "busybox:1.35 \\u2192 e79278307b352" in done.stdout
+
+
+def test_closed_pipe_ends_quietly(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = run_process(folder, "images", stdout=pipe)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_pipe_that_closes_under_a_help_text_ends_quietly(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = run_process(folder, "--help", stdout=pipe)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_full_output_is_an_error(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_process(folder, "images", stdout=full)
+    assert (done.returncode, done.stderr) == (
+        125,
+        "Error: cannot write to standard output: No space left on device\n",
+    )
+
+
+def test_full_output_under_a_help_text_is_an_error(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_process(folder, "--help", stdout=full)
+    assert (done.returncode, done.stderr) == (125, "Error: No space left on device\n")
+
+
+def test_output_that_is_closed_from_the_start_is_an_error(folder: Path) -> None:
+    shown = run_line("imagekeep images >&-; echo $?", folder)
+    assert shown == "Error: cannot write to standard output: it is closed\n125\n"
+
+
+def test_closed_standard_error_changes_no_exit_code(folder: Path) -> None:
+    assert run_line("imagekeep image inspect nope 2>&-; echo $?", folder) == "1\n"
+
+
+@pytest.mark.parametrize("driver", ["nope", "pysqlite3"])
+def test_driver_that_cannot_be_used_is_one_line(folder: Path, driver: str) -> None:
+    without = "import sys; sys.modules['pysqlite3'] = None; from imagekeep.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", without, "images"],
+        cwd=folder,
+        env=surroundings({"IMAGEKEEP_SQLITE_DRIVER": driver}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST,
+    )
+    assert done.returncode in (ExitCode.REFUSED, ExitCode.FAILED)
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_interrupt_ends_quietly(folder: Path) -> None:
+    """The command waits for an archive on standard input, where it is interrupted."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "imagekeep", "--source", "archive:-", "sync"],
+        cwd=folder,
+        env=surroundings(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr
+    assert process.stdin
+    process.stdin.write(b"\x1f\x8b")
+    process.stdin.flush()
+    while not (line := process.stderr.readline()).endswith(b" imagekeep.sync\n"):
+        assert line, "it ended before it read"
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=30)
+    others = [line for line in rest.splitlines() if not line.startswith(b"import time:")]
+    assert (process.returncode, out, others) == (130, b"", [])

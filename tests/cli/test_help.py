@@ -1,0 +1,111 @@
+"""What the help says: every command has it, and every example in it works."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.cli.command import ExampleCommand
+from imagekeep.cli.lazy import LazyGroup, Place
+from imagekeep.cli.root import root
+from tests.cli.session import commands_in, run_line, transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import click
+
+    from tests.cli.conftest import Run
+
+
+def places(group: LazyGroup, *before: str) -> Iterator[tuple[tuple[str, ...], Place | LazyGroup]]:
+    """Give every command beneath a group, by the words that name it."""
+    for name, found in group.table.items():
+        yield (*before, name), found
+        if isinstance(found, LazyGroup):
+            yield from places(found, *before, name)
+
+
+COMMANDS = {" ".join(words): found for words, found in places(root)}
+
+
+def command(name: str) -> click.Command:
+    """Return a command by its words."""
+    found = COMMANDS[name]
+    return found.load() if isinstance(found, Place) else found
+
+
+EXAMPLES = {
+    example: each
+    for each in [root, *map(command, COMMANDS)]
+    if isinstance(each, ExampleCommand)
+    for example in each.examples
+}
+WITH_A_DAEMON = [example for example in EXAMPLES if "--source containerd" in example]
+"""Examples that act on the containerd of this very host, or never end: their commands have tests of their own."""
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.keys() - WITH_A_DAEMON))
+def test_every_example_works(folder_template: Path, tmp_path: Path, example: str) -> None:
+    folder = tmp_path / "work"
+    shutil.copytree(folder_template, folder)
+    shown = run_line(f"{example} && echo worked", folder)
+    assert shown.splitlines()[-1:] == ["worked"], shown
+
+
+@pytest.mark.parametrize("example", WITH_A_DAEMON)
+def test_every_other_example_is_well_formed(run: Run, monkeypatch: pytest.MonkeyPatch, example: str) -> None:
+    called = []
+    monkeypatch.setattr(EXAMPLES[example], "callback", lambda **options: called.append(options))
+    assert run(*shlex.split(example)[1:]).code == 0
+    assert called
+
+
+@pytest.mark.parametrize("name", [name for name, found in COMMANDS.items() if isinstance(found, Place)])
+def test_every_command_has_an_example(name: str) -> None:
+    found = command(name)
+    assert isinstance(found, ExampleCommand)
+    assert any(f"{name} " in f"{example} " for example in found.examples) or name == "image ls"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_begins_with_what_the_table_says(run: Run, name: str) -> None:
+    result = run(*name.split(), "--help")
+    found = COMMANDS[name]
+    summary = found.summary if isinstance(found, Place) else found.help
+    assert result.code == 0
+    assert " ".join(result.out.split("\n\n")[1].split()) == summary
+
+
+def test_help_lists_every_command(run: Run) -> None:
+    shown = run("--help").out
+    assert [name for name in root.table if f"\n  {name} " not in shown] == []
+
+
+def test_short_option_asks_for_help_too(run: Run) -> None:
+    assert run("images", "-h") == run("images", "--help")
+
+
+def test_examples_stand_at_the_end(run: Run) -> None:
+    assert run("image", "exists", "--help").lines[-2:] == [
+        "Examples:",
+        "  imagekeep image exists busybox:1.36",
+    ]
+
+
+def test_transcript_is_what_a_terminal_would_show(folder: Path) -> None:
+    shown = transcript(["imagekeep images -q busybox:1.35", "imagekeep image exists nope || echo $?"], folder)
+    assert shown == (
+        "$ imagekeep images -q busybox:1.35\n"
+        "sha256:e79278307b352b79a5f6912baf16e0e2d1974ff2abafe4df295438755fe77a7f\n"
+        "$ imagekeep image exists nope || echo $?\n"
+        "1\n"
+    )
+    assert commands_in(shown) == [
+        "imagekeep images -q busybox:1.35",
+        "imagekeep image exists nope || echo $?",
+    ]
