@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from imagekeep.database.driver import sqlite
+from imagekeep.database.interrupted import is_interrupted
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -66,6 +67,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite.Connection:
     it. A reader's cannot write: that is held by SQLite's own `mode=ro`. Raises the errors of `translate`.
     """
     mode = "ro" if read_only else "rw"
+    if read_only and is_interrupted(path):
+        roll_back(path)
     with translating(path):
         connection = sqlite.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
@@ -81,6 +84,15 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite.Connection:
             connection.close()
             raise
     return connection
+
+
+def roll_back(path: Path) -> None:
+    """Let SQLite undo what was begun in rollback mode by a process that was killed: a reader may not.
+
+    Where this user may not write there, it is left to the reader's own error to say so.
+    """
+    with contextlib.suppress(ImagekeepError), contextlib.closing(connect(path)):
+        pass  # putting the file into WAL mode, as every opening to write does, reads it, and so undoes it
 
 
 @contextlib.contextmanager
