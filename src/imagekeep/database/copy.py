@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep.database.connection import connect, translating
@@ -18,7 +21,10 @@ from imagekeep.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+_MOMENT = r"\.[0-9a-z]+\.[0-9]{8}T[0-9]{12}Z\.backup"
+_BACKUP = re.compile(rf"(?P<store>.+){_MOMENT}")
 
 
 def backup_path(path: Path, revision: str) -> Path:
@@ -46,13 +52,9 @@ def _private_file(destination: Path) -> Iterator[Path]:
     """Give an empty file of mode 0600 to fill; put it in place when that succeeds, else remove it."""
     if destination.exists():
         raise FailedPreconditionError(f"{shorten(str(destination))}: it exists already; give another name")
+    remove_abandoned(destination)
     partial = destination.with_name(f"{destination.name}.partial-{os.getpid()}")
-    try:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{shorten(str(partial))}: {error.strerror}") from error
-    except OSError as error:
-        raise StoreUnavailableError(f"{shorten(str(partial))}: {error.strerror}") from error
+    descriptor = _create(partial)
     try:
         yield partial
         os.fsync(descriptor)
@@ -62,8 +64,51 @@ def _private_file(destination: Path) -> Iterator[Path]:
     except FileExistsError as error:
         raise FailedPreconditionError(f"{shorten(str(destination))}: it exists already") from error
     finally:
-        os.close(descriptor)
         partial.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _create(partial: Path) -> int:
+    """Make a file of mode 0600 that is locked for as long as this process holds it, and return its descriptor."""
+    try:
+        while True:
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)  # it was taken for abandoned, before it was locked
+    except PermissionError as error:
+        raise PermissionDeniedError(f"{shorten(str(partial))}: {error.strerror}") from error
+    except OSError as error:
+        raise StoreUnavailableError(f"{shorten(str(partial))}: {error.strerror}") from error
+
+
+def remove_abandoned(destination: Path) -> None:
+    """Remove what copies that were killed left: partial files that no process has locked.
+
+    That is, those of this destination, and where it is a backup also those of the same store's other backups.
+    What cannot be removed is in nobody's way.
+    """
+    name = re.escape(destination.name)
+    if backup := _BACKUP.fullmatch(destination.name):
+        name = re.escape(backup["store"]) + _MOMENT
+    abandoned = re.compile(rf"{name}\.partial-[0-9]+")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(destination.parent):
+            if abandoned.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_unlocked(entry.path)
+
+
+def _remove_unlocked(partial: str) -> None:
+    """Remove a partial file and what SQLite had beside it, unless some process has it locked."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for suffix in ("-journal", "-wal", "-shm", ""):
+                Path(f"{partial}{suffix}").unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
