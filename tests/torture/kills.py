@@ -1,0 +1,232 @@
+"""Writers that are killed at random moments, again and again, on the same file."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep import Store
+from imagekeep.database.copy import backup_path, copy_store
+from imagekeep.database.revision import HEAD
+from imagekeep.database.upgrade import open_or_create, read_revision
+from tests.torture import victims
+from tests.torture.children import Child, ChildError, ask
+from tests.torture.orders import PLATFORM, Orders
+from tests.torture.survey import broken_invariants, survey
+from tests.torture.toll import Harm, Toll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.torture.survey import Seen
+
+FROZEN = Path(__file__).parents[1] / "data" / "stores"
+REFERENCES = 6
+ROUNDS_A_FILE = 25
+"""Kills that one file goes through, one recovery upon the other, before the next begins with a new one."""
+
+
+class Kills:
+    """Kills `count` processes of each kind that is named, in folders beneath `folder`."""
+
+    def __init__(self, folder: Path, seed: int, kinds: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self.draw = random.Random(seed)
+        self.toll = Toll("kills", "kills")
+        self.kinds = kinds or tuple(KINDS)
+        self._files = 0
+
+    def run(self, count: int) -> Toll:
+        """Kill so many processes, taking the kinds in turn."""
+        while self.toll.rounds < count:
+            for kind in self.kinds:
+                place = self.folder / f"{kind}-{self._files}"
+                self._files += 1
+                place.mkdir()
+                rounds = min(ROUNDS_A_FILE, max(1, (count - self.toll.rounds) // len(self.kinds)))
+                KINDS[kind](self, place, rounds)
+                shutil.rmtree(place)
+        return self.toll
+
+    def strike(self, children: list[Child], longest: float) -> list[Child]:
+        """Kill each child at a moment of its own, within so many seconds; return those that were killed."""
+        for child in children:
+            child.listen(60, until=victims.READY)
+        for child in self.draw.sample(children, len(children)):
+            child.listen(self.draw.uniform(0, longest / len(children)))
+            child.kill()
+        for child in children:
+            child.wait()
+            if child.code not in (0, -signal.SIGKILL):
+                self.toll.add(Harm.CRASHED, child.complaint or f"a victim ended with {child.code}")
+        killed = [child for child in children if child.code == -signal.SIGKILL]
+        self.toll.rounds += len(killed)
+        return killed
+
+    def judge(self, question: Callable[..., list[Seen]], *arguments: object) -> None:
+        """Let a process of its own look at what is left."""
+        try:
+            for harm, what in ask(question, *arguments):
+                self.toll.add(harm, what)
+        except ChildError as error:
+            self.toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+
+
+def kill_writers(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill three writers of one store: of single references, of batches, and of everything."""
+    _kill_acknowledging(
+        kills,
+        place,
+        rounds,
+        [victims.update_without_end, victims.update_twins_without_end, victims.sync_without_end],
+    )
+
+
+def kill_watchers(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill a watcher, with an update of the same references beside it."""
+    _kill_acknowledging(kills, place, rounds, [victims.watch_without_end, victims.update_without_end])
+
+
+def _kill_acknowledging(kills: Kills, place: Path, rounds: int, kinds: list[Callable[..., None]]) -> None:
+    """Kill processes that acknowledge orders, and look for each order."""
+    path, orders = place / "images.db", Orders(place / "orders", REFERENCES)
+    acknowledged: dict[int, int] = {}
+    done = 0
+    while done < rounds:
+        children = [Child(kind, path, orders, kills.draw.getrandbits(30)) for kind in kinds]
+        done += len(kills.strike(children, 0.3))
+        for number, order in _orders_in(children):
+            acknowledged[number] = max(order, acknowledged.get(number, 0))
+            kills.toll.facts["changes acknowledged"] += 1
+        kills.judge(survey, path, orders, acknowledged)
+        # The survey let the store catch up, and that is acknowledged as well.
+        acknowledged.update((number, orders.newest(number)) for number in range(orders.count))
+
+
+def _orders_in(children: list[Child]) -> list[tuple[int, int]]:
+    lines = [line.split() for child in children for line in child.lines if line != victims.READY]
+    return [(int(number), int(order)) for number, order in lines]
+
+
+def kill_syncs(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill `imagekeep sync` of a layout, whose tags move together."""
+    path, layout = place / "images.db", place / "layout"
+    acknowledged = first = done = 0
+    while done < rounds:
+        first += 1
+        child = Child(victims.sync_layouts_without_end, path, layout, first)
+        done += len(kills.strike([child], 0.3))
+        said = [int(line.split()[1]) for line in child.lines if line.startswith("generation")]
+        kills.toll.facts["changes acknowledged"] += len(said)
+        acknowledged, first = max([acknowledged, *said]), max([first, *(each + 1 for each in said)])
+        kills.judge(survey_layout, path, acknowledged, first)
+
+
+def survey_layout(path: Path, acknowledged: int, begun: int) -> list[Seen]:
+    """Return the harms in a store whose tags must all be at one generation of those that may be there."""
+    with Store.open(path, platform=PLATFORM) as store:
+        found = {victims.generation_in(image.config_json): image.repo_tags for image in store.list()}
+    seen = list(broken_invariants(path))
+    if len(found) > 1 or any(len(tags) < len(victims.TAGS) for tags in found.values()):
+        seen.append((Harm.BROKEN, f"half a sync: {found}"))
+    if acknowledged and not any(acknowledged <= generation <= begun for generation in found):
+        seen.append((Harm.LOST, f"generation {acknowledged} was acknowledged; the store has {found}"))
+    return seen
+
+
+def kill_backups(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill `imagekeep db backup`, with a writer beside it."""
+    path, orders = place / "images.db", Orders(place / "orders", REFERENCES)
+    done = 0
+    while done < rounds:
+        children = [
+            Child(victims.update_twins_without_end, path, orders, kills.draw.getrandbits(30)),
+        ]
+        children[0].listen(60, until=victims.READY)
+        children.append(Child(victims.back_up_without_end, path))
+        done += len(kills.strike(children, 0.3))
+        copies = [line for line in children[1].lines if line != victims.READY]
+        kills.toll.facts["copies acknowledged"] += len(copies)
+        kills.judge(survey_copies, path, copies)
+
+
+def survey_copies(path: Path, named: list[str]) -> list[Seen]:
+    """Return the harms in the copies of a store, those that were named and others that have a whole name."""
+    there = set(path.parent.glob("*.backup"))
+    seen = [(Harm.LOST, f"{name} was acknowledged") for name in named if Path(name) not in there]
+    for copy in there:
+        seen += broken_invariants(copy)
+        if copy.stat().st_mode & 0o777 != 0o600:
+            seen.append((Harm.BROKEN, f"{copy} has mode {copy.stat().st_mode:o}"))
+        copy.unlink()
+    # The next copy takes away what killed ones left.
+    whole = backup_path(path, HEAD)
+    copy_store(path, whole)
+    whole.unlink()
+    expected = {path.name, f"{path.name}-lock", "orders"} | {f"{path.name}-wal", f"{path.name}-shm"}
+    left = {entry.name for entry in path.parent.iterdir()} - expected
+    return [*seen, *((Harm.BROKEN, f"{name} is left behind") for name in left)]
+
+
+def kill_migrations(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill `imagekeep db migrate`, each time on an old store."""
+    longest, done = 0.2, 0
+    while done < rounds:
+        path = place / f"images-{kills.toll.rounds}-{done}.db"
+        shutil.copyfile(FROZEN / "0001.db", path)
+        path.chmod(0o600)
+        child = Child(victims.migrate, path)
+        killed = kills.strike([child], longest)
+        # A migration that ended before its kill was a shorter one than thought.
+        longest = max(0.02, longest * (0.9 if not killed else 1.05))
+        done += len(killed)
+        kills.judge(survey_migration, path, len(child.lines) > 1)
+
+
+def survey_migration(path: Path, acknowledged: bool) -> list[Seen]:
+    """Return the harms in a store that was being moved, after the same command has run again."""
+    revision = read_revision(path)
+    seen: list[Seen] = []
+    if revision not in ("0001", HEAD) or (acknowledged and revision != HEAD):
+        seen.append((Harm.LOST, f"{path} is at revision {revision}"))
+    victims.migrate(lambda line: None, path)
+    with Store.open(path, platform=PLATFORM) as store:
+        if (count := len(store.list())) != 4:
+            seen.append((Harm.LOST, f"{count} of 4 images are left"))
+    for copy in [path, *path.parent.glob(f"{path.name}.*.backup")]:
+        if copy == path:
+            seen += broken_invariants(copy)
+        elif read_revision(copy) != "0001":
+            seen.append((Harm.BROKEN, f"{copy} is not whole"))
+    return seen
+
+
+def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill a process that makes a store."""
+    longest, done = 0.2, 0
+    while done < rounds:
+        path = place / f"images-{kills.toll.rounds}-{done}.db"
+        child = Child(victims.create, path)
+        killed = kills.strike([child], longest)
+        longest = max(0.02, longest * (0.9 if not killed else 1.05))
+        done += len(killed)
+        kills.judge(survey_creation, path)
+
+
+def survey_creation(path: Path) -> list[Seen]:
+    """Return the harms in a store that was being made, after it was opened again."""
+    open_or_create(path)
+    return list(broken_invariants(path))
+
+
+KINDS: dict[str, Callable[[Kills, Path, int], None]] = {
+    "writers": kill_writers,
+    "watch": kill_watchers,
+    "sync": kill_syncs,
+    "backup": kill_backups,
+    "migrate": kill_migrations,
+    "create": kill_creations,
+}

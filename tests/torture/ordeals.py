@@ -1,0 +1,28 @@
+"""The table of ordeals: what each is called, how it is run, and how many rounds of it are worth the name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.torture.kills import Kills
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.torture.toll import Toll
+
+
+class Ordeal(NamedTuple):
+    """An ordeal: `run(folder, seed, count, kinds)`, and the large count."""
+
+    run: Callable[[Path, int, int, tuple[str, ...]], Toll]
+    large: int
+
+
+def kill(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+    """Kill processes at random moments."""
+    return Kills(folder, seed, kinds).run(count)
+
+
+ORDEALS = {"kills": Ordeal(kill, 1000)}

@@ -1,0 +1,165 @@
+"""A source that counts: what it says of a reference is an image that tells when it said so.
+
+Each reference has a number in a file that processes share, its order. Whoever wants a change takes the next
+order; the source then answers with the image of the newest one, so every answer can be told from a stale one.
+An order that is a multiple of `GONE_EVERY` is a reference that is gone, and of `PINNED_EVERY` one that pins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.digest import digest_of
+from imagekeep.errors import ContentNotFoundError, ImageNotFoundError
+from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
+from imagekeep.oci.content import ContentInfo
+from imagekeep.oci.descriptor import Descriptor
+from imagekeep.oci.documents import OCI_MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GONE_EVERY = 11
+PINNED_EVERY = 3
+PLATFORM = "linux/amd64"
+
+_ORDER = struct.Struct("=q")
+
+
+class Orders:
+    """The newest order of each of `count` references, in a file; safe for any number of processes."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path = path
+        self.count = count
+        if not path.exists():
+            path.write_bytes(bytes(_ORDER.size * count))
+
+    def newest(self, number: int) -> int:
+        """Return the newest order of a reference."""
+        with self._open(fcntl.LOCK_SH) as descriptor:
+            order: int = _ORDER.unpack(os.pread(descriptor, _ORDER.size, number * _ORDER.size))[0]
+            return order
+
+    def take(self, number: int) -> int:
+        """Take the next order of a reference, and return it."""
+        with self._open(fcntl.LOCK_EX) as descriptor:
+            order: int = _ORDER.unpack(os.pread(descriptor, _ORDER.size, number * _ORDER.size))[0] + 1
+            os.pwrite(descriptor, _ORDER.pack(order), number * _ORDER.size)
+            return order
+
+    def raise_to(self, number: int, order: int) -> None:
+        """Note an order, unless a later one is noted."""
+        with self._open(fcntl.LOCK_EX) as descriptor:
+            noted: int = _ORDER.unpack(os.pread(descriptor, _ORDER.size, number * _ORDER.size))[0]
+            os.pwrite(descriptor, _ORDER.pack(max(order, noted)), number * _ORDER.size)
+
+    @contextmanager
+    def _open(self, lock: int) -> Iterator[int]:
+        descriptor = os.open(self._path, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, lock)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+class Documents(NamedTuple):
+    """The config and the manifest of an image."""
+
+    config: bytes
+    manifest: bytes
+
+
+@lru_cache(4096)
+def documents_of(number: int, order: int) -> Documents:
+    """Return the documents of the image that a reference names from an order on."""
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": [f"NUMBER={number}", f"ORDER={order}"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(b"layer %d" % number)]},
+        }
+    ).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
+        "layers": [],
+    }
+    return Documents(config, json.dumps(manifest).encode())
+
+
+def _descriptor(media_type: str, document: bytes) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": digest_of(document), "size": len(document)}
+
+
+def order_in(config: bytes) -> tuple[int, int]:
+    """Return the reference's number and the order that a config tells."""
+    number, order = json.loads(config)["config"]["Env"]
+    return int(number.partition("=")[2]), int(order.partition("=")[2])
+
+
+def reference(number: int) -> str:
+    """Return the name of a reference."""
+    return f"docker.io/library/ordeal:{number}"
+
+
+def twin(number: int) -> str:
+    """Return the other name of what a reference names; who changes both does so in one batch."""
+    return f"docker.io/library/ordeal:{number}-twin"
+
+
+def number_of(name: str) -> int:
+    """Return the number of a reference, or of a twin."""
+    return int(name.rpartition(":")[2].partition("-")[0])
+
+
+class OrderedSource:
+    """Answers with the newest order of each reference; fulfils `Source`.
+
+    `last_said` has the order that was last answered for each.
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.last_said: dict[str, int] = {}
+        self._blobs: dict[str, bytes] = {}
+
+    def get(self, name: str) -> ImageRecord:
+        """Return the record of a reference as it is now."""
+        number = number_of(name)
+        order = self.orders.newest(number)
+        self.last_said[name] = order
+        if order % GONE_EVERY == 0:
+            raise ImageNotFoundError(name)
+        documents = documents_of(number, order)
+        self._blobs.update({digest_of(document): document for document in documents})
+        labels = {PINNED_LABEL: PINNED_VALUE} if order % PINNED_EVERY == 0 else {}
+        target = Descriptor(OCI_MANIFEST, digest_of(documents.manifest), len(documents.manifest))
+        return ImageRecord(name, target, labels)
+
+    def references(self) -> Iterator[ImageRecord]:
+        """Give the record of every reference that is not gone; of one without an order there is none yet."""
+        for number in range(self.orders.count):
+            with suppress(ImageNotFoundError):
+                yield self.get(reference(number))
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """Return a document that some answer led to."""
+        try:
+            return self._blobs[descriptor.digest]
+        except KeyError:
+            raise ContentNotFoundError(descriptor.digest) from None
+
+    def info(self, digest: str) -> ContentInfo:
+        """Return the size of a document that some answer led to."""
+        return ContentInfo(digest, len(self._blobs[digest]))

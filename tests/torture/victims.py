@@ -1,0 +1,184 @@
+"""What is killed: processes that write to a store without end, and acknowledge each change once it is done.
+
+An acknowledgement of a change is a line `NUMBER ORDER`: the call that made the store say so has returned.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import random
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagekeep import Store
+from imagekeep.cli import main
+from imagekeep.sync import sync
+from imagekeep.watch import Pace, Watcher
+from tests.images import LayoutWriter, named
+from tests.torture.orders import PLATFORM, OrderedSource, Orders, number_of, reference, twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+READY = "ready"
+
+
+def update_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
+    """Update one reference after another."""
+    draw = random.Random(seed)
+    with Store.open(path, source=OrderedSource(orders), platform=PLATFORM) as store:
+        report(READY)
+        while True:
+            number = draw.randrange(orders.count)
+            order = orders.take(number)
+            store.update(reference(number))
+            report(f"{number} {order}")
+
+
+def update_twins_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
+    """Change a reference and its twin in one batch, so that they never disagree."""
+    draw = random.Random(seed)
+    with Store.open(path, source=OrderedSource(orders), platform=PLATFORM) as store:
+        report(READY)
+        while True:
+            number = draw.randrange(orders.count)
+            order = orders.take(number)
+            update_twins(store, number)
+            report(f"{number} {order}")
+
+
+def update_twins(store: Store, number: int) -> None:
+    """Make a reference and its twin say what the source says of the one."""
+    names = [reference(number), twin(number)]
+    with store.holding(names):
+        observed = store.observe(names[0])
+        store.apply_all(dict.fromkeys(names, observed))
+
+
+def sync_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
+    """Change a few references at the source, and sync them all."""
+    draw = random.Random(seed)
+    with Store.open(path, source=OrderedSource(orders), platform=PLATFORM) as store:
+        report(READY)
+        while True:
+            taken = [(number, orders.take(number)) for number in draw.sample(range(orders.count), 3)]
+            sync(store)
+            for number, order in taken:
+                report(f"{number} {order}")
+
+
+def watch_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
+    """Follow a source that changes all the time; the watcher's log is its acknowledgement."""
+    source = _ChangingSource(orders, seed)
+
+    class Acknowledge(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            name = str(getattr(record, "reference", ""))
+            if hasattr(record, "transition") and name == reference(number_of(name)):  # no twin
+                report(f"{number_of(name)} {source.last_said[name]}")
+
+    logging.getLogger("imagekeep.watch").addHandler(Acknowledge())
+    logging.getLogger("imagekeep.watch").setLevel(logging.INFO)
+    with Store.open(path, source=source, platform=PLATFORM) as store:
+        report(READY)
+        Watcher(store, source_name="orders", pace=Pace(settle=0.02, reconcile=0.05)).run()
+
+
+def sync_layouts_without_end(report: Callable[[str], None], path: Path, folder: Path, first: int) -> None:
+    """Let the command follow a layout whose tags all move from one generation to the next."""
+    report(READY)
+    for generation in range(first, 1 << 31):
+        write_generation(folder, generation)
+        _command(path, "--source", f"oci:{folder}", "--base-name", "docker.io/library/layout", "sync", "-q")
+        report(f"generation {generation}")
+
+
+def back_up_without_end(report: Callable[[str], None], path: Path) -> None:
+    """Copy the store again and again; each copy's name is printed by the command itself."""
+    report(READY)
+    while True:
+        _command(path, "db", "backup")
+
+
+def migrate(report: Callable[[str], None], path: Path) -> None:
+    """Move the store's schema; the command prints what it did."""
+    report(READY)
+    _command(path, "db", "migrate")
+
+
+def create(report: Callable[[str], None], path: Path) -> None:
+    """Make a store."""
+    report(READY)
+    Store.open(path, platform=PLATFORM).close()
+    report("made")
+
+
+def _command(path: Path, *arguments: str) -> None:
+    """Run the command as the entry point does; an exit code that is not 0 ends the victim."""
+    if code := main(["--store", str(path), "--platform", PLATFORM, *arguments]):
+        raise RuntimeError(f"imagekeep {' '.join(arguments)}: exit code {code}")
+
+
+TAGS = ("stable", "testing", "latest", "edge")
+
+
+def write_generation(folder: Path, generation: int) -> None:
+    """Write a layout's next generation: one image that all its tags name."""
+    layout = LayoutWriter(folder) if not folder.exists() else LayoutWriter.__new__(LayoutWriter)
+    layout.folder = folder
+    image = layout.image(environment=[f"GENERATION={generation}"])
+    layout.write_index(named(image, tag) for tag in TAGS)
+
+
+def generation_in(config: bytes) -> int:
+    """Return the generation that a config tells."""
+    return int(json.loads(config)["config"]["Env"][0].partition("=")[2])
+
+
+@dataclass(frozen=True)
+class _Event:
+    reference: str
+    at: int = 0
+
+
+class _Changes:
+    """Events of references that are changed by a thread, one after another."""
+
+    def __init__(self, orders: Orders, seed: int) -> None:
+        self._orders = orders
+        self._draw = random.Random(seed)
+        self._events: queue.Queue[_Event] = queue.Queue(maxsize=4)
+        threading.Thread(target=self._change, daemon=True).start()
+
+    def _change(self) -> None:
+        while True:
+            number = self._draw.randrange(self._orders.count)
+            self._orders.take(number)
+            self._events.put(_Event(reference(number)))
+
+    def __iter__(self) -> Iterator[_Event]:
+        while True:
+            yield self._events.get()
+
+    def cancel(self) -> None:
+        """Do nothing: whoever follows this is killed."""
+
+
+class _ChangingSource(OrderedSource):
+    """A source that tells of its changes; fulfils `Watchable`."""
+
+    def __init__(self, orders: Orders, seed: int) -> None:
+        super().__init__(orders)
+        self._seed = seed
+
+    def subscribe(self) -> _Changes:
+        """Begin to hear of changes."""
+        return _Changes(self.orders, self._seed ^ os.getpid())
+
+    def close(self) -> None:
+        """Do nothing: whoever follows this is killed."""
