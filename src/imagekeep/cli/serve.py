@@ -15,6 +15,7 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
+from imagekeep.cri.following import CurrentWatcher
 from imagekeep.cri.relay import cri_socket_of
 from imagekeep.cri.scraping import parse_target, scraping
 from imagekeep.cri.server import Serving, serve_until_signal
@@ -127,7 +128,7 @@ def _with_metrics(serving: Serving, target: str) -> Serving:
     # Imported here because it is an extra of its own.
     from imagekeep.cri.metrics import CONTENT_TYPE, Metrics
 
-    metrics = Metrics(serving.reader)
+    metrics = Metrics(serving.reader, CurrentWatcher(serving.reader, own=serving.follow is not None))
     show = functools.partial(scraping, parse_target(target), serving.access, metrics.page, CONTENT_TYPE)
     return dataclasses.replace(serving, observe=metrics.observe, beside=show)
 

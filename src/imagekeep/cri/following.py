@@ -1,15 +1,19 @@
-"""Follows the source in a thread beside the event loop, with a store of its own."""
+"""Follows the source in a thread beside the event loop, and tells whether anybody does."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from imagekeep.watch import Watcher
 
 if TYPE_CHECKING:
     from imagekeep.cri.changes import Opening
+    from imagekeep.health import WatcherState
+    from imagekeep.reader import Reader
 
 
 class Following(threading.Thread):
@@ -52,3 +56,36 @@ class Following(threading.Thread):
             self._stopping = True
             if self._watcher is not None:
                 self._watcher.stop()
+
+
+class CurrentWatcher:
+    """Finds the watcher that follows the source now, by what it wrote in the store.
+
+    A watcher that was killed never wrote that it ended. `own` tells that this process follows the source itself,
+    from now on: what a process of the same id wrote before, as the first one of a container has, is not its word.
+    """
+
+    def __init__(self, reader: Reader, *, own: bool) -> None:
+        self._reader = reader
+        self._own = own
+        self._begun = time.time_ns() // 1000
+
+    def state(self) -> WatcherState | None:
+        """Return how far it has come, or None where there is none; raises as `Reader.watcher` does."""
+        state = self._reader.watcher()
+        if state is None or state.stopped_at is not None:
+            return None
+        if self._own:
+            mine = state.process_id == os.getpid() and state.started_at >= self._begun
+            return state if mine else None
+        return state if _is_running(state.process_id) else None
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except PermissionError:  # somebody else's, and so there
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from imagekeep.cri.following import CurrentWatcher
     from imagekeep.reader import Reader
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -30,7 +31,7 @@ _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 class Metrics:
     """Counts calls, and looks at the store when it is asked."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, watcher: CurrentWatcher) -> None:
         self._registry = CollectorRegistry()
         self._calls = Counter(
             "imagekeep_grpc_calls", "Calls that ended.", ["method", "code"], registry=self._registry
@@ -42,7 +43,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_StoreCollector(reader))
+        self._registry.register(_StoreCollector(reader, watcher))
 
     def observe(self, path: str, code: str, seconds: float) -> None:
         """Count a call that ended: its method's path, the name of its code, and how long it took."""
@@ -58,8 +59,9 @@ class Metrics:
 class _StoreCollector:
     """Reads the store's numbers whenever they are collected."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, watcher: CurrentWatcher) -> None:
         self._reader = reader
+        self._current = watcher
 
     def describe(self) -> Iterator[Metric]:
         """Give nothing: the names are told when they are collected, and the store need not answer before."""
@@ -91,13 +93,13 @@ class _StoreCollector:
         yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store's file.", value=self._bytes())
 
     def _watcher(self) -> Iterator[Metric]:
-        watcher = self._reader.watcher()
-        if watcher is None:
-            return
-        following = watcher.connected_at is not None and watcher.stopped_at is None
+        watcher = self._current.state()
+        following = watcher is not None and watcher.connected_at is not None
         yield GaugeMetricFamily(
             "imagekeep_source_followed", "Whether events are heard.", value=int(following)
         )
+        if watcher is None:
+            return
         yield CounterMetricFamily("imagekeep_events", "Events followed.", value=watcher.events)
         yield CounterMetricFamily("imagekeep_reconciles", "Reconciles done.", value=watcher.reconciles)
         yield CounterMetricFamily("imagekeep_watch_errors", "Failures of the watcher.", value=watcher.errors)

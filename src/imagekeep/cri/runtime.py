@@ -14,10 +14,10 @@ from imagekeep.cri.protocol import STATUS, VERSION, RuntimeCondition
 from imagekeep.errors import shorten
 
 if TYPE_CHECKING:
+    from imagekeep.cri.following import CurrentWatcher
     from imagekeep.cri.handlers import Call
     from imagekeep.health import WatcherState
     from imagekeep.protobuf import Message
-    from imagekeep.reader import Reader
 
 KUBELET_API_VERSION: Final = "0.1.0"
 """What containerd says too; clients only look whether it is there (internal/cri/server/version.go)."""
@@ -28,8 +28,8 @@ NAME: Final = "imagekeep"
 class RuntimeService:
     """Says who answers, and how things are."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, watcher: CurrentWatcher) -> None:
+        self._watcher = watcher
         self._version = installed_version()
 
     async def version(self, request: Message, call: Call) -> Message:
@@ -43,7 +43,7 @@ class RuntimeService:
 
     async def status(self, request: Message, call: Call) -> Message:
         """Answer Status: no container and no network can be had here, and whether the source is followed."""
-        watcher = self._reader.watcher()
+        watcher = self._watcher.state()
         info = {"watcher": json.dumps(dataclasses.asdict(watcher))} if watcher and request.verbose else {}
         reply = STATUS.response(info=info)
         reply.status.conditions.extend(
@@ -63,7 +63,7 @@ def installed_version() -> str:
 def source_condition(watcher: WatcherState | None) -> Message:
     """Return whether what is answered follows the source, as a condition of our own kind."""
     condition = RuntimeCondition(type="SourceFollowed")
-    if watcher is None or watcher.stopped_at is not None:
+    if watcher is None:
         condition.reason, condition.message = (
             "NoWatcher",
             "no watcher follows the source; answers are as of the last sync",

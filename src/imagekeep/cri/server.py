@@ -20,7 +20,7 @@ import grpc.aio
 from imagekeep.cri import protocol
 from imagekeep.cri.changes import Changes
 from imagekeep.cri.discovery import HEALTH, REFLECTION, Health, Reflection, service_of
-from imagekeep.cri.following import Following
+from imagekeep.cri.following import CurrentWatcher, Following
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
 from imagekeep.cri.relay import Relay
@@ -131,7 +131,7 @@ def endpoints(serving: Serving, changes: Changes, relay: Relay | None) -> list[E
         mountpoint=serving.mountpoint,
         filter_images=serving.filter_images,
     )
-    runtime = RuntimeService(serving.reader)
+    runtime = RuntimeService(CurrentWatcher(serving.reader, own=serving.follow is not None))
     services = sorted({service_of(path) for path in protocol.SCHEMA.methods})
     health = Health(serving.reader, services)
     schemas = (protocol.SCHEMA, HEALTH, *REFLECTION)
