@@ -1,0 +1,80 @@
+"""`imagekeep serve` as a process of its own, which tells by systemd's protocol when it answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cri.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START_WAIT = 60.0
+"""Seconds for a process to answer, on a machine that is busy with other tests."""
+
+
+class Process:
+    """One `imagekeep serve`; `folder` holds its store, its socket and its log."""
+
+    def __init__(self, folder: Path, *options: str, source: str | None = None) -> None:
+        self.socket = folder / "cri.sock"
+        self.log = folder / "log"
+        address = folder / "notify"
+        address.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(address))
+            manager.settimeout(START_WAIT)
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "imagekeep",
+                        f"--store={folder / 'images.db'}",
+                        *([f"--source={source}"] if source else []),
+                        "serve",
+                        f"--listen=unix://{self.socket}",
+                        *options,
+                    ],
+                    env={**os.environ, "NOTIFY_SOCKET": str(address), "IMAGEKEEP_SOURCE": ""},
+                    stdout=log,
+                    stderr=log,
+                )
+            try:
+                assert manager.recv(64) == b"READY=1"
+            except TimeoutError:
+                self.end(signal.SIGKILL)
+                pytest.fail(f"no server within {START_WAIT:g} s: {self.log.read_text()}")
+
+    def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
+        """End it by its own process, and return how it ended."""
+        self._process.send_signal(how)
+        return self._process.wait(seconds)
+
+    def client(self) -> Client:
+        """Return a new client of it."""
+        return Client(self.socket)
+
+    @property
+    def pid(self) -> int:
+        """Return its process's id."""
+        return self._process.pid
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str, source: str | None = None) -> Iterator[Process]:
+    """Run a server until the context ends."""
+    process = Process(folder, *options, source=source)
+    try:
+        yield process
+    finally:
+        process.end(signal.SIGKILL)

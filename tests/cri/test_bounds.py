@@ -1,0 +1,183 @@
+"""Clients that flood, hang or stop half way: others are answered all the while, and they are let go of."""
+
+from __future__ import annotations
+
+import contextlib
+import socket as sockets
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.image import Image
+from imagekeep.store import Store
+from tests.cri.client import Client, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cri.conftest import Serve
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+
+
+def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
+    """Return a frame of HTTP/2 (RFC 9113, section 4.1)."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def literal(name: str, value: str) -> bytes:
+    """Return a header that no table knows (RFC 7541, section 6.2.2)."""
+    return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+
+
+def headers(path: str) -> bytes:
+    """Return the headers that begin a call of gRPC."""
+    fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ]
+    return b"".join(literal(*field) for field in fields)
+
+
+class RawClient:
+    """Speaks HTTP/2 by hand, to stop where no real client does."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sockets.socket(sockets.AF_UNIX)
+        self.connection.settimeout(30)
+        self.connection.connect(str(path))
+
+    def greet(self, *settings: tuple[int, int]) -> None:
+        payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
+        self.connection.sendall(PREFACE + frame(SETTINGS, payload))
+
+    def begin(self, stream: int, path: str) -> None:
+        """Begin a call, and send no request."""
+        self.connection.sendall(frame(HEADERS, headers(path), END_HEADERS, stream))
+
+    def request(self, stream: int, message: bytes) -> None:
+        payload = b"\0" + struct.pack(">I", len(message)) + message
+        self.connection.sendall(frame(DATA, payload, END_STREAM, stream))
+
+    def frames(self) -> Iterator[tuple[int, int, bytes]]:
+        """Give kind, stream and payload of each frame until the server hangs up, answering pings."""
+        with contextlib.suppress(ConnectionError), self.connection.makefile("rb") as received:
+            while head := received.read(9):
+                size, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
+                payload = received.read(size)
+                if kind == PING and not flags & ACK:
+                    self.connection.sendall(frame(PING, payload, ACK))
+                yield kind, int.from_bytes(head[5:9]), payload
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@pytest.fixture
+def raw(socket: Path) -> Iterator[RawClient]:
+    client = RawClient(socket)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def client(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """Serve with little patience, and return a well-behaved client."""
+    monkeypatch.setattr("imagekeep.cri.handlers.RECEIVE_TIMEOUT", 0.2)
+    monkeypatch.setattr("imagekeep.cri.handlers.SEND_TIMEOUT", 0.2)
+    return begin()
+
+
+LIST = "/runtime.v1.ImageService/ListImages"
+
+
+def test_connections_that_never_say_anything_stop_nobody(client: Client, socket: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.callback(RawClient(socket).close)
+        assert client.ask("ListImages").code == "OK"
+
+
+def test_calls_whose_request_never_comes_stop_nobody_and_are_ended(client: Client, raw: RawClient) -> None:
+    raw.greet()
+    for stream in range(1, 129, 2):
+        raw.begin(stream, LIST)
+    assert client.ask("ListImages").code == "OK"
+    waiting = set(range(1, 129, 2))
+    for kind, stream, _ in raw.frames():
+        if kind in (HEADERS, RST_STREAM):
+            waiting.discard(stream)
+        if not waiting:
+            break
+    assert not waiting
+
+
+def test_a_client_that_takes_no_reply_stops_nobody_and_its_call_is_ended(
+    client: Client, raw: RawClient, store_path: Path
+) -> None:
+    with Store.open(store_path) as store:
+        for number in range(20):
+            names = tuple(f"example.test/{'x' * 200}{number}:v{tag}" for tag in range(20))
+            store.add(Image(f"sha256:{number:064x}", names, "", 1, False, b"{}"))
+    raw.greet((4, 0))  # a window of nothing: no byte of any reply may be sent
+    raw.begin(1, LIST)
+    raw.request(1, b"")
+    assert len(client.images()) == 20
+    ended = next(kind for kind, stream, _ in raw.frames() if stream == 1 and kind in (HEADERS, RST_STREAM))
+    assert ended in (HEADERS, RST_STREAM)
+
+
+def test_one_connection_has_no_more_than_64_calls_at_once(client: Client, raw: RawClient) -> None:
+    raw.greet()
+    settings = next(payload for kind, _, payload in raw.frames() if kind == SETTINGS and payload)
+    pairs = dict(struct.unpack_from(">HI", settings, at) for at in range(0, len(settings), 6))
+    assert pairs[3] == 64
+
+
+def test_a_request_that_is_too_large_is_refused(client: Client) -> None:
+    answer = client.status("x" * (1 << 20))
+    assert answer.code == "RESOURCE_EXHAUSTED"
+    assert client.ask("Version").code == "OK"
+
+
+def test_a_reply_that_is_too_large_is_refused_and_streams_none_the_less(
+    begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (("grpc.max_send_message_length", 3000),)
+    monkeypatch.setattr("imagekeep.cri.server._OPTIONS", options)
+    monkeypatch.setattr("imagekeep.cri.images.STREAM_BATCH", 5)
+    with Store.open(store_path) as store:
+        for number in range(50):
+            store.add(Image(f"sha256:{number:064x}", (f"example.test/a{number}:v1",), "", 1, False, b"{}"))
+    client = begin()
+    assert client.ask("ListImages").code == "RESOURCE_EXHAUSTED"
+    assert sum(len(batch["images"]) for batch in client.ask("StreamImages").reply) == 50
+
+
+def test_a_flood_of_calls_is_answered_and_stops_nobody(client: Client, socket: Path) -> None:
+    def flood() -> set[str]:
+        with Client(socket) as flooding:
+            return {flooding.ask("ImageStatus", named("nope:v1")).code for _ in range(100)}
+
+    with ThreadPoolExecutor(8) as pool:
+        floods = [pool.submit(flood) for _ in range(8)]
+        assert {client.ask("Version").code for _ in range(50)} == {"OK"}
+        assert {code for each in floods for code in each.result()} == {"OK"}
+
+
+def test_changes_that_wait_are_bounded(
+    begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.cri.changes.WAITING_MAX", 0)
+    with Store.open(store_path) as store:
+        store.add(Image("sha256:" + "1" * 64, ("example.test/a:v1",), "", 1, False, b"{}"))
+    assert begin().ask("RemoveImage", named("example.test/a:v1")).code == "RESOURCE_EXHAUSTED"
