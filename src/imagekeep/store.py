@@ -15,14 +15,14 @@ import contextlib
 import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
 from imagekeep.database.changes import write_changes, write_incomplete, write_watcher
-from imagekeep.database.connection import connect
-from imagekeep.database.engine import make_engine, translating_writes
-from imagekeep.database.lock import ALL_REFERENCES, REFERENCE_WAIT, WRITER_WAIT, WRITERS, extents_of, locked
-from imagekeep.database.revision import find_revision, require_head
+from imagekeep.database.connection import connect, translating
+from imagekeep.database.lock import holding, writing
+from imagekeep.database.revision import look_again, require_head
+from imagekeep.database.statements import BEGIN_IMMEDIATE
 from imagekeep.database.upgrade import open_or_create
 from imagekeep.digest import validate
 from imagekeep.errors import (
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import Connection
-
     from imagekeep.database.driver import sqlite
     from imagekeep.health import WatcherState
     from imagekeep.image import Image, ImageRecord
@@ -63,7 +61,7 @@ class Store(Reader):
     chooses by the other.
     """
 
-    _writer: Connection | None = None
+    _writer: sqlite.Connection | None = None
 
     def __init__(self, path: Path, source: Source | None, platform: Platform) -> None:
         super().__init__(path)
@@ -113,12 +111,10 @@ class Store(Reader):
         What is observed and applied inside is never overtaken by an older answer. Readers do not wait. Raises
         InvalidReferenceError, and StoreBusyError when others hold one of them for more than a minute.
         """
-        if references is None:
-            return locked(self.path, [ALL_REFERENCES], REFERENCE_WAIT)
-        names = list(references)
-        for name in names:
+        names = None if references is None else list(references)
+        for name in names or ():
             check_name(name)
-        return locked(self.path, extents_of(names), REFERENCE_WAIT)
+        return holding(self.path, names)
 
     def observe(self, reference: str) -> Observed | None:
         """Read what `reference` is at the source now: the image for the platform, or None where it is gone.
@@ -141,12 +137,12 @@ class Store(Reader):
 
     def note_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
         """Note which references could not be read, and why, until they can or are gone."""
-        with self._writing() as (connection, _):
+        with self._writing() as connection:
             write_incomplete(connection, failures, _now())
 
     def note_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""
-        with self._writing() as (connection, _):
+        with self._writing() as connection:
             write_watcher(connection, state)
 
     def require_source(self) -> Source:
@@ -285,32 +281,38 @@ class Store(Reader):
         self, decide_all: Callable[[sqlite.Connection], list[Change]], *, dry_run: bool = False
     ) -> dict[str, Transition]:
         """Decide and write changes in one transaction; return the transitions once they are on disk."""
-        with self._writing() as (connection, driver):
-            changes = decide_all(driver)
+        with self._writing() as connection:
+            changes = decide_all(connection)
             write_changes(connection, changes, _now())
             if dry_run:
                 connection.rollback()
         return {change.reference: change.transition for change in changes}
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[tuple[Connection, sqlite.Connection]]:
-        """Give the connection that writes, and its driver's, in a transaction that nobody else's overlaps.
+    def _writing(self) -> Iterator[sqlite.Connection]:
+        """Give the connection that writes, in a transaction that nobody else's overlaps.
 
-        The schema is looked at again in each: another process may have moved it since the store was opened.
+        It begins as BEGIN IMMEDIATE: one that begins deferred and writes later fails with "locked", whatever the
+        timeout, when another has committed in between. The schema is looked at again in each: another process
+        may have moved it since the store was opened.
         """
-        with locked(self.path, [WRITERS], WRITER_WAIT), translating_writes(self.path):
+        with writing(self.path), translating(self.path):
             connection = self._open_writer()
-            with connection.begin():
-                driver = cast("sqlite.Connection", connection.connection.driver_connection)
-                require_head(find_revision(driver, self.path), self.path)
-                yield connection, driver
+            connection.execute(BEGIN_IMMEDIATE)
+            try:
+                require_head(look_again(connection), self.path)
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
 
-    def _open_writer(self) -> Connection:
+    def _open_writer(self) -> sqlite.Connection:
         """Return the one connection that writes, which the writers' lock keeps to one thread at a time."""
         if self._closed:
             raise FailedPreconditionError(f"store {shorten(str(self.path))}: it is closed")
         if self._writer is None:
-            self._writer = make_engine(lambda: connect(self.path)).connect()
+            self._writer = connect(self.path)
         return self._writer
 
     def forget_connections(self) -> None:

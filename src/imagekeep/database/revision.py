@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
+from imagekeep.database import statements
 from imagekeep.errors import (
     NotAStoreError,
     PermissionDeniedError,
@@ -71,7 +72,12 @@ def find_revision(connection: sqlite.Connection, path: Path) -> str | None:
         raise NotAStoreError(f"store {shorten(str(path))}: another program's database; give another path")
     if "alembic_version" not in tables:
         return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return look_again(connection)
+
+
+def look_again(connection: sqlite.Connection) -> str | None:
+    """Return the revision of a file that is known to be a store, or None. Let SQLite's own errors pass."""
+    row = connection.execute(statements.REVISION).fetchone()
     return str(row[0]) if row else None
 
 

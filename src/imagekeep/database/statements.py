@@ -6,7 +6,13 @@ A test prepares each of them against the migrated schema, and asserts that none 
 BEGIN = "BEGIN"
 """Deferred: a reader takes its snapshot with its first SELECT, and locks nobody out."""
 
+BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
+
 COMMIT = "COMMIT"
+
+REVISION = """
+SELECT version_num FROM alembic_version
+"""
 
 RESOLVE = """
 SELECT id FROM "references" JOIN images USING (image_key) WHERE name = ?
