@@ -43,6 +43,7 @@ ENCODED_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 LIMIT_PER_RANGE = 2
 """How many ids of each range `choose` needs: its rule looks at two neighbours of the set, and no further."""
 
+_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _HEX = "0123456789abcdef"
 _AFTER_HEX = "g"
 _GRAMMAR = r"[a-z0-9]++(?:[.+_-][a-z0-9]++)*+:[a-zA-Z0-9=_-]++"
@@ -74,7 +75,7 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     """Return the digest of `content`; raises InvalidDigestError where the algorithm is not available."""
     if algorithm not in ENCODED_LENGTHS:
         raise InvalidDigestError(f"{algorithm}:", Reason.ALGORITHM)
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
 
 
 def verify(digest: str, content: bytes) -> None:

@@ -16,7 +16,7 @@ from imagekeep.database import statements
 from imagekeep.database.revision import SCHEMA_FINGERPRINT
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, shorten
-from imagekeep.oci.config import parse_config
+from imagekeep.oci.config import parse_diff_ids
 from imagekeep.oci.identity import chain_id
 from imagekeep.reference import sort_key
 
@@ -105,7 +105,7 @@ def _wrong_configs(connection: sqlite.Connection) -> Iterator[Problem]:
 def _chain_of(document: bytes, image_id: str) -> str | None:
     """Return the chain id that a config's layers make, or None where it is no config."""
     try:
-        return chain_id(parse_config(document, image_id)["rootfs"]["diff_ids"] or [])
+        return chain_id(parse_diff_ids(document, image_id))
     except InvalidDocumentError:
         return None
 

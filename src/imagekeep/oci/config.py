@@ -97,6 +97,15 @@ def parse_config(document: bytes, name: str) -> ImageConfig:
     return _encode(take(_IMAGE, scan(document, name), name))
 
 
+def parse_diff_ids(document: bytes, name: str) -> list[str]:
+    """Return the digests of the layers that a config names, lowest first, by their uncompressed content.
+
+    The whole document is looked at; raises as `parse_config` does.
+    """
+    rootfs = take(_IMAGE, scan(document, name), name).get("rootfs", {})
+    return rootfs.get("diff_ids") or []
+
+
 def _created(node: Node, held: str | None) -> str:
     """Take a Go time.Time, as Go would write it again."""
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError, Stage
 from imagekeep.oci.choice import choose_manifest
-from imagekeep.oci.config import parse_config
+from imagekeep.oci.config import parse_diff_ids
 from imagekeep.oci.identity import chain_id
 from imagekeep.oci.reader import ImageReader
 from imagekeep.oci.usage import compressed_size
@@ -45,7 +45,7 @@ def read_image(target: Descriptor, content: ContentReader, matcher: PlatformMatc
     with _at(Stage.DIFF_IDS):
         config = choose_manifest(target, reader, matcher).config
         config_json = reader.document(config)
-        diff_ids = parse_config(config_json, config.digest)["rootfs"]["diff_ids"] or []
+        diff_ids = parse_diff_ids(config_json, config.digest)
     with _at(Stage.SIZE):
         size = compressed_size(target, reader, matcher)
     return ImageFacts(config.digest, chain_id(diff_ids), size, config_json)

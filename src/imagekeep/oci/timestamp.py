@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from calendar import monthrange
 from typing import Final
@@ -20,6 +21,7 @@ _NANOSECOND_DIGITS: Final = 9
 _DAYS_IN_EVERY_MONTH: Final = "28"
 
 
+@functools.lru_cache(maxsize=1024)  # the steps of a build, and the images upon one base, share their times
 def reformat(written: str) -> str:
     """Return a time as Go writes it after reading it; raises ValueError where Go cannot read it.
 
