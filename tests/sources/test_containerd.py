@@ -175,11 +175,13 @@ def test_a_digest_that_is_none_is_refused(digest: str, source: Containerd) -> No
 
 
 def test_each_namespace_has_its_own_images(daemon: Daemon, tmp_path: Path) -> None:
-    daemon.make_image(tmp_path / "image", "example.test/here:v1", namespace="elsewhere")
-    with Containerd(daemon.socket, namespace="elsewhere") as elsewhere, Containerd(daemon.socket) as source:
-        assert names(elsewhere) == {"example.test/here:v1"}
-        assert "elsewhere" in elsewhere.namespaces()
-        assert "example.test/here:v1" not in names(source)
+    daemon.make_image(tmp_path / "a", "example.test/here:v1", namespace="here")
+    daemon.make_image(tmp_path / "b", "example.test/there:v1", namespace="there")
+    with Containerd(daemon.socket, namespace="here") as here:
+        assert names(here) == {"example.test/here:v1"}
+    with Containerd(daemon.socket, namespace="there") as there:
+        assert names(there) == {"example.test/there:v1"}
+        assert {"here", "there"} <= set(there.namespaces())
 
 
 def test_a_namespace_that_is_not_there_is_an_error_and_never_no_images(
