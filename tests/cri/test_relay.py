@@ -1,0 +1,127 @@
+"""What is handed to containerd's CRI, by a CRI that notes what reaches it."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent import futures
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from imagekeep.cri.protocol import IMAGE_FS_INFO, PULL_IMAGE
+from imagekeep.cri.relay import cri_socket_of
+from imagekeep.image import ImageRecord
+from imagekeep.oci.descriptor import Descriptor
+from imagekeep.sources.containerd import Containerd
+from imagekeep.sources.layout import OCILayout
+from imagekeep.store import Store
+from tests.cri.client import Client, named
+from tests.cri.recorded import RecordedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cri.conftest import Serve
+
+SECRET = "hunter2-and-more"
+ID = "sha256:" + "1" * 64
+
+
+class FakeCRI:
+    """Answers PullImage and ImageFsInfo as a test says, and keeps the requests as they came."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = str(path)
+        self.requests: list[bytes] = []
+        self.metadata: list[Any] = []
+        self.refusal: tuple[grpc.StatusCode, str] | None = None
+        handlers = {
+            "PullImage": grpc.unary_unary_rpc_method_handler(
+                self._answer(PULL_IMAGE.response(image_ref=ID).SerializeToString())
+            ),
+            "ImageFsInfo": grpc.unary_unary_rpc_method_handler(
+                self._answer(IMAGE_FS_INFO.response().SerializeToString())
+            ),
+        }
+        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        self._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler("runtime.v1.ImageService", handlers)]
+        )
+        self._server.add_insecure_port(f"unix:{path}")
+        self._server.start()
+
+    def _answer(self, reply: bytes) -> Any:
+        def answer(request: bytes, context: Any) -> bytes:
+            self.requests.append(request)
+            if self.refusal is not None:
+                context.abort(*self.refusal)
+            return reply
+
+        return answer
+
+    def close(self) -> None:
+        self._server.stop(0).wait()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeCRI]:
+    fake = FakeCRI(tmp_path / "containerd.sock")
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def client(fake: FakeCRI, begin: Serve, store_path: Path) -> Iterator[Client]:
+    """Serve a store whose source has the CRI `fake`."""
+    source = RecordedSource()
+    target = Descriptor("application/vnd.oci.image.manifest.v1+json", "sha256:" + "2" * 64, 1)
+    source.records = {"example.test/a:v1": ImageRecord("example.test/a:v1", target, {})}
+    with Store.open(store_path, source=source) as store:
+        yield begin(opening=lambda: contextlib.nullcontext(store), cri_socket=fake.socket)
+
+
+def test_a_pull_is_handed_on_byte_for_byte(
+    client: Client, fake: FakeCRI, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    request = PULL_IMAGE.request()
+    request.image.image = "example.test/a:v1"
+    request.image.annotations["k"] = "v"
+    request.image.runtime_handler = "runc"
+    request.auth.password = SECRET
+    encoded = (
+        request.SerializeToString() + b"\x1a\x04\x12\x02pd"
+    )  # a sandbox_config, which is not declared here
+    call = client.channel.unary_unary(PULL_IMAGE.path)
+    with pytest.raises(grpc.RpcError) as failure:
+        call(encoded, timeout=10)
+    assert fake.requests == [encoded]
+    # The pull went well; the documents of what it brought cannot be read from this source.
+    assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+    assert SECRET not in failure.value.details()
+    assert SECRET not in caplog.text
+
+
+def test_a_refusal_comes_back_as_it_was(client: Client, fake: FakeCRI) -> None:
+    fake.refusal = grpc.StatusCode.PERMISSION_DENIED, "insufficient_scope: <é>"
+    answer = client.ask("PullImage", named("example.test/a:v1"))
+    assert (answer.code, answer.details) == ("PERMISSION_DENIED", "insufficient_scope: <é>")
+
+
+def test_a_cri_that_does_not_answer_yet_is_told_as_such(client: Client, fake: FakeCRI) -> None:
+    fake.refusal = grpc.StatusCode.UNAVAILABLE, "server is not initialized yet"
+    assert client.ask("ImageFsInfo").code == "UNAVAILABLE"
+
+
+def test_a_socket_where_nobody_answers_is_told_and_reads_go_on(client: Client, fake: FakeCRI) -> None:
+    fake.close()
+    assert client.ask("ImageFsInfo").code == "UNAVAILABLE"
+    assert client.ask("ListImages").code == "OK"
+
+
+def test_only_the_namespace_of_the_cri_is_handed_to_it() -> None:
+    assert cri_socket_of(Containerd("/run/x.sock")) == "/run/x.sock"
+    assert cri_socket_of(Containerd("/run/x.sock", namespace="moby")) is None
+    assert cri_socket_of(OCILayout("/nowhere")) is None

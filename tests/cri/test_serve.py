@@ -1,0 +1,76 @@
+"""`imagekeep serve`, as it is started and ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.conftest import Run, folder_template, run, write_layout  # noqa: F401 - fixtures
+from tests.cli.conftest import folder as folder
+from tests.cri.process import Process, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_within_a_second(how: signal.Signals, tmp_path: Path) -> None:
+    write_layout(tmp_path / "busybox")
+    server = Process(tmp_path, source=f"oci:{tmp_path / 'busybox'}")
+    with server.client() as client:
+        client.images()
+        began = time.monotonic()
+        assert server.end(how) == 0
+        assert time.monotonic() - began < 1.5
+    assert not server.socket.exists()
+
+
+def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
+    write_layout(tmp_path / "busybox")
+    with serving(tmp_path, source=f"oci:{tmp_path / 'busybox'}") as server, server.client() as client:
+        assert client.images() == []
+    assert (tmp_path / "images.db").exists()
+
+
+def test_metrics_are_shown_where_an_address_is_given(tmp_path: Path) -> None:
+    write_layout(tmp_path / "busybox")
+    page = tmp_path / "metrics.sock"
+    with serving(tmp_path, f"--metrics=unix://{page}", source=f"oci:{tmp_path / 'busybox'}") as server:
+        assert page.is_socket()
+        assert server.end() == 0
+    assert not page.exists()
+
+
+def test_a_second_server_says_so_and_ends(tmp_path: Path, run: Run) -> None:  # noqa: F811
+    write_layout(tmp_path / "busybox")
+    with serving(tmp_path, source=f"oci:{tmp_path / 'busybox'}") as server:
+        result = run("serve", "--listen", f"unix://{server.socket}")
+    assert result.code == 4
+    assert "another server answers" in result.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--socket-mode", "999"),
+        ("--socket-mode", "rw"),
+        ("--listen", "tcp://127.0.0.1:1"),
+        ("--metrics", "0.0.0.0:9000"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: tuple[str, str], run: Run) -> None:  # noqa: F811
+    assert run("serve", *options).code == 2
+
+
+def test_without_grpc_it_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['grpc'] = None; from imagekeep.cli import main; sys.exit(main(['serve']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert "pip install 'imagekeep[cri]'" in done.stderr
