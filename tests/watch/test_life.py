@@ -1,0 +1,205 @@
+"""A watcher outlives what fails, ends when it is told to, and says how it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.cli.logs import start_logging
+from imagekeep.database.connection import connect
+from imagekeep.database.lock import WRITERS, locked
+from imagekeep.errors import StoreUnavailableError
+from tests.containerd import wait_until
+from tests.watch.test_following import APP, OTHER, names, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.database.driver import sqlite
+    from imagekeep.store import Store
+    from tests.watch.conftest import Follow
+    from tests.watch.watched import WatchedSource
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    """Give imagekeep's logger, and put it back as it was."""
+    logger = logging.getLogger("imagekeep")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield logger
+    logger.handlers[:], logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+
+
+class SmallDisk:
+    """Opens stores as if their disk had few pages, until it is `grown`."""
+
+    def __init__(self) -> None:
+        self.connections: list[sqlite.Connection] = []
+
+    def connect(self, path: Path, **options: bool) -> sqlite.Connection:
+        connection = connect(path, **options)
+        connection.execute("PRAGMA max_page_count = 60")
+        self.connections.append(connection)
+        return connection
+
+    def grow(self, path: Path) -> None:
+        with locked(path, [WRITERS], 10):
+            for connection in self.connections:
+                connection.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_a_disk_that_is_full_is_waited_for(
+    follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SmallDisk()
+    monkeypatch.setattr("imagekeep.store.connect", disk.connect)
+    with follow(settle=0.01) as watcher:
+        wait_until(settled(watcher))
+        entry = source.add_manifest(config={"os": "linux", "architecture": "amd64", "x": "y" * 1_000_000})
+        image_id = source.point(APP, entry)
+        source.tell(APP)
+        wait_until(lambda: "full" in (watcher.state.last_error or ""))
+        assert store.list() == []
+        disk.grow(store.path)
+        wait_until(names(store, APP, image_id))
+
+
+def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
+    follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = source.put(APP, 1)
+    noted = store.note_watcher
+    refusals = threading.Semaphore(3)
+
+    def note(state: object) -> None:
+        if refusals.acquire(blocking=False):
+            raise StoreUnavailableError("read-only for a while")
+        noted(state)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "note_watcher", note)
+    with follow() as watcher:
+        wait_until(names(store, APP, image_id))
+        wait_until(lambda: watcher.state.connected_at and store.watcher() == watcher.state)
+
+
+@pytest.mark.parametrize("moment", ["before references", "after get", "before read"])
+def test_it_ends_within_a_second_while_a_call_hangs(
+    moment: str, follow: Follow, store: Store, source: WatchedSource
+) -> None:
+    source.put(APP, 1)
+    hanging = threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        source.hang()
+
+    source.at(moment, hang)
+    with follow():
+        assert hanging.wait(30)
+    assert store.list() == []
+    assert store.incomplete() == []
+
+
+def test_it_ends_within_a_second_while_it_waits_for_its_source(follow: Follow, source: WatchedSource) -> None:
+    source.fails = True
+    with follow(back_off=3600, longest=3600) as watcher:
+        wait_until(lambda: watcher.state.errors)
+
+
+def test_it_notes_how_far_it_has_come(follow: Follow, store: Store, source: WatchedSource) -> None:
+    source.put(APP, 1)
+    before = time.time_ns() // 1000
+    with follow(settle=0.01) as watcher:
+        wait_until(settled(watcher))
+        source.put(OTHER, 2)
+        source.tell(OTHER, at=1_700_000_000_000_000)
+        wait_until(lambda: watcher.state.changes == 2)
+        wait_until(lambda: store.watcher() == watcher.state)
+        state = watcher.state
+        assert (state.process_id, state.source) == (os.getpid(), "memory")
+        assert (state.events, state.reconciles, state.changes, state.errors) == (1, 2, 2, 0)
+        assert state.last_event_at == 1_700_000_000_000_000
+        assert before <= state.started_at <= (state.connected_at or 0) <= (state.last_reconcile_at or 0)
+        assert state.stopped_at is None
+    ended = store.watcher()
+    assert ended is not None
+    assert (ended.connected_at, ended.changes) == (None, 2)
+    assert ended.stopped_at is not None
+
+
+def test_it_notes_since_when_it_does_not_hear_its_source(
+    follow: Follow, store: Store, source: WatchedSource
+) -> None:
+    with follow(settle=0.01) as watcher:
+        wait_until(settled(watcher))
+        source.fails = True
+        source.lose()
+        wait_until(lambda: watcher.state.errors)
+        wait_until(lambda: (state := store.watcher()) and state.connected_at is None)
+        state = store.watcher()
+        assert state is not None
+        assert state.last_error
+        assert state.last_reconcile_at is not None
+
+
+def test_a_change_is_one_line_of_the_log(
+    follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging("text", "info")
+    with follow(settle=0.01) as watcher:
+        wait_until(settled(watcher))
+        source.put("example.test/\x1b[2J:v1", 1)
+        source.tell("example.test/\x1b[2J:v1")
+        wait_until(lambda: watcher.state.changes)
+    lines = [line.split(" ", 1) for line in capsys.readouterr().err.splitlines()]
+    assert [rest for _, rest in lines] == [
+        "info    following memory",
+        r"info    new example.test/\x1b[2J:v1",
+    ]
+    assert all(when.endswith("Z") and len(when) == len("2026-01-01T00:00:00.000Z") for when, _ in lines)
+
+
+def test_a_change_is_one_object_of_the_log(
+    follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging("json", "info")
+    source.put(APP, 1)
+    with follow() as watcher:
+        wait_until(lambda: watcher.state.connected_at)
+    first, *_ = map(json.loads, capsys.readouterr().err.splitlines())
+    assert first.pop("time")
+    assert first == {"level": "info", "message": f"new {APP}", "transition": "new", "reference": APP}
+
+
+def test_what_cannot_be_read_is_warned_of_once(
+    follow: Follow,
+    store: Store,
+    source: WatchedSource,
+    log: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start_logging("text", "warning")
+    source.put(APP, 1)
+    source.break_image(APP)
+    with follow():
+        wait_until(lambda: [each.tries > 3 for each in store.incomplete()] == [True])
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"warning cannot read {APP}: no blob" in line
+
+
+def test_less_than_the_level_is_not_logged(
+    follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging("text", "error")
+    source.put(APP, 1)
+    with follow() as watcher:
+        wait_until(lambda: watcher.state.connected_at)
+    assert capsys.readouterr().err == ""

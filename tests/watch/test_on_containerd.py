@@ -1,0 +1,259 @@
+"""A real containerd is followed by `imagekeep watch`, whatever is killed, restarted or done at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imagekeep.database.lock import ALL_REFERENCES, locked
+from imagekeep.reader import Reader
+from imagekeep.sources.containerd import Containerd
+from imagekeep.sources.containerd.connection import Connection
+from imagekeep.store import Store
+from imagekeep.sync import sync
+from tests.containerd import K8S, running, wait_until
+from tests.images import IMAGE_NAME, LayoutWriter, tar_of_folder
+from tests.tally import measure
+from tests.tools import run
+from tests.watch.conftest import WITHIN
+from tests.watch.process import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.containerd import Daemon
+
+APP = "example.test/app:v1"
+PIN = "io.cri-containerd.pinned"
+MANY = 200
+
+
+@pytest.fixture
+def containerd(tmp_path: Path) -> Iterator[Daemon]:
+    """Run a containerd with its CRI plugin, for one test."""
+    with running(tmp_path / "containerd") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def node(containerd: Daemon, tmp_path: Path) -> Node:
+    """Return a node of that containerd; its store is made, so that it can be read from the beginning."""
+    node = Node(tmp_path, f"containerd:{containerd.socket}")
+    Store.open(node.store).close()
+    return node
+
+
+@pytest.fixture
+def reader(node: Node) -> Iterator[Reader]:
+    with Reader.open(node.store) as reader:
+        yield reader
+
+
+def said(reader: Reader, reference: str) -> tuple[str, bool] | None:
+    """Return the image that a reference names in the store, and whether it pins it."""
+    state = reader.states().get(reference)
+    return (state.image_id, state.pinned) if state else None
+
+
+def make_many(daemon: Daemon, folder: Path, number: int) -> list[str]:
+    """Import so many images at once, by one archive; return their names."""
+    layout = LayoutWriter(folder)
+    names = [f"example.test/many/app-{each}:v1" for each in range(number)]
+    images = [layout.image(environment=[f"NAME={name}"]) for name in names]
+    layout.write_index(
+        {**image, "annotations": {IMAGE_NAME: name}} for image, name in zip(images, names, strict=True)
+    )
+    daemon.import_archive(tar_of_folder(folder, folder.with_suffix(".tar")))
+    return names
+
+
+def test_each_change_is_followed_within_a_second(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    def followed(what: str, reference: str, expected: tuple[str, bool] | None) -> None:
+        began = time.monotonic()
+        wait_until(lambda: said(reader, reference) == expected)
+        took = time.monotonic() - began
+        measure(request, f"from the end of ctr's {what} to the answer of the store", took)
+        assert took < 1
+
+    with node.following():
+        first = containerd.make_image(tmp_path / "first", APP)["image_id"]
+        followed("import", APP, (first, False))
+        containerd.ctr("images", "tag", APP, "example.test/app:v2")
+        followed("tag", "example.test/app:v2", (first, False))
+        second = containerd.make_image(tmp_path / "second", "example.test/other:v1")["image_id"]
+        containerd.ctr("images", "tag", "--force", "example.test/other:v1", APP)
+        followed("tag --force", APP, (second, False))
+        containerd.ctr("images", "label", APP, f"{PIN}=pinned")
+        followed("label", APP, (second, True))
+        containerd.ctr("images", "label", APP, f"{PIN}=")
+        followed("label that unpins", APP, (second, False))
+        containerd.ctr("images", "rm", APP)
+        followed("rm", APP, None)
+        node.check()
+
+
+def test_what_it_followed_is_logged_by_a_line_each(containerd: Daemon, node: Node, tmp_path: Path) -> None:
+    with node.following() as watching:
+        containerd.make_image(tmp_path / "image", APP)
+        wait_until(lambda: APP in [line.get("reference") for line in watching.lines()])
+        [line] = [line for line in watching.lines() if line.get("reference") == APP]
+        assert (line["level"], line["transition"]) == ("info", "new")
+
+
+def test_one_that_is_killed_between_events_is_replaced_by_one_that_finds_what_it_missed(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    kept = containerd.make_image(tmp_path / "kept", APP)["image_id"]
+    containerd.make_image(tmp_path / "gone", "example.test/gone:v1")
+    with node.following() as watching:
+        watching.kill()
+    assert node.run("db", "check").returncode == 0
+    assert node.info()["watcher"]["running"] is False
+    assert said(reader, APP) == (kept, False)
+    containerd.ctr("images", "rm", "example.test/gone:v1")
+    containerd.ctr("images", "label", APP, f"{PIN}=pinned")
+    containerd.make_image(tmp_path / "new", "example.test/new:v1")
+    assert node.run("diff").returncode == 1
+    with node.following():
+        assert said(reader, APP) == (kept, True)
+        node.check()
+
+
+@pytest.mark.parametrize("before", [1, 100, 150])
+def test_one_that_is_killed_while_it_reconciles_loses_nothing_that_was_committed(
+    before: int, containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    make_many(containerd, tmp_path / "many", MANY)
+    with node.watching() as watching:
+        wait_until(lambda: reader.counts().references >= before)
+        watching.kill()
+    committed = reader.states()
+    state = reader.watcher()
+    assert state is not None
+    assert state.last_reconcile_at is None
+    assert node.run("db", "check").returncode == 0
+    with node.following():
+        node.check()
+        assert committed.items() <= reader.states().items()
+        assert reader.counts().images == MANY
+
+
+def test_a_containerd_that_ends_is_answered_for_and_followed_again(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    image_id = containerd.make_image(tmp_path / "image", APP)["image_id"]
+    with node.following() as watching:
+        containerd.end()
+        wait_until(lambda: not watching.state("connected_at"))
+        assert said(reader, APP) == (image_id, False)
+        watcher = node.info()["watcher"]
+        assert (watcher["running"], watcher["connected"]) == (True, None)
+        assert watcher["lastReconcile"]
+        containerd.start()
+        wait_until(lambda: watching.state("connected_at"))
+        containerd.ctr("images", "tag", APP, "example.test/app:v2")
+        wait_until(lambda: said(reader, "example.test/app:v2"))
+        node.check()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_containerd_of_200_images_is_restarted_under_it(
+    how: signal.Signals, containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    with node.following():
+        names = make_many(containerd, tmp_path / "many", MANY)
+        containerd.ctr("images", "rm", *names[:20])
+        containerd.end(how)
+        containerd.start()
+        containerd.ctr("images", "rm", *names[20:40])
+        wait_until(lambda: not set(names[:40]) & reader.states().keys())
+        wait_until(lambda: set(names[40:]) <= reader.states().keys())
+        node.check()
+
+
+def test_a_burst_of_500_tags_and_their_removal_is_followed(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    image_id = containerd.make_image(tmp_path / "image", APP)["image_id"]
+    tags = [f"example.test/burst/app:{number}" for number in range(500)]
+    with node.following():
+        containerd.ctr("images", "tag", APP, *tags)
+        began = time.monotonic()
+        wait_until(lambda: len(reader.get(image_id).references) == 502)
+        measure(request, "from the end of 500 tags to the answer of the store", time.monotonic() - began)
+        containerd.ctr("images", "rm", *tags[:-1])
+        began = time.monotonic()
+        wait_until(lambda: len(reader.get(image_id).references) == 3)
+        measure(request, "from the end of 499 removals to the answer of the store", time.monotonic() - began)
+        node.check()
+
+
+def test_content_that_comes_after_its_record_is_read_when_it_is_there(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    image_id = containerd.make_image(tmp_path / "image", APP)["image_id"]
+    config = run("ctr", "-a", containerd.socket, "-n", K8S, "content", "get", image_id)
+    containerd.ctr("content", "rm", image_id)
+    with node.watching():
+        wait_until(lambda: APP in [incomplete.reference for incomplete in reader.incomplete()])
+        assert f"has no blob {image_id}" in node.run("diff").stdout
+        ingest = ["-a", containerd.socket, "-n", K8S, "content", "ingest", "--expected-digest", image_id]
+        run("ctr", *ingest, "late", stdin=config)
+        wait_until(lambda: said(reader, APP) == (image_id, False))
+        wait_until(lambda: not reader.incomplete())
+
+
+def test_it_ends_within_a_second_while_containerd_hangs(
+    containerd: Daemon, node: Node, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with node.following() as watching, containerd.suspended():
+        code, seconds = watching.end()
+    measure(request, "from SIGTERM to the end of watch, with a containerd that hangs", seconds)
+    assert code == 0
+    assert seconds < WITHIN
+
+
+def test_it_ends_within_a_second_while_another_holds_the_store(
+    containerd: Daemon, node: Node, reader: Reader, request: pytest.FixtureRequest
+) -> None:
+    with locked(node.store, [ALL_REFERENCES], 10), node.watching() as watching:
+        wait_until(lambda: watching.state("process_id"))
+        code, seconds = watching.end()
+    measure(request, "from SIGTERM to the end of watch, with a store that others hold", seconds)
+    assert code == 0
+    assert seconds < WITHIN
+
+
+def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
+    containerd: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_many(containerd, tmp_path / "many", MANY)
+    calls: list[str] = []
+    writes: list[Store] = []
+    call, write = Connection._callable, Store._writing  # noqa: SLF001
+
+    def count_call(self: Connection, method: Any) -> Any:
+        calls.append(method.path)
+        return call(self, method)
+
+    def count_write(self: Store) -> Any:
+        writes.append(self)
+        return write(self)
+
+    with (
+        Containerd(containerd.socket) as source,
+        Store.open(tmp_path / "images.db", source=source, platform="linux/amd64") as store,
+    ):
+        wait_until(lambda: len(source.references()) == 2 * MANY)
+        assert sum(sync(store).counts.values()) == 2 * MANY
+        monkeypatch.setattr(Connection, "_callable", count_call)
+        monkeypatch.setattr(Store, "_writing", count_write)
+        assert sync(store).changed == {}
+    assert calls == ["/containerd.services.images.v1.Images/List"]
+    assert len(writes) == 1

@@ -1,0 +1,120 @@
+"""A source in memory that tells of its changes, and whose calls a test can stop at any moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.errors import FailedPreconditionError, ImagekeepError
+from tests.memory import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from imagekeep import ImageRecord
+    from imagekeep.oci.descriptor import Descriptor
+
+
+class Told(NamedTuple):
+    """An event."""
+
+    reference: str
+    at: int
+
+
+class Subscription:
+    """The events of one subscriber, until it is cancelled or lost."""
+
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[Told | BaseException | None] = SimpleQueue()
+
+    def __iter__(self) -> Iterator[Told]:
+        while (item := self.inbox.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def cancel(self) -> None:
+        self.inbox.put(None)
+
+
+class WatchedSource(MemorySource):
+    """Fulfils Watchable. `calls` has the calls in their order, and `at` does something at one of them.
+
+    The moments are the names of the calls, each with `before` or `after` in front: `before get`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.subscriptions: list[Subscription] = []
+        self.closed = threading.Event()
+        self._at: dict[str, Callable[[], object]] = {}
+
+    def at(self, moment: str, action: Callable[[], object]) -> None:
+        """Do something at the next such moment, once."""
+        self._at[moment] = action
+
+    def tell(self, reference: str, at: int | None = None) -> None:
+        """Tell whoever is subscribed that a reference changed."""
+        for subscription in self.subscriptions:
+            subscription.inbox.put(Told(reference, at or time.time_ns() // 1000))
+
+    def lose(self, error: BaseException | None = None) -> None:
+        """End every subscription, with an error if there is one."""
+        for subscription in self.subscriptions:
+            subscription.inbox.put(error)
+        self.subscriptions.clear()
+
+    def hang(self) -> None:
+        """Wait until the source is closed: what a call does that is not answered."""
+        self.closed.wait()
+        raise FailedPreconditionError("the source was closed")
+
+    def subscribe(self) -> Subscription:
+        self._pass("before subscribe")
+        self.calls.append("subscribe")
+        subscription = Subscription()
+        self.subscriptions.append(subscription)
+        self._pass("after subscribe")
+        return subscription
+
+    def close(self) -> None:
+        self.closed.set()
+        self.lose()
+
+    def references(self) -> list[ImageRecord]:
+        self._pass("before references")
+        self.calls.append("references")
+        listed = list(super().references())
+        self._pass("after references")
+        return listed
+
+    def get(self, reference: str) -> ImageRecord:
+        self._pass("before get")
+        self.calls.append(f"get {reference}")
+        try:
+            return super().get(reference)
+        finally:
+            self._pass("after get")
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        self._pass("before read")
+        blob = super().read(descriptor)
+        self._pass("after read")
+        return blob
+
+    def _pass(self, moment: str) -> None:
+        if action := self._at.pop(moment, None):
+            action()
+
+
+def raising(error: ImagekeepError) -> Callable[[], None]:
+    """Return what raises an error when it is called."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
