@@ -92,23 +92,21 @@ def remove_abandoned(destination: Path) -> None:
     name = re.escape(destination.name)
     if backup := _BACKUP.fullmatch(destination.name):
         name = re.escape(backup["store"]) + _MOMENT
-    abandoned = re.compile(rf"{name}\.partial-[0-9]+")
+    abandoned = re.compile(rf"({name}\.partial-[0-9]+)(-journal|-wal|-shm)?")
     with contextlib.suppress(OSError):
         for entry in os.scandir(destination.parent):
-            if abandoned.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                _remove_unlocked(entry.path)
+            if (found := abandoned.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
+                _remove_unlocked(destination.with_name(found[1]), Path(entry.path))
 
 
-def _remove_unlocked(partial: str) -> None:
-    """Remove a partial file and what SQLite had beside it, unless some process has it locked."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
+def _remove_unlocked(partial: Path, part: Path) -> None:
+    """Remove a partial file, or a part that SQLite had beside it, unless some process has the file locked."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for suffix in ("-journal", "-wal", "-shm", ""):
-                Path(f"{partial}{suffix}").unlink(missing_ok=True)
-        finally:
-            os.close(descriptor)
+        part.unlink()
 
 
 def sync_folder(folder: Path) -> None:
