@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture.kills import Kills
+from tests.torture.power import cut_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,4 +26,4 @@ def kill(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
     return Kills(folder, seed, kinds).run(count)
 
 
-ORDEALS = {"kills": Ordeal(kill, 1000)}
+ORDEALS = {"kills": Ordeal(kill, 1000), "power": Ordeal(cut_power, 5000)}

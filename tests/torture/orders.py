@@ -30,6 +30,7 @@ GONE_EVERY = 11
 PINNED_EVERY = 3
 PLATFORM = "linux/amd64"
 
+_REPOSITORY = "docker.io/library/ordeal:"
 _ORDER = struct.Struct("=q")
 
 
@@ -110,12 +111,12 @@ def order_in(config: bytes) -> tuple[int, int]:
 
 def reference(number: int) -> str:
     """Return the name of a reference."""
-    return f"docker.io/library/ordeal:{number}"
+    return f"{_REPOSITORY}{number}"
 
 
 def twin(number: int) -> str:
     """Return the other name of what a reference names; who changes both does so in one batch."""
-    return f"docker.io/library/ordeal:{number}-twin"
+    return f"{_REPOSITORY}{number}-twin"
 
 
 def number_of(name: str) -> int:
@@ -135,7 +136,9 @@ class OrderedSource:
         self._blobs: dict[str, bytes] = {}
 
     def get(self, name: str) -> ImageRecord:
-        """Return the record of a reference as it is now."""
+        """Return the record of a reference as it is now; of others there are none."""
+        if not name.startswith(_REPOSITORY):
+            raise ImageNotFoundError(name)
         number = number_of(name)
         order = self.orders.newest(number)
         self.last_said[name] = order

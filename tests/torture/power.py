@@ -1,0 +1,154 @@
+"""Power cuts: a program's calls are recorded, and its store is opened as each cut may have left it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep import Store
+from imagekeep.database.copy import remove_abandoned
+from imagekeep.database.revision import HEAD
+from imagekeep.database.upgrade import migrate, read_revision
+from imagekeep.errors import ImagekeepError
+from tests.torture.children import ChildError, ask
+from tests.torture.disk import Call, Disk, read_calls
+from tests.torture.orders import PLATFORM, Orders
+from tests.torture.recorded import ACKNOWLEDGED, REFERENCES, SCENARIOS, STORE
+from tests.torture.survey import broken_invariants, lost_changes
+from tests.torture.toll import Harm, Toll
+from tests.volatile import volatile_folder
+
+if TYPE_CHECKING:
+    from tests.torture.survey import Seen
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+FROZEN = HERE.parent / "data" / "stores" / "0001.db"
+SHARES = (0.0, 0.0, 0.1, 0.5, 0.9, 1.0)
+"""How much of what is not synced is there after a cut; nothing is the case to begin with."""
+
+CHUNK = 100
+
+
+def cut_power(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+    """Cut the power at so many moments of the scenarios that are named, or of all."""
+    toll = Toll("power cuts", "cuts")
+    recorder = compile_recorder(folder)
+    scenarios = kinds or tuple(SCENARIOS)
+    for number, scenario in enumerate(scenarios):
+        place = folder / scenario
+        place.mkdir()
+        calls, disk_before = record(recorder, scenario, place, seed)
+        toll.facts["calls recorded"] += len(calls)
+        wanted = (count + number) // len(scenarios)
+        draw = random.Random(seed)
+        moments = sorted(draw.randrange(len(calls) + 1) for _ in range(wanted))
+        for start in range(0, len(moments), CHUNK):
+            chunk = moments[start : start + CHUNK]
+            toll.rounds += len(chunk)
+            try:
+                for harm, what in ask(cut_at, place, calls, disk_before, chunk, draw.getrandbits(30)):
+                    toll.add(harm, f"{scenario}: {what}")
+            except ChildError as error:
+                toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+    return toll
+
+
+def compile_recorder(folder: Path) -> Path:
+    """Compile the library that records."""
+    library = folder / "recorder.so"
+    compiler = [os.environ.get("CC", "cc"), "-O1", "-shared", "-fPIC"]
+    subprocess.run([*compiler, "-o", str(library), str(HERE / "recorder.c")], check=True)
+    return library
+
+
+def record(recorder: Path, scenario: str, place: Path, seed: int) -> tuple[list[Call], dict[str, bytes]]:
+    """Run a scenario, and return its calls and what was in the folder before."""
+    folder, log = place / "store", place / "log"
+    folder.mkdir(mode=0o700)
+    if scenario == "migrate":
+        shutil.copyfile(FROZEN, folder / STORE)
+    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.torture.recorded",
+            scenario,
+            str(folder),
+            str(place / "orders"),
+            str(seed),
+        ],
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "LD_PRELOAD": str(recorder),
+            "TORTURE_FOLDER": str(folder),
+            "TORTURE_LOG": str(log),
+        },
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return list(read_calls(log)), before
+
+
+def cut_at(
+    place: Path, calls: list[Call], before: dict[str, bytes], moments: list[int], seed: int
+) -> list[Seen]:
+    """Cut the power after so many calls, once for each of the moments, and look at what is left."""
+    draw = random.Random(seed)
+    disk = Disk(before)
+    seen: list[Seen] = []
+    done = 0
+    for moment in moments:
+        for call in calls[done:moment]:
+            disk.take(call)
+        done = moment
+        acknowledged = disk.file(ACKNOWLEDGED).decode().splitlines()
+        share = draw.choice(SHARES)
+        with volatile_folder() as folder:
+            disk.cut(draw, share, folder)
+            try:
+                found = list(survey_cut(folder, Orders(place / "orders", REFERENCES), acknowledged))
+            except ImagekeepError as error:
+                found = [(Harm.BROKEN, str(error).replace(str(folder), "…"))]
+        seen += [(harm, f"{what} (call {moment} of {len(calls)}, {share:.0%} there)") for harm, what in found]
+    return seen
+
+
+def survey_cut(folder: Path, orders: Orders, acknowledged: list[str]) -> list[Seen]:
+    """Return the harms in a folder after a cut."""
+    path = folder / STORE
+    seen: list[Seen] = []
+    if path.exists() and read_revision(path) not in (None, HEAD):
+        migrate(path)
+    with Store.open(path, platform=PLATFORM) as store:
+        said = [line.split() for line in acknowledged]
+        changes: dict[int, int] = {}
+        for number, order in (words for words in said if words[0].isdigit()):
+            changes[int(number)] = max(int(order), changes.get(int(number), 0))
+        seen += broken_invariants(path)
+        seen += lost_changes(store, orders, changes)
+    for copy in (name for verb, name in (words for words in said if words[0] == "copied")):
+        if not (folder / copy).exists():
+            seen.append((Harm.LOST, f"{copy} was acknowledged"))
+    return seen + copies_broken(folder)
+
+
+def copies_broken(folder: Path) -> list[Seen]:
+    """Return the harms in copies that have a whole name."""
+    seen: list[Seen] = []
+    for copy in [*folder.glob("copy-*.db"), *folder.glob("*.backup")]:
+        with contextlib.suppress(FileNotFoundError):
+            if read_revision(copy) == HEAD:
+                seen += broken_invariants(copy)
+    # The next copy of the same name takes away what was left of one.
+    for left in folder.glob("*.partial-*"):
+        remove_abandoned(folder / left.name.rpartition(".partial-")[0])
+    return seen + [(Harm.BROKEN, f"{left.name} is left behind") for left in folder.glob("*.partial-*")]

@@ -1,0 +1,120 @@
+"""What is recorded for power cuts: a program that works on a store, and acknowledges in the folder itself.
+
+    python -m tests.torture.recorded SCENARIO FOLDER ORDERS SEED
+
+An acknowledgement is a line in the file `acknowledged`: being written like the others, it has its place in the
+order of the calls. It is written once the call that it is about has returned.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep import Store
+from imagekeep.cli import main
+from imagekeep.database.copy import copy_store
+from imagekeep.sync import sync
+from tests.torture.orders import PLATFORM, OrderedSource, Orders, reference
+from tests.torture.victims import update_twins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REFERENCES = 4
+ACKNOWLEDGED = "acknowledged"
+STORE = "images.db"
+
+
+class Recorded:
+    """A store in a folder that is being recorded."""
+
+    def __init__(self, folder: Path, orders: Path, seed: int) -> None:
+        self.path = folder / STORE
+        self.orders = Orders(orders, REFERENCES)
+        self.draw = random.Random(seed)
+        self._acknowledged = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def acknowledge(self, line: str) -> None:
+        """Say that something is done."""
+        os.write(self._acknowledged, f"{line}\n".encode())
+
+    def work(self, changes: int) -> None:
+        """Open the store, change it so many times, and close it."""
+        with Store.open(self.path, source=OrderedSource(self.orders), platform=PLATFORM) as store:
+            self.acknowledge("made")
+            for _ in range(changes):
+                number = self.draw.randrange(REFERENCES)
+                order = self.orders.take(number)
+                self._change(store, number)
+                self.acknowledge(f"{number} {order}")
+
+    def _change(self, store: Store, number: int) -> None:
+        """Let the store say what the source says of a reference, in one of three ways."""
+        way = self.draw.randrange(3)
+        if way == 0:
+            store.update(reference(number))
+        elif way == 1:
+            update_twins(store, number)
+        else:
+            sync(store)
+
+    def command(self, *arguments: str) -> None:
+        """Run the command on the store."""
+        if code := main(["--store", str(self.path), *arguments]):
+            raise SystemExit(code)
+
+
+def make_and_update(recorded: Recorded) -> None:
+    """Make a store, and change it in a few openings, each of which ends in a checkpoint."""
+    for changes in (4, 6, 1, 8):
+        recorded.work(changes)
+
+
+def update_for_long(recorded: Recorded) -> None:
+    """Change a store until its -wal file is begun anew, while it is open."""
+    recorded.work(110)
+
+
+def back_up(recorded: Recorded) -> None:
+    """Copy a store between changes."""
+    for number in range(3):
+        recorded.work(3)
+        name = f"copy-{number}.db"
+        recorded.command("db", "backup", str(recorded.path.with_name(name)))
+        recorded.acknowledge(f"copied {name}")
+
+
+def migrate(recorded: Recorded) -> None:
+    """Move an old store's schema, and change it then."""
+    recorded.command("db", "migrate")
+    recorded.acknowledge("made")
+    recorded.work(3)
+
+
+def restore(recorded: Recorded) -> None:
+    """Take a copy for a store, which puts it into WAL mode."""
+    elsewhere = recorded.path.parent.parent / "elsewhere"
+    elsewhere.mkdir()
+    there, recorded.path = recorded.path, elsewhere / STORE
+    recorded.work(0)
+    copy_store(recorded.path, there.with_name("moved.db"))
+    recorded.path = there
+    os.rename(there.with_name("moved.db"), there)  # noqa: PTH104 - as an operator's mv does
+    recorded.work(5)
+
+
+SCENARIOS: dict[str, Callable[[Recorded], None]] = {
+    "updates": make_and_update,
+    "long": update_for_long,
+    "backup": back_up,
+    "migrate": migrate,
+    "restore": restore,
+}
+
+if __name__ == "__main__":
+    scenario, place, order_file, seed_text = sys.argv[1:]
+    SCENARIOS[scenario](Recorded(Path(place), Path(order_file), int(seed_text)))
