@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,9 +172,8 @@ def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
         for _ in range(50):
             assert ours.images()
         assert not any(each.done() for each in waiting)
-        began = time.monotonic()
-        assert server.end(signal.SIGTERM) == 0
-        assert time.monotonic() - began < 2
+        # The removals would wait for 10 s, and the pull for a minute.
+        assert server.end(signal.SIGTERM, 8) == 0
         assert {each.result().code for each in waiting} <= {"UNAVAILABLE", "CANCELLED"}
 
 

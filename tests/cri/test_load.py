@@ -12,6 +12,7 @@ import pytest
 
 from imagekeep.image import Image
 from imagekeep.store import Store
+from tests.containerd import wait_until
 from tests.cri.client import Client, named
 from tests.cri.process import Process
 
