@@ -80,7 +80,7 @@ def lost_changes(reader: Reader, orders: Orders, acknowledged: Mapping[int, int]
 def order_of(reader: Reader, name: str) -> int | None:
     """Return the order that the image of a reference tells, or None where it names none."""
     try:
-        return order_in(reader.get(reader.resolve(name)).config_json)[1]
+        return order_in(reader.local_resolve(name).config_json)[1]  # in one snapshot
     except ImageNotFoundError:
         return None
 

@@ -1,0 +1,151 @@
+"""Many processes on one file: no lock reaches a caller, no stale answer stays, no reader sees half of a change.
+
+Half of the references are updated one by one, and half only together with their twins, so that whoever finds a
+twin apart from its reference has seen half of a batch. Readers hold every answer to what had been acknowledged
+before they asked, and to what there was when they had the answer.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from imagekeep import Reader, Store
+from imagekeep.sync import sync
+from tests.torture.children import Child, ChildError, ask
+from tests.torture.orders import PINNED_EVERY, PLATFORM, OrderedSource, Orders, order_in, reference, twin
+from tests.torture.survey import order_of, possible, survey
+from tests.torture.toll import Harm, Toll
+from tests.torture.victims import update_twins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imagekeep.image import Image, ImageRecord
+
+SINGLES, PAIRS = range(4), range(4, 8)
+PROCESSES = 8
+
+
+class _SlowSource(OrderedSource):
+    """A source that takes its time between looking and answering, in which others overtake it."""
+
+    def get(self, name: str) -> ImageRecord:
+        record = super().get(name)
+        time.sleep(random.expovariate(1000))
+        return record
+
+
+class Shared:
+    """What the processes share: the store's path, the newest orders, and the acknowledged ones."""
+
+    def __init__(self, folder: Path, seed: int, seconds: float) -> None:
+        self.path = folder / "images.db"
+        count = len(SINGLES) + len(PAIRS)
+        self.orders = Orders(folder / "orders", count)
+        self.acknowledged = Orders(folder / "acknowledged", count)
+        self.seed = seed
+        self.until = time.monotonic() + seconds
+
+
+def crowd(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+    """Let as many processes write as read, for `count` seconds."""
+    toll = Toll("processes", "seconds", rounds=count)
+    Store.open(folder / "images.db", platform=PLATFORM).close()
+    shared = Shared(folder, seed, count)
+    children = [Child(work, shared, number) for number in range(PROCESSES) for work in (write, read)]
+    for child in children:
+        if not child.wait(count + 120):
+            toll.add(Harm.HUNG, "a process did not end")
+        elif child.code:
+            toll.add(Harm.CRASHED, child.complaint or f"a process ended with {child.code}")
+        for line in child.lines:
+            kind, _, what = line.partition(" ")
+            if not kind.isdigit():
+                toll.add(Harm(kind), what)
+            else:
+                toll.facts[what] += int(kind)
+    try:
+        newest = {n: shared.acknowledged.newest(n) for n in (*SINGLES, *PAIRS)}
+        for harm, what in ask(survey, shared.path, shared.orders, newest):
+            toll.add(harm, what)
+    except ChildError as error:
+        toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+    return toll
+
+
+def write(report: Callable[[str], None], shared: Shared, number: int) -> None:
+    """Change references until the time is over, and acknowledge each change."""
+    draw = random.Random(shared.seed * 1000 + number)
+    changes = 0
+    with Store.open(shared.path, source=_SlowSource(shared.orders), platform=PLATFORM) as store:
+        while time.monotonic() < shared.until:
+            chosen = draw.choice((_update, _update_pair, _sync_some))(store, draw, shared)
+            for changed, order in chosen:
+                shared.acknowledged.raise_to(changed, order)
+            changes += len(chosen)
+    report(f"{changes} changes")
+
+
+def _update(store: Store, draw: random.Random, shared: Shared) -> list[tuple[int, int]]:
+    number = draw.choice(SINGLES)
+    order = shared.orders.take(number)
+    store.update(reference(number))
+    return [(number, order)]
+
+
+def _update_pair(store: Store, draw: random.Random, shared: Shared) -> list[tuple[int, int]]:
+    number = draw.choice(PAIRS)
+    order = shared.orders.take(number)
+    update_twins(store, number)
+    return [(number, order)]
+
+
+def _sync_some(store: Store, draw: random.Random, shared: Shared) -> list[tuple[int, int]]:
+    taken = [(number, shared.orders.take(number)) for number in draw.sample(SINGLES, 2)]
+    sync(store, [reference(number) for number, _ in taken])
+    return taken
+
+
+def read(report: Callable[[str], None], shared: Shared, number: int) -> None:
+    """Ask until the time is over, and report each answer that cannot be."""
+    draw = random.Random(shared.seed * 1000 + 500 + number)
+    answers = 0
+    with Reader.open(shared.path) as reader:
+        while time.monotonic() < shared.until:
+            if draw.random() < 0.8:
+                found = list(_impossible(reader, draw.choice((*SINGLES, *PAIRS)), shared))
+            else:
+                found = list(inconsistent(reader.list() if draw.random() < 0.5 else list(reader.iter())))
+            for what in found:
+                report(what)
+            answers += 1
+    report(f"{answers} answers")
+
+
+def _impossible(reader: Reader, number: int, shared: Shared) -> Iterator[str]:
+    """Look one reference up, and give the harm where its order cannot be."""
+    least = shared.acknowledged.newest(number)
+    found = order_of(reader, reference(number))
+    most = shared.orders.newest(number)
+    if not possible(found, least, most):
+        yield f"{Harm.LOST} {reference(number)} is at {found}, after {least} was acknowledged, of {most}"
+
+
+def inconsistent(images: list[Image]) -> Iterator[str]:
+    """Give what no one state of the store can be: half of a batch, half of an image, half of a pin."""
+    at: dict[str, int] = {}
+    for image in images:
+        if not image.references:
+            yield f"{Harm.BROKEN} {image.id} has no reference"
+        number, order = order_in(image.config_json)
+        at.update(dict.fromkeys(image.references, order))
+        if image.pinned != (order % PINNED_EVERY == 0) or not {reference(number), twin(number)} >= {
+            *image.references
+        }:
+            yield f"{Harm.BROKEN} {image.references} at {order}, pinned: {image.pinned}"
+    for number in PAIRS:
+        if at.get(reference(number)) != at.get(twin(number)):
+            yield f"{Harm.BROKEN} {reference(number)} is at {at.get(reference(number))}, its twin is not"
