@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imagekeep.oci.config import parse_config
 from imagekeep.reference import repo_digests, repo_tags
 
 if TYPE_CHECKING:
@@ -99,4 +98,7 @@ class Image(ImageSummary):
     @property
     def config(self) -> ImageConfig:
         """Decode the config document, as Go reads it (image-spec, config)."""
+        # Most answers need no config, and what decodes one is a quarter of all that a short command imports.
+        from imagekeep.oci.config import parse_config
+
         return parse_config(self.config_json, self.id)
