@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.systemd import notify
+from tests.containerd import wait_until
 from tests.watch.conftest import WITHIN
 from tests.watch.process import Node, manager
 
@@ -44,6 +45,7 @@ def test_a_source_that_is_away_is_logged_and_noted(node: Node, tmp_path: Path) -
         node.watching(NOTIFY_SOCKET=str(tmp_path / "notify")) as watching,
     ):
         systemd.recv(100)
+        wait_until(watching.lines)
         watching.end()
         first = watching.lines()[0]
     assert first["level"] == "error"

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.output import flush
 from imagekeep.systemd import notify
 
 if TYPE_CHECKING:
@@ -17,35 +18,68 @@ if TYPE_CHECKING:
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
-GRACE = 0.8
+GRACE = 0.5
 """Seconds in which what is under way may end, a wait for another process's lock for one; then it is left."""
 
 log = logging.getLogger("imagekeep.cli")
 
 
+class Ending:
+    """What happens at SIGTERM and SIGINT: made by `ending_on_signals`."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._prepared = threading.Event()
+        self._ended = threading.Event()
+        self._stop: Callable[[], None] | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Tell whether a signal has come."""
+        return self._asked.is_set()
+
+    def begin_with(self, stop: Callable[[], None]) -> None:
+        """Call `stop`, from another thread, when a signal comes or if one has come."""
+        self._stop = stop
+        self._prepared.set()
+
+    def wait(self) -> None:
+        """Wait for a signal, then for the end, which is made short: what was committed is on the disk."""
+        signal.sigwait(ENDING)
+        self._asked.set()
+        notify("STOPPING=1")
+        # Not in this thread, which has to see to the end even where `stop` itself has to wait.
+        threading.Thread(target=self._begin, name="imagekeep-stop", daemon=True).start()
+        if not self._ended.wait(GRACE):
+            log.warning("left without waiting for what is under way")
+            os._exit(ExitCode.OK)
+
+    def end(self) -> None:
+        """Note that all is done."""
+        self._ended.set()
+
+    def _begin(self) -> None:
+        self._prepared.wait()
+        if self._stop:
+            self._stop()
+
+
 @contextlib.contextmanager
-def ending_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at SIGTERM or SIGINT while the context lasts; leave the process if that is not enough.
+def ending_on_signals() -> Iterator[Ending]:
+    """Let SIGTERM and SIGINT end what is done in this context in good order, and then the process.
 
     A thread waits for the signals. A handler would run in the middle of what the main thread does, and wait for
     a lock that this holds. It begins before other threads are there, which take over what is blocked.
     """
-    ended = threading.Event()
+    ending = Ending()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    threading.Thread(target=_wait, args=(stop, ended), name="imagekeep-signals", daemon=True).start()
+    threading.Thread(target=ending.wait, name="imagekeep-signals", daemon=True).start()
     try:
-        yield
+        yield ending
     finally:
-        ended.set()
+        ending.end()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _wait(stop: Callable[[], None], ended: threading.Event) -> None:
-    """Wait for a signal, then for the end, which may be made short: what was committed is on the disk."""
-    signal.sigwait(ENDING)
-    notify("STOPPING=1")
-    # Not in this thread, which has to see to the end even where `stop` itself has to wait.
-    threading.Thread(target=stop, name="imagekeep-stop", daemon=True).start()
-    if not ended.wait(GRACE):
-        log.warning("left without waiting for what is under way")
+    if ending.asked:
+        # Python would take apart every module first, which takes it longer than all the rest.
+        flush()
         os._exit(ExitCode.OK)

@@ -28,9 +28,9 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     `imagekeep db info` shows since when.
     """
     start_logging(log_format, log_level)
-    with opening(settings) as store:
+    with ending_on_signals() as ending, opening(settings) as store:
         watcher = Watcher(store, source_name=settings.source or "")
-        with ending_on_signals(watcher.stop):
-            # Ready as soon as the store is open: what it knew is answered whether or not the source is there.
-            notify("READY=1")
-            watcher.run()
+        ending.begin_with(watcher.stop)
+        # Ready as soon as the store is open: what it knew is answered whether or not the source is there.
+        notify("READY=1")
+        watcher.run()
