@@ -18,7 +18,7 @@ The answer is the one that go-digest's digestset gives on the whole set, whose o
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,7 +33,8 @@ from imagekeep.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import hashlib
+    from collections.abc import Callable, Iterable
 
 Reason = InvalidDigestError.Reason
 
@@ -43,7 +44,6 @@ ENCODED_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 LIMIT_PER_RANGE = 2
 """How many ids of each range `choose` needs: its rule looks at two neighbours of the set, and no further."""
 
-_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _HEX = "0123456789abcdef"
 _AFTER_HEX = "g"
 _GRAMMAR = r"[a-z0-9]++(?:[.+_-][a-z0-9]++)*+:[a-zA-Z0-9=_-]++"
@@ -75,7 +75,7 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     """Return the digest of `content`; raises InvalidDigestError where the algorithm is not available."""
     if algorithm not in ENCODED_LENGTHS:
         raise InvalidDigestError(f"{algorithm}:", Reason.ALGORITHM)
-    return f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
+    return f"{algorithm}:{_hash_of(algorithm)(content).hexdigest()}"
 
 
 def verify(digest: str, content: bytes) -> None:
@@ -172,6 +172,16 @@ def _why_invalid(digest: str) -> Reason | None:
     if len(encoded.encode("utf-8", "surrogatepass")) != ENCODED_LENGTHS[algorithm]:
         return Reason.LENGTH
     return Reason.FORMAT if encoded.strip(_HEX) else None
+
+
+@functools.cache
+def _hash_of(algorithm: str) -> Callable[[bytes], hashlib._Hash]:
+    """Return the function that hashes."""
+    # Loaded on first use: OpenSSL takes as long to load as SQLite, and looking an id up needs no hash.
+    import hashlib
+
+    function: Callable[[bytes], hashlib._Hash] = getattr(hashlib, algorithm)
+    return function
 
 
 def _entry(digest: str) -> tuple[str, str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imagekeep.database import statements
 from imagekeep.digest import is_digest, parse_query
 from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, shorten
-from imagekeep.health import IncompleteReference, WatcherState
 from imagekeep.image import Image, ImageSummary
 from imagekeep.reference import parse_docker_ref
 from imagekeep.transition import State
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.health import IncompleteReference, WatcherState
 
 
 class HistoryEntry(NamedTuple):
@@ -150,11 +150,15 @@ def data_version(connection: sqlite.Connection) -> int:
 
 def incomplete_references(connection: sqlite.Connection) -> list[IncompleteReference]:
     """Return the references whose images could not be read, by name."""
+    from imagekeep.health import IncompleteReference  # not needed by what has to start quickly
+
     return [IncompleteReference(*row) for row in connection.execute(statements.INCOMPLETE_REFERENCES)]
 
 
 def watcher_state(connection: sqlite.Connection) -> WatcherState | None:
     """Return how far the last watcher has come, or None where there was none."""
+    from imagekeep.health import WatcherState  # not needed by what has to start quickly
+
     row = connection.execute(statements.WATCHER).fetchone()
     return WatcherState(*row) if row else None
 
