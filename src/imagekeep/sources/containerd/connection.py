@@ -46,6 +46,9 @@ gRPC's own limit of 4 MiB would end at 13,000. containerd sends at most 16 MiB u
 otherwise (`max_send_message_size`), so that this is room for one that was told to send more.
 """
 
+DETAIL_LENGTH_MAX: Final = 500
+"""The most characters of containerd's own words in a message."""
+
 CONNECT_TIMEOUT: Final = 2.0
 """Seconds to connect; a socket of this machine takes microseconds, unless its backlog is full."""
 
@@ -148,7 +151,8 @@ class Connection:
             return missing
         if code is grpc.StatusCode.UNAVAILABLE and not self._closed:
             check_socket(self.path)
-        detail = shorten(failure.details() or code.name)
+        # containerd's reason comes last, after paths of a blob and of its folder.
+        detail = shorten(failure.details() or code.name, DETAIL_LENGTH_MAX)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             detail = f"no answer within {timeout:g} s"
         return _KINDS.get(code, SourceFaultError)(f"{self}: {detail}")
