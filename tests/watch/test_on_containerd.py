@@ -257,3 +257,18 @@ def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
         assert sync(store).changed == {}
     assert calls == ["/containerd.services.images.v1.Images/List"]
     assert len(writes) == 1
+
+
+def test_one_blob_that_the_disk_cannot_read_does_not_stop_the_rest(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    broken = containerd.make_image(tmp_path / "broken", "example.test/broken:v1")
+    whole = containerd.make_image(tmp_path / "whole", APP)["image_id"]
+    blobs = containerd.folder / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    blob = blobs / broken["digest"][7:]
+    blob.unlink()
+    blob.mkdir()  # a read of it fails, as a read of a bad sector does
+    with node.watching():
+        wait_until(lambda: said(reader, APP) == (whole, False))
+        wait_until(lambda: "example.test/broken:v1" in [each.reference for each in reader.incomplete()])
+        assert "is a directory" in node.run("diff").stdout

@@ -1,0 +1,172 @@
+"""Where a store and its source differ: each kind of difference, and that looking changes neither."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.diff import Difference, Kind, find_differences
+from imagekeep.errors import PermissionDeniedError, SourceFaultError, SourceUnavailableError
+from imagekeep.sync import sync
+from tests.images import LayoutWriter, named
+from tests.model import everything
+from tests.watch.process import Node
+from tests.watch.test_following import APP, OTHER
+from tests.watch.watched import raising
+
+if TYPE_CHECKING:
+    from imagekeep.store import Store
+    from tests.watch.watched import WatchedSource
+
+
+@pytest.fixture
+def image_id(store: Store, source: WatchedSource) -> str:
+    """Return the id of the image that store and source agree on."""
+    image_id = source.put(APP, 1)
+    sync(store)
+    return image_id
+
+
+def only(store: Store) -> Difference:
+    """Return the one difference, and check that looking for it has changed nothing."""
+    before = everything(store), store.incomplete()
+    [difference] = find_differences(store)
+    assert (everything(store), store.incomplete()) == before
+    return difference
+
+
+def test_what_agrees_is_no_difference_and_is_not_read(
+    store: Store, source: WatchedSource, image_id: str
+) -> None:
+    source.reads = source.asked = 0
+    assert find_differences(store) == []
+    assert (source.reads, source.asked) == (0, 0)
+
+
+def test_added(store: Store, source: WatchedSource, image_id: str) -> None:
+    added = source.put(OTHER, 2)
+    assert only(store) == Difference(OTHER, Kind.ADDED, None, added)
+
+
+def test_gone(store: Store, source: WatchedSource, image_id: str) -> None:
+    source.remove(APP)
+    assert only(store) == Difference(APP, Kind.GONE, image_id, None)
+
+
+def test_moved(store: Store, source: WatchedSource, image_id: str) -> None:
+    moved = source.put(APP, 2)
+    assert only(store) == Difference(APP, Kind.MOVED, image_id, moved)
+
+
+def test_pinned_and_unpinned(store: Store, source: WatchedSource, image_id: str) -> None:
+    source.put(APP, 1, pinned=True)
+    assert only(store) == Difference(APP, Kind.PINNED, image_id, image_id)
+    sync(store)
+    source.put(APP, 1)
+    assert only(store) == Difference(APP, Kind.UNPINNED, image_id, image_id)
+
+
+def test_incomplete(store: Store, source: WatchedSource, image_id: str) -> None:
+    source.put(APP, 2)
+    source.break_image(APP)
+    found = only(store)
+    assert (found.reference, found.kind, found.store_id, found.source_id) == (
+        APP,
+        Kind.INCOMPLETE,
+        image_id,
+        None,
+    )
+    assert found.detail == f"no blob {source.target(APP).digest}"
+
+
+def test_one_image_that_the_source_fails_to_read_is_incomplete(
+    store: Store, source: WatchedSource, image_id: str
+) -> None:
+    source.put(OTHER, 2)
+    source.at("before read", raising(SourceFaultError("input/output error")))
+    assert only(store) == Difference(OTHER, Kind.INCOMPLETE, None, None, "input/output error")
+
+
+@pytest.mark.parametrize("error", [SourceUnavailableError("away"), PermissionDeniedError("not ours")])
+def test_a_source_that_fails_as_a_whole_is_no_difference(
+    error: SourceUnavailableError | PermissionDeniedError, store: Store, source: WatchedSource
+) -> None:
+    source.put(OTHER, 2)
+    source.at("before read", raising(error))
+    with pytest.raises(type(error)):
+        find_differences(store)
+
+
+def test_a_name_that_no_store_can_keep_is_told_with_the_reason(store: Store, source: WatchedSource) -> None:
+    source.put("x" * 100_000, 1)
+    found = only(store)
+    assert found.kind is Kind.INCOMPLETE
+    assert "name longer than" in found.detail
+
+
+def test_differences_are_in_the_order_of_names(store: Store, source: WatchedSource) -> None:
+    for name in ("b", "c", "a"):
+        source.put(name, 1)
+    assert [difference.reference for difference in find_differences(store)] == ["a", "b", "c"]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> tuple[Node, LayoutWriter]:
+    """Return a store that was synced with a layout of one image, and the layout."""
+    layout = LayoutWriter(tmp_path / "shop")
+    node = Node(tmp_path, f"oci:{layout.folder}")
+    layout.write_index([named(layout.image(), "v1")])
+    assert node.run("--platform", "linux/amd64", "sync").returncode == 0
+    return node, layout
+
+
+def diff(node: Node, *options: str) -> tuple[int, str]:
+    done = node.run("--platform", "linux/amd64", "diff", *options)
+    return done.returncode, done.stdout
+
+
+def test_the_exit_code_tells_whether_they_differ(node: tuple[Node, LayoutWriter]) -> None:
+    assert diff(node[0]) == (0, "")
+    node[1].write_index([])
+    assert diff(node[0])[0] == 1
+
+
+def test_the_table_has_both_image_ids(node: tuple[Node, LayoutWriter]) -> None:
+    _, layout = node
+    layout.write_index([named(image := layout.image(environment=["A=B"]), "v1")])
+    code, out = diff(node[0])
+    heading, moved, *_ = [line.split() for line in out.splitlines()]
+    assert code == 1
+    assert heading == ["REFERENCE", "DIFFERENCE", "STORE", "SOURCE"]
+    assert moved[:2] == ["docker.io/library/shop:v1", "moved"]
+    assert moved[3] == layout.config_digest(image)[7:20]
+    assert diff(node[0], "-n")[1].splitlines()[0] == out.splitlines()[1]
+
+
+def test_the_document_has_every_field(node: tuple[Node, LayoutWriter]) -> None:
+    node[1].write_index([])
+    _, out = diff(node[0], "-o", "json")
+    first = json.loads(out)["differences"][0]
+    assert first.pop("storeId").startswith("sha256:")
+    assert first == {
+        "reference": "docker.io/library/shop:v1",
+        "difference": "gone",
+        "sourceId": None,
+        "detail": None,
+    }
+
+
+def test_a_store_that_is_not_there_is_not_made(node: tuple[Node, LayoutWriter], tmp_path: Path) -> None:
+    other = Node(tmp_path / "empty", f"oci:{node[1].folder}")
+    code, _ = diff(other)
+    assert code == 1
+    assert not Path(other.store).exists()
+
+
+def test_the_cri_of_a_layout_is_refused(node: tuple[Node, LayoutWriter]) -> None:
+    done = node[0].run("--platform", "linux/amd64", "diff", "--cri")
+    assert done.returncode == 4
+    assert "only containerd has a CRI" in done.stderr
