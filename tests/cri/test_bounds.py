@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.cri.server import _OPTIONS
 from imagekeep.image import Image
 from imagekeep.store import Store
 from tests.cri.client import Client, named
@@ -68,13 +69,13 @@ class RawClient:
         payload = b"\0" + struct.pack(">I", len(message)) + message
         self.connection.sendall(frame(DATA, payload, END_STREAM, stream))
 
-    def frames(self) -> Iterator[tuple[int, int, bytes]]:
+    def frames(self, *, answer_pings: bool = True) -> Iterator[tuple[int, int, bytes]]:
         """Give kind, stream and payload of each frame until the server hangs up, answering pings."""
         with contextlib.suppress(ConnectionError), self.connection.makefile("rb") as received:
             while head := received.read(9):
                 size, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
                 payload = received.read(size)
-                if kind == PING and not flags & ACK:
+                if kind == PING and answer_pings and not flags & ACK:
                     self.connection.sendall(frame(PING, payload, ACK))
                 yield kind, int.from_bytes(head[5:9]), payload
 
@@ -181,3 +182,31 @@ def test_changes_that_wait_are_bounded(
     with Store.open(store_path) as store:
         store.add(Image("sha256:" + "1" * 64, ("example.test/a:v1",), "", 1, False, b"{}"))
     assert begin().ask("RemoveImage", named("example.test/a:v1")).code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.fixture
+def impatient(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """Serve with little patience for connections."""
+    options = {
+        **dict(_OPTIONS),
+        "grpc.server_handshake_timeout_ms": 300,
+        "grpc.keepalive_time_ms": 300,
+        "grpc.keepalive_timeout_ms": 300,
+        "grpc.http2.ping_timeout_ms": 300,
+    }
+    monkeypatch.setattr("imagekeep.cri.server._OPTIONS", tuple(options.items()))
+    return begin()
+
+
+def test_a_connection_that_says_nothing_is_hung_up_on(impatient: Client, raw: RawClient) -> None:
+    assert impatient.ask("Version").code == "OK"
+    for _ in raw.frames():
+        pass
+
+
+def test_a_client_that_answers_no_ping_is_hung_up_on(impatient: Client, raw: RawClient) -> None:
+    raw.greet()
+    raw.begin(1, LIST)
+    for _ in raw.frames(answer_pings=False):
+        pass
+    assert impatient.ask("Version").code == "OK"

@@ -171,6 +171,7 @@ def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
         ]
         for _ in range(50):
             assert ours.images()
+        assert ours.ask("ImageFsInfo").code == "OK"
         assert not any(each.done() for each in waiting)
         # The removals would wait for 10 s, and the pull for a minute.
         assert server.end(signal.SIGTERM, 8) == 0
@@ -202,6 +203,7 @@ def test_after_a_kill_the_first_list_is_answered_before_containerd_is_there(
     with contextlib.suppress(FileNotFoundError):
         Path(containerd.socket).unlink()
     with serving(folder, source=source) as server, server.client() as client:
+        assert usage_of(client)["used_bytes"] == {}  # what a kubelet and crictl ask first
         assert client.images() == before
         condition = client.ask("Status").reply["status"]["conditions"][-1]
         assert condition["type"] == "SourceFollowed"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from imagekeep.cri.protocol import IMAGE_FS_INFO, PULL_IMAGE
 from imagekeep.cri.relay import cri_socket_of
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 SECRET = "hunter2-and-more"
 ID = "sha256:" + "1" * 64
+USAGE = {
+    "image_filesystems": [
+        {"timestamp": "7", "fs_id": {"mountpoint": "/x"}, "used_bytes": {"value": "8"}, "inodes_used": {}}
+    ]
+}
 
 
 class FakeCRI:
@@ -35,14 +42,15 @@ class FakeCRI:
     def __init__(self, path: Path) -> None:
         self.socket = str(path)
         self.requests: list[bytes] = []
-        self.metadata: list[Any] = []
+        self._free = threading.Event()
+        self._free.set()
         self.refusal: tuple[grpc.StatusCode, str] | None = None
         handlers = {
             "PullImage": grpc.unary_unary_rpc_method_handler(
                 self._answer(PULL_IMAGE.response(image_ref=ID).SerializeToString())
             ),
             "ImageFsInfo": grpc.unary_unary_rpc_method_handler(
-                self._answer(IMAGE_FS_INFO.response().SerializeToString())
+                self._answer(ParseDict(USAGE, IMAGE_FS_INFO.response()).SerializeToString())
             ),
         }
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
@@ -55,11 +63,21 @@ class FakeCRI:
     def _answer(self, reply: bytes) -> Any:
         def answer(request: bytes, context: Any) -> bytes:
             self.requests.append(request)
+            self._free.wait()
             if self.refusal is not None:
                 context.abort(*self.refusal)
             return reply
 
         return answer
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Answer nothing until the context ends."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
 
     def close(self) -> None:
         self._server.stop(0).wait()
@@ -110,15 +128,30 @@ def test_a_refusal_comes_back_as_it_was(client: Client, fake: FakeCRI) -> None:
     assert (answer.code, answer.details) == ("PERMISSION_DENIED", "insufficient_scope: <é>")
 
 
-def test_a_cri_that_does_not_answer_yet_is_told_as_such(client: Client, fake: FakeCRI) -> None:
+def test_usage_is_what_the_cri_last_said_where_it_does_not_answer(client: Client, fake: FakeCRI) -> None:
+    said = client.ask("ImageFsInfo")
+    assert said == ("OK", USAGE, "")
     fake.refusal = grpc.StatusCode.UNAVAILABLE, "server is not initialized yet"
-    assert client.ask("ImageFsInfo").code == "UNAVAILABLE"
-
-
-def test_a_socket_where_nobody_answers_is_told_and_reads_go_on(client: Client, fake: FakeCRI) -> None:
+    assert client.ask("ImageFsInfo") == said
     fake.close()
-    assert client.ask("ImageFsInfo").code == "UNAVAILABLE"
-    assert client.ask("ListImages").code == "OK"
+    assert client.ask("ImageFsInfo") == said
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "PERMISSION_DENIED"])
+def test_a_client_can_begin_whatever_is_the_matter_with_the_cri(
+    code: str, client: Client, fake: FakeCRI
+) -> None:
+    fake.refusal = grpc.StatusCode[code], "server is not initialized yet"
+    (usage,) = client.ask("ImageFsInfo").reply["image_filesystems"]
+    assert (usage["used_bytes"], usage["inodes_used"]) == ({}, {})
+
+
+def test_a_cri_that_hangs_keeps_no_client_from_beginning(
+    client: Client, fake: FakeCRI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.cri.images.USAGE_WAIT", 0.2)
+    with fake.hanging():
+        assert client.ask("ImageFsInfo", timeout=10).code == "OK"
 
 
 def test_only_the_namespace_of_the_cri_is_handed_to_it() -> None:

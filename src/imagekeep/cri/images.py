@@ -7,6 +7,7 @@ notice of its filter, unless it is told to.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.cri.failures import Code, Refusal, unresolved
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
     from imagekeep.protobuf import Message
     from imagekeep.reader import Reader
+
+log = logging.getLogger("imagekeep.cri")
+
+USAGE_WAIT: Final = 1.0
+"""Seconds to wait for the source's usage, which takes it a millisecond; crictl waits for two."""
 
 STREAM_BATCH: Final = 1000
 """Images in one message of a stream: some 300 KB. containerd sends 5,000."""
@@ -56,6 +62,7 @@ class ImageService:
         self._mountpoint = mountpoint
         self._filter_images = filter_images
         self._listing = Listing(reader)
+        self._usage: Message | None = None
 
     async def list_images(self, request: Message, call: Call) -> bytes:
         """Answer ListImages: all images of one state of the store, in the order of ids."""
@@ -96,14 +103,18 @@ class ImageService:
         return reply
 
     async def image_fs_info(self, request: Message, call: Call) -> Message:
-        """Answer ImageFsInfo: what the source's CRI counts of its snapshots, or an entry that counts nothing."""
+        """Answer ImageFsInfo: what the source's CRI counts of its snapshots, or an entry that counts nothing.
+
+        It never fails for the source's sake: with this call a kubelet and crictl find out whether there is an
+        image service at all, before any other (cri-client, validateServiceConnection). Where the source's CRI does
+        not answer, it is what that last said, whose timestamp tells when.
+        """
         if self._relay is not None:
             try:
-                return await self._relay.ask(IMAGE_FS_INFO, request, timeout=call.time_remaining())
+                self._usage = await self._relay.ask(IMAGE_FS_INFO, request, timeout=USAGE_WAIT)
             except Refusal as refusal:
-                if refusal.code is not Code.UNIMPLEMENTED:  # a containerd without its CRI plugin
-                    raise
-        return unknown_usage(self._mountpoint)
+                log.debug("no usage from the source: %s %s", refusal.code.name, refusal.message)
+        return unknown_usage(self._mountpoint) if self._usage is None else self._usage
 
     async def _chosen(self, request: Message) -> list[bytes]:
         """Return the images that a list shows, encoded."""

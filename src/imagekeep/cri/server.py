@@ -58,6 +58,7 @@ _OPTIONS: Final = (
     # A client that hangs answers no ping, and its connection is closed: 15 s later at most.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # without it a ping has a minute, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_idle_ms", 3_600_000),
     # Two servers on one path would each get some of the calls.
