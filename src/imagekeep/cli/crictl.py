@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.cli.formats import NONE, human_size, truncate, unsigned
 from imagekeep.oci.user import split_user
+from imagekeep.reference import repo_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from imagekeep.image import Image, ImageSummary
+    from imagekeep.reference import Reference
 
 Name = tuple[str, str]
 """A repository and a tag of it."""
@@ -22,19 +24,29 @@ def sort_key(image: ImageSummary) -> tuple[int, str]:
     crictl compares two images by what both of them have, which orders no list of several kinds; here those
     with a tag come first, then those with a digest.
     """
-    if tags := image.repo_tags:
-        return 0, tags[0]
+    for name in image.references:  # the first tag is among the first of them: the rest need not be parsed
+        if tags := repo_tags([name]):
+            return 0, tags[0]
     if digests := image.repo_digests:
         return 1, digests[0]
     return 2, image.id
 
 
-def names(image: ImageSummary) -> list[Name]:
-    """Return the repository and the tag of each row that shows an image, NONE where it has none."""
-    if tags := image.repo_tags:
-        return [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in tags)]
+def names(image: ImageSummary, wanted: Reference | None = None) -> list[Name]:
+    """Return the repository and the tag of each row that shows an image, NONE where it has none.
+
+    Where a name is wanted, only those that have its repository and its tag, or all of them if it is a digest
+    that the image has.
+    """
+    tagged = [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in image.repo_tags)]
     digests = image.repo_digests
-    return [(digests[0].partition("@")[0] if digests else NONE, NONE)]
+    if wanted is None:
+        return tagged or [(digests[0].partition("@")[0] if digests else NONE, NONE)]
+    if wanted.digest:
+        return names(image) if f"{wanted.name}@{wanted.digest}" in digests else []
+    chosen = [(name, tag) for name, tag in tagged if name == wanted.name and wanted.tag in ("", tag)]
+    by_digest = not wanted.tag and any(name.startswith(f"{wanted.name}@") for name in digests)
+    return chosen or ([(wanted.name, NONE)] if by_digest else [])
 
 
 class Columns(NamedTuple):
@@ -48,14 +60,13 @@ class Columns(NamedTuple):
         """Return the row above the others."""
         return self._row("IMAGE", "TAG", "DIGEST", "IMAGE ID", "SIZE", "PINNED")
 
-    def rows(self, images: Iterable[tuple[ImageSummary, Sequence[Name]]]) -> Iterator[list[str]]:
-        """Give a row for each of the names under which each image is shown."""
+    def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[str]]:
+        """Give a row for each name under which an image is shown; `wanted` as in `names`."""
         shorten = truncate if self.truncated else str
-        for image, shown in images:
-            digest = shorten(image.repo_digests[0].partition("@")[2]) if image.repo_digests else NONE
-            size, pinned = human_size(image.size), str(image.pinned).lower()
-            for repository, tag in shown:
-                yield self._row(repository, tag, digest, shorten(image.id), size, pinned)
+        digest = shorten(image.repo_digests[0].partition("@")[2]) if image.repo_digests else NONE
+        size, pinned = human_size(image.size), str(image.pinned).lower()
+        for repository, tag in names(image, wanted):
+            yield self._row(repository, tag, digest, shorten(image.id), size, pinned)
 
     def _row(self, name: str, tag: str, digest: str, image_id: str, size: str, pinned: str) -> list[str]:
         digests, pins = [digest] if self.digests else [], [pinned] if self.pinned else []

@@ -36,8 +36,8 @@ def back_up(settings: Settings, file: str | None) -> None:
 def export(settings: Settings, file: str) -> None:
     """Copy the store to a new file that needs no write access.
 
-    The file's name is printed. Whoever may not write beside a live store cannot read it; this copy is read from anywhere, by `sqlite3` or
-    as a store. It holds every config, so it begins as readable by you alone.
+    The file's name is printed. Whoever may not write beside a live store cannot read it; this copy is read
+    from anywhere, by `sqlite3` or as a store. It holds every config, so it begins as readable by you alone.
     """
     with reading(settings.path):
         pass

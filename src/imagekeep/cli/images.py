@@ -9,7 +9,7 @@ import click
 from imagekeep.cli import crictl
 from imagekeep.cli.command import command
 from imagekeep.cli.documents import write_document
-from imagekeep.cli.formats import NONE, table
+from imagekeep.cli.formats import table
 from imagekeep.cli.options import no_heading, no_truncation, output_format
 from imagekeep.cli.output import write
 from imagekeep.image import ImageSummary
@@ -56,28 +56,17 @@ def list_images(
     columns = crictl.Columns(digests=digests, pinned=pinned, truncated=not no_trunc)
     with settings.open_reader() as reader:
         if quiet:
-            write("".join(f"{image.id}\n" for image, _ in choose(reader.summaries(), wanted)))
+            write("".join(f"{image.id}\n" for image in choose(reader.summaries(), wanted)))
         elif output == "table":
             heading = [] if no_heading else [columns.heading()]
-            write(table([*heading, *columns.rows(choose(reader.summaries(), wanted))]))
+            images = choose(reader.summaries(), wanted)
+            write(table([*heading, *(row for image in images for row in columns.rows(image, wanted))]))
         else:
-            messages = [crictl.message(image) for image, _ in choose(reader.list(), wanted)]
+            messages = [crictl.message(image) for image in choose(reader.list(), wanted)]
             write_document({"images": messages}, output)
 
 
-def choose(images: Iterable[Kept], wanted: Reference | None) -> list[tuple[Kept, list[crictl.Name]]]:
-    """Return the images in crictl's order, each with its names; where a name is wanted, those that have it."""
-    named = [(image, _wanted_names(image, wanted)) for image in sorted(images, key=crictl.sort_key)]
-    return [(image, names) for image, names in named if names]
-
-
-def _wanted_names(image: ImageSummary, wanted: Reference | None) -> list[crictl.Name]:
-    """Return the repositories and tags of an image, or those of them that are wanted."""
-    names = crictl.names(image)
-    if wanted is None:
-        return names
-    if wanted.digest:
-        return names if f"{wanted.name}@{wanted.digest}" in image.repo_digests else []
-    chosen = [(name, tag) for name, tag in names if name == wanted.name and wanted.tag in ("", tag)]
-    by_digest = not wanted.tag and any(name.startswith(f"{wanted.name}@") for name in image.repo_digests)
-    return chosen or ([(wanted.name, NONE)] if by_digest else [])
+def choose(images: Iterable[Kept], wanted: Reference | None) -> list[Kept]:
+    """Return the images in crictl's order; where a name is wanted, those that have it."""
+    chosen = images if wanted is None else [image for image in images if crictl.names(image, wanted)]
+    return sorted(chosen, key=crictl.sort_key)
