@@ -29,11 +29,11 @@ WHERE name = ?
 """The image id, pin and target of one reference, and the platform for which the source was asked."""
 
 IDS_IN_RANGES = """
-SELECT id FROM (SELECT id FROM images WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 2)
+SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
 UNION ALL
-SELECT id FROM (SELECT id FROM images WHERE id >= ?3 AND id < ?4 ORDER BY id LIMIT 2)
+SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
 UNION ALL
-SELECT id FROM (SELECT id FROM images WHERE id >= ?5 AND id < ?6 ORDER BY id LIMIT 2)
+SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
 """
 """The first two ids of each of three half-open ranges: one for each algorithm that an id may have."""
 
