@@ -264,21 +264,23 @@ def test_it_says_which_containerd_it_is(daemon: Daemon, source: Containerd) -> N
 
 
 def test_it_answers_in_a_child_after_a_fork_and_still_in_the_parent(daemon: Daemon) -> None:
+    # The parent's connection answers in a child too, now and then.
     program = """
 import os, sys
 from imagekeep.sources.containerd import Containerd
 with Containerd(sys.argv[1]) as source:
     before = source.version()
-    child = os.fork()
-    if not child:
-        os._exit(source.version() != before)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert source.version() == before
-print("both answered")
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            os._exit(source.version() != before)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert source.version() == before
+print("all answered")
 """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, daemon.socket]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout == "both answered\n", done.stderr
+    assert done.stdout == "all answered\n", done.stderr
 
 
 def test_an_image_that_the_cri_plugin_has_seen_has_its_three_records(

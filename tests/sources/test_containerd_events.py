@@ -74,7 +74,7 @@ def test_only_the_images_of_its_own_namespace_are_told_of(
     daemon: Daemon, source: Containerd, subscription: Subscription, tmp_path: Path
 ) -> None:
     daemon.make_image(tmp_path / "other", "example.test/foreign:v1", namespace="events2")
-    daemon.ctr("namespaces", "label", NAMESPACE, "a=b")
+    daemon.ctr("namespaces", "label", NAMESPACE, "a=b", namespace=NAMESPACE)
     daemon.make_image(tmp_path / "own", "example.test/own:v1", namespace=NAMESPACE)
     assert next(subscription).reference == "example.test/own:v1"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -215,6 +216,14 @@ def test_a_containerd_that_ended_is_unavailable_until_it_is_started_again(tmp_pa
         daemon.start()
         wait_until(lambda: answers(source))
         assert [record.reference for record in source.references()] == ["example.test/app:v1"]
+
+
+def test_a_containerd_that_was_killed_is_told_by_what_it_left(tmp_path: Path) -> None:
+    with running(tmp_path / "containerd", CRI) as daemon, Containerd(daemon.socket) as source:
+        source.version()
+        daemon.end(signal.SIGKILL)
+        with pytest.raises(SourceUnavailableError, match=f"nobody listens at {daemon.socket}"):
+            source.version()
 
 
 def test_a_service_that_is_switched_off_is_told_from_a_containerd_that_is_down(tmp_path: Path) -> None:

@@ -60,10 +60,6 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
-    # A proxy of the environment is not for this machine's own sockets.
-    ("grpc.enable_http_proxy", 0),
-    # Without it the escaped path of the socket is sent, which is no host name.
-    ("grpc.default_authority", "localhost"),
 )
 
 _KINDS: Final[Mapping[Any, type[ImagekeepError]]] = {
