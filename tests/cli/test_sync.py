@@ -192,3 +192,15 @@ def test_no_bar_is_drawn_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None
 def test_no_bar_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("syncing") as show:
         assert show is None
+
+
+def test_what_could_not_be_read_and_is_gone_since_is_no_failure(run: Run, layout: LayoutWriter) -> None:
+    whole = layout.image()
+    missing = {**layout.image(environment=["A=b"]), "digest": f"sha256:{'0' * 64}"}
+    layout.write_index([named(whole, "whole"), named(missing, "broken")])
+    run("--store", "new.db", *SOURCE, "sync")
+    layout.write_index([named(whole, "whole")])
+
+    result = run("--store", "new.db", *SOURCE, "sync")
+
+    assert (result.code, result.err) == (0, "")

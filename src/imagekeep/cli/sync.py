@@ -17,7 +17,7 @@ from imagekeep.sync import sync
 from imagekeep.transition import Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imagekeep.cli.settings import Settings
     from imagekeep.sync import SyncReport
@@ -53,7 +53,7 @@ def sync_store(
         report = sync(store, names, verify=verify, dry_run=dry_run, progress=show)
     for line in [] if quiet else describe(report, dry_run=dry_run):
         write_line(line)
-    return _complain(report)
+    return _complain(report, names or ())
 
 
 def describe(report: SyncReport, *, dry_run: bool) -> Iterator[str]:
@@ -68,11 +68,11 @@ def describe(report: SyncReport, *, dry_run: bool) -> Iterator[str]:
     yield f"dry run: would sync {summary}; nothing was changed" if dry_run else f"synced {summary}"
 
 
-def _complain(report: SyncReport) -> ExitCode:
-    """Say what failed, and what neither the source nor the store has ever had; return the exit code."""
+def _complain(report: SyncReport, asked: Sequence[str]) -> ExitCode:
+    """Say what failed, and what was asked for and neither the source nor the store has; return the exit code."""
     for name, error in sorted(report.failures.items()):
         complain(f"{shorten(name)}: {Exception.__str__(error)}")
-    absent = sorted(name for name, done in report.transitions.items() if done is Transition.ABSENT)
+    absent = sorted(name for name in asked if report.transitions.get(name) is Transition.ABSENT)
     for name in absent:
         complain(f"no such image: {shorten(name)}")
     if report.failures:
