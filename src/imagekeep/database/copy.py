@@ -41,7 +41,7 @@ def copy_store(path: Path, destination: Path) -> None:
     Raises FailedPreconditionError where `destination` exists, StoreUnavailableError where the disk is full.
     """
     with _private_file(destination) as partial, translating(path):
-        with contextlib.closing(connect(path)) as connection:
+        with contextlib.closing(connect(path, read_only=True)) as connection:
             connection.execute("VACUUM INTO ?", (str(partial),))
         with contextlib.closing(sqlite.connect(partial, isolation_level=None)) as copy:
             copy.execute("PRAGMA journal_mode = DELETE")
