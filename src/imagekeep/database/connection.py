@@ -129,12 +129,18 @@ _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
     sqlite.SQLITE_NOMEM: (StoreUnavailableError, "out of memory"),
     sqlite.SQLITE_READONLY: (StoreUnavailableError, f"the file or its folder is read-only; {_READ_A_COPY}"),
     sqlite.SQLITE_INTERRUPT: (StoreUnavailableError, "interrupted"),
-    sqlite.SQLITE_IOERR: (StoreUnavailableError, "the disk failed or is full; nothing was changed"),
+    sqlite.SQLITE_IOERR: (
+        StoreUnavailableError,
+        "the disk failed or is full; nothing was changed; free some space, or see the system's log",
+    ),
     sqlite.SQLITE_CORRUPT: (
         CorruptStoreError,
         "the file is damaged; restore a backup, or remove it and sync again",
     ),
-    sqlite.SQLITE_FULL: (StoreUnavailableError, "the disk is full; nothing was changed"),
+    sqlite.SQLITE_FULL: (
+        StoreUnavailableError,
+        "the disk is full; nothing was changed; free some space and try again",
+    ),
     sqlite.SQLITE_CANTOPEN: (
         StoreUnavailableError,
         f"cannot open it, or its -wal and -shm files beside it; {_READ_A_COPY}",
