@@ -116,6 +116,9 @@ def _run(writing: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
         # Made anew: the parent's knows of its own file whether it can be sought in.
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         work(report, *arguments)
+        sys.stdout.flush()
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
     except BaseException:
         os.write(2, traceback.format_exc()[-4000:].encode())
         os._exit(CRASHED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture.crowd import crowd
+from tests.torture.faults import inflict
 from tests.torture.kills import Kills
 from tests.torture.power import cut_power
 
@@ -27,4 +28,9 @@ def kill(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
     return Kills(folder, seed, kinds).run(count)
 
 
-ORDEALS = {"kills": Ordeal(kill, 1000), "power": Ordeal(cut_power, 5000), "processes": Ordeal(crowd, 60)}
+ORDEALS = {
+    "kills": Ordeal(kill, 1000),
+    "power": Ordeal(cut_power, 5000),
+    "processes": Ordeal(crowd, 60),
+    "faults": Ordeal(inflict, 5),
+}

@@ -1,0 +1,465 @@
+"""Files that are no stores, disks and systems that give no more: a named error with what to do, and no harm.
+
+Each fault is real: a mount that is full or read-only, a limit of the kernel, a user without permission.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep import Store
+from imagekeep.database.connection import connect
+from imagekeep.database.copy import copy_store
+from imagekeep.database.driver import sqlite
+from imagekeep.database.upgrade import migrate, read_revision
+from tests.images import LayoutWriter, named
+from tests.permissions import NOBODY
+from tests.torture.children import ChildError, ask
+from tests.torture.commands import READING, Outcome, run
+from tests.torture.orders import PLATFORM
+from tests.torture.survey import broken_invariants
+from tests.torture.toll import Harm, Toll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.torture.survey import Seen
+
+FROZEN = Path(__file__).parents[1] / "data" / "stores"
+FAILED = 125
+REFUSALS = {FAILED}
+
+
+class Skipped(Exception):  # noqa: N818 - not an error
+    """Raised where a fault cannot be made here; says what it needs."""
+
+
+class Bench:
+    """A folder in which a fault is made, and what was seen there."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.path = folder / "images.db"
+        self.draw = random.Random(seed)
+        self.seen: list[Seen] = []
+
+    def store(self, path: Path | None = None, revision: str = "0003") -> Path:
+        """Put a store with images there, migrated to the newest revision unless an older one is asked for."""
+        path = path or self.path
+        shutil.copyfile(FROZEN / f"{revision}.db", path)
+        path.chmod(0o600)
+        connect(path).close()  # into WAL mode, as every store is
+        if revision == "0003":
+            migrate(path)
+            for backup in path.parent.glob(f"{path.name}.*.backup"):
+                backup.unlink()
+        return path
+
+    def layout(self) -> str:
+        """Return the specifier of a layout with an image, outside of the folder of the fault."""
+        folder = self.folder.parent / "layout"
+        if not folder.exists():
+            writer = LayoutWriter(folder)
+            writer.write_index([named(writer.image(environment=["A=" + "x" * 20_000]), "v1")])
+        return f"oci:{folder}"
+
+    def writing(self) -> tuple[tuple[str, ...], ...]:
+        """Return commands that write, or copy."""
+        copies = self.folder.parent
+        return (
+            ("--source", self.layout(), "sync"),
+            ("db", "migrate"),
+            ("db", "backup", str(copies / f"backup-{self.draw.getrandbits(40)}.db")),
+            ("db", "export", str(copies / f"export-{self.draw.getrandbits(40)}.db")),
+        )
+
+    def refused(
+        self,
+        *commands: tuple[str, ...],
+        before: Callable[[], None] | None = None,
+        words: str = "",
+        codes: set[int] | None = None,
+    ) -> None:
+        """Run commands that must all fail with one line that names the file, and leave everything as it is."""
+        was = snapshot(self.folder)
+        for command in commands or (*READING, *self.writing()):
+            outcome = run(self.path, *command, before=before)
+            if outcome.crashed:
+                self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, str(outcome)))
+            elif outcome.code not in (codes or REFUSALS) or not _is_named(outcome, words):
+                self.seen.append((Harm.BROKEN, f"not a named error: {outcome}"))
+            if (now := snapshot(self.folder)) != was:
+                self.seen.append((Harm.BROKEN, f"{outcome.command} changed {_changed(was, now)}"))
+                was = now
+
+    def works(self, *commands: tuple[str, ...], before: Callable[[], None] | None = None) -> None:
+        """Run commands that must all succeed."""
+        for command in commands or READING:
+            outcome = run(self.path, *command, before=before)
+            if outcome.code:
+                self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, f"should work: {outcome}"))
+
+    def whole(self, images: int | None = None) -> None:
+        """Look at the store's invariants, and count its images if it is said how many there are."""
+        self.seen += broken_invariants(self.path)
+        with Store.open(self.path, platform=PLATFORM) as store:
+            if images is not None and len(store.list()) != images:
+                self.seen.append((Harm.LOST, f"{len(store.list())} images, not {images}"))
+
+
+def _is_named(outcome: Outcome, words: str) -> bool:
+    """Tell whether a complaint is one line of ours, with the words that it must have."""
+    lines = outcome.complaint.strip().split("\n")
+    return len(lines) == 1 and lines[0].startswith("Error: ") and words in lines[0]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return the type, mode and content of everything in a folder, but for empty lock files and SQLite's index."""
+    found = {}
+    for entry in sorted(folder.rglob("*")):
+        status = entry.lstat()
+        if entry.name.endswith("-shm") or (entry.name.endswith(("-lock", "-wal")) and not status.st_size):
+            continue
+        content = entry.read_bytes() if entry.is_file() and not entry.is_symlink() else b""
+        found[str(entry.relative_to(folder))] = (status.st_mode, content)
+    return found
+
+
+def _changed(was: dict[str, tuple[int, bytes]], now: dict[str, tuple[int, bytes]]) -> list[str]:
+    return sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+
+
+# --- what is no store
+
+
+def folder_in_its_place(bench: Bench) -> None:
+    bench.path.mkdir()
+    bench.refused(words="not a file")
+
+
+def symbolic_link(bench: Bench) -> None:
+    (bench.folder / "elsewhere").mkdir()
+    bench.path.symlink_to(bench.store(bench.folder / "elsewhere" / "images.db"))
+    bench.refused(words="a symbolic link")
+
+
+def dangling_link(bench: Bench) -> None:
+    bench.path.symlink_to(bench.folder / "nowhere.db")
+    bench.refused(words="a symbolic link")
+
+
+def fifo(bench: Bench) -> None:
+    os.mkfifo(bench.path)
+    bench.refused(words="not a file")
+
+
+def unix_socket(bench: Bench) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(bench.path))
+        bench.refused(words="not a file")
+
+
+def text_file(bench: Bench) -> None:
+    bench.path.write_text("notes\n" * 1000)
+    bench.refused(words="not a SQLite database")
+
+
+def one_byte(bench: Bench) -> None:
+    bench.path.write_bytes(b"\0")
+    bench.refused(words="not a SQLite database")
+
+
+def zeros(bench: Bench) -> None:
+    bench.path.write_bytes(bytes(65_536))
+    bench.refused(words="not a SQLite database")
+
+
+def other_program(bench: Bench) -> None:
+    """A database of another program, in either journal mode, with and without a mark of its own."""
+    for mode in ("DELETE", "WAL"):
+        for mark in (0, 252006674):
+            bench.path.unlink(missing_ok=True)
+            connection = sqlite.connect(bench.path)
+            connection.executescript(
+                f"PRAGMA journal_mode = {mode}; PRAGMA application_id = {mark}; CREATE TABLE images (id)"
+            )
+            connection.close()
+            bench.refused(words="another program's database")
+
+
+def truncated(bench: Bench) -> None:
+    """A store that is cut short at any length; nothing may be made of it but an error."""
+    whole = bench.store().read_bytes()
+    page = 4096
+    sizes = [1, 50, 99, 100, 511, page - 1, page, page + 1, len(whole) - page, len(whole) - 1]
+    for size in [*sizes, *(bench.draw.randrange(1, len(whole)) for _ in range(3))]:
+        bench.path.write_bytes(whole[:size])
+        bench.refused(("db", "check"), ("--source", bench.layout(), "sync"), ("db", "migrate"))
+
+
+def newer(bench: Bench) -> None:
+    with sqlite.connect(bench.store()) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    bench.refused(
+        *(command for command in READING if command != ("db", "info")),
+        *bench.writing()[:2],
+        words="newer than",
+    )
+    bench.works(("db", "info"), *bench.writing()[2:])
+
+
+def older(bench: Bench) -> None:
+    """An old store is refused with the command that moves it, and works after that command."""
+    bench.store(revision="0001")
+    bench.refused(
+        *(command for command in READING if command != ("db", "info")), bench.writing()[0], words="db migrate"
+    )
+    bench.works(("db", "info"), *bench.writing()[2:], ("db", "migrate"), *READING)
+
+
+def half_made(bench: Bench) -> None:
+    """A file that was made and has nothing in it, as a process leaves that was killed first of all."""
+    bench.path.touch(mode=0o600)
+    bench.refused(*(c for c in READING if c != ("db", "info")), words="db migrate")
+    bench.works(("--source", bench.layout(), "sync"), ("db", "check"))
+
+
+# --- a disk, or a system, that gives no more
+
+
+@contextmanager
+def mounted(bench: Bench, size: str) -> Iterator[None]:
+    """Put a small disk in memory in the place of the folder; raises Skipped where this user may not."""
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "torture", str(bench.folder)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        raise Skipped("mounting needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(bench.folder)], check=True)
+
+
+def remount(bench: Bench, mode: str) -> None:
+    """Make the disk read-only, or writable again."""
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(bench.folder)], check=True)
+
+
+def fill(bench: Bench, leave: int) -> Path:
+    """Fill the disk up to some bytes; return the file that does, to be removed."""
+    filler = bench.folder / "filler"
+    free = shutil.disk_usage(bench.folder).free
+    filler.write_bytes(bytes(max(0, free - leave)))
+    return filler
+
+
+def full_disk(bench: Bench) -> None:
+    """A disk that is full: nothing changes, reads go on, and all works once there is space."""
+    with mounted(bench, "2m"):
+        bench.store()
+        with Store.open(bench.path, platform=PLATFORM) as holder:
+            holder.list()  # a daemon that is running: its index of the -wal file is there
+            filler = fill(bench, 0)
+            bench.refused(("--source", bench.layout(), "sync"), words="is full")
+            bench.refused(("db", "backup"), ("db", "export", str(bench.folder / "export.db")), words="full")
+            bench.works()
+            filler.unlink()
+        bench.works(("--source", bench.layout(), "sync"), ("db", "backup"))
+        bench.whole()
+
+
+def nearly_full_disk(bench: Bench) -> None:
+    """A disk with a few bytes left, so that writing fails in the middle, at another place each time."""
+    with mounted(bench, "2m"):
+        for leave in (*range(0, 160_000, 16_384), bench.draw.randrange(160_000)):
+            bench.store()
+            filler = fill(bench, leave)
+            outcome = run(bench.path, "--source", bench.layout(), "sync")
+            if outcome.crashed or outcome.code not in (0, FAILED):
+                bench.seen.append((Harm.CRASHED, str(outcome)))
+            filler.unlink()
+            bench.whole(1 if outcome.code == 0 else 4)
+            for entry in bench.folder.iterdir():
+                entry.unlink()
+
+
+def new_store_on_a_full_disk(bench: Bench) -> None:
+    with mounted(bench, "1m"):
+        for leave in (0, 4096, 20_480, 61_440):
+            filler = fill(bench, leave)
+            outcome = run(bench.path, "--source", bench.layout(), "sync")
+            if outcome.crashed or outcome.code != FAILED or not _is_named(outcome, "full"):
+                bench.seen.append((Harm.BROKEN, f"{leave} left: {outcome}"))
+            filler.unlink()
+            bench.works(("--source", bench.layout(), "sync"), ("db", "check"))
+            for entry in bench.folder.iterdir():
+                entry.unlink()
+
+
+def no_space_for_the_backup(bench: Bench) -> None:
+    """A migration that cannot copy the store first changes nothing, and works once there is space."""
+    with mounted(bench, "1m"):
+        bench.store(revision="0001")
+        filler = fill(bench, 8192)
+        bench.refused(("db", "migrate"), words="full")
+        filler.unlink()
+        if read_revision(bench.path) != "0001":
+            bench.seen.append((Harm.BROKEN, "the schema moved without a copy"))
+        bench.works(("db", "migrate"), ("db", "check"))
+
+
+def read_only_disk(bench: Bench) -> None:
+    """A disk that was mounted read-only: a store is read where its companions are, and a copy anyway."""
+    with mounted(bench, "2m"):
+        bench.store()
+        copy_store(bench.path, bench.folder / "export.db")
+        writing, *copying = bench.writing()
+        run(bench.path, "images")  # a reader leaves the companions, a writer takes them away
+        remount(bench, "ro")
+        bench.works(*READING, *copying[1:])
+        bench.refused(writing)
+        remount(bench, "rw")
+        connect(bench.path).close()
+        remount(bench, "ro")
+        bench.refused(*READING, writing, words="read")
+        bench.path = bench.folder / "export.db"
+        bench.works()
+        bench.refused(("--source", bench.layout(), "sync"))
+        remount(bench, "rw")
+        bench.works(("--source", bench.layout(), "sync"))
+
+
+def file_size_limit(bench: Bench) -> None:
+    """A limit on the size of files, which fails writes as a full disk does, for who may not mount one."""
+    bench.store()
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    bench.refused(("--source", bench.layout(), "sync"), before=limited, words="nothing was changed")
+    bench.refused(("db", "backup"), ("db", "export", str(bench.folder / "e.db")), before=limited)
+    bench.works(before=limited)
+    bench.works(("--source", bench.layout(), "sync"))
+    bench.whole(1)
+
+
+def no_descriptors(bench: Bench) -> None:
+    """A process that may open only a few files more, one more each time."""
+    bench.store()
+
+    def limited(spare: int) -> Callable[[], None]:
+        def limit() -> None:
+            highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+            while (taken := os.open(os.devnull, os.O_RDONLY)) < highest:
+                pass
+            resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1 + spare, taken + 1 + spare))
+
+        return limit
+
+    for number in (None, 0, 2):
+        for spare in range(14):
+            command = ("images",) if number is None else bench.writing()[number]
+            outcome = run(bench.path, *command, before=limited(spare))
+            if (
+                outcome.crashed
+                or outcome.code not in (0, FAILED)
+                or (outcome.code and not _is_named(outcome, ""))
+            ):
+                bench.seen.append((Harm.CRASHED, f"{spare} to spare: {outcome}"))
+    bench.whole()
+
+
+# --- no permission
+
+
+def _as_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def _need_root() -> None:
+    if os.geteuid():
+        raise Skipped("becoming another user needs root")
+
+
+def nobodys_folder(bench: Bench) -> None:
+    _need_root()
+    bench.store()
+    bench.folder.chmod(0o700)
+    bench.refused(*READING, bench.writing()[0], before=_as_nobody)
+
+
+def nobodys_file(bench: Bench) -> None:
+    _need_root()
+    bench.store()
+    bench.folder.chmod(0o777)
+    bench.refused(*READING, bench.writing()[0], before=_as_nobody)
+
+
+def readable_file_in_anothers_folder(bench: Bench) -> None:
+    """A store that may be read but has no companions, which this user may not make; its copy is read."""
+    _need_root()
+    bench.store().chmod(0o644)
+    bench.folder.chmod(0o755)
+    copy_store(bench.path, bench.folder / "export.db")
+    (bench.folder / "export.db").chmod(0o644)
+    connect(bench.path).close()
+    bench.refused(*READING, bench.writing()[0], before=_as_nobody)
+    bench.path = bench.folder / "export.db"
+    bench.works(before=_as_nobody)
+
+
+FAULTS: dict[str, Callable[[Bench], None]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        *(folder_in_its_place, symbolic_link, dangling_link, fifo, unix_socket, text_file, one_byte, zeros),
+        *(other_program, truncated, newer, older, half_made),
+        *(full_disk, nearly_full_disk, new_store_on_a_full_disk, no_space_for_the_backup, read_only_disk),
+        *(file_size_limit, no_descriptors),
+        *(nobodys_folder, nobodys_file, readable_file_in_anothers_folder),
+    )
+}
+
+
+def inflict(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+    """Inflict each fault that is named, or every one, so many times."""
+    toll = Toll("faults", "faults")
+    folder.chmod(0o755)
+    for number in range(count):
+        for name in kinds or FAULTS:
+            place = folder / f"{name}-{number}"
+            (place / "disk").mkdir(parents=True)
+            try:
+                skipped, seen = ask(_inflict, name, place, seed + number)
+            except ChildError as error:
+                skipped, seen = False, [(Harm.HUNG if error.hung else Harm.CRASHED, str(error))]
+            toll.rounds += not skipped
+            toll.facts["skipped"] += skipped
+            for harm, what in seen:
+                toll.add(harm, f"{name}: {what}")
+    return toll
+
+
+def _inflict(name: str, place: Path, seed: int) -> tuple[bool, list[Seen]]:
+    """Inflict one fault; tell whether it was skipped, and what was seen."""
+    bench = Bench(place / "disk", seed)
+    try:
+        FAULTS[name](bench)
+    except Skipped:
+        return True, []
+    return False, bench.seen
