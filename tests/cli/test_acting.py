@@ -73,6 +73,12 @@ def test_rm_of_what_is_not_there_fails_and_the_others_are_removed(
     assert result.lines[-1] == f"Deleted: {image_id}"
 
 
+def test_the_exit_code_is_that_of_the_first_failure(act: Run, image_id: str) -> None:
+    act("pin", "app:v1")
+    assert act("rm", "app:v1", "nothing:v1").code == ExitCode.REFUSED
+    assert act("rm", "nothing:v1", "app:v1").code == ExitCode.NOT_FOUND
+
+
 @pytest.mark.parametrize("verb", ["rm", "untag"])
 def test_what_is_not_there_can_be_ignored(verb: str, act: Run, image_id: str) -> None:
     assert act(verb, "--ignore", "nothing:v1") == Result(0, "", "")
