@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.copy import backup_path, copy_store
-from imagekeep.database.revision import HEAD
+from imagekeep.database.driver import sqlite
+from imagekeep.database.revision import HEAD, REVISIONS
 from imagekeep.database.upgrade import open_or_create, read_revision
 from tests.torture import victims
 from tests.torture.children import Child, ChildError, ask
@@ -186,22 +188,27 @@ def kill_migrations(kills: Kills, place: Path, rounds: int) -> None:
         kills.judge(survey_migration, path, len(child.lines) > 1)
 
 
-def survey_migration(path: Path, acknowledged: bool) -> list[Seen]:
+def survey_migration(path: Path, acknowledged: bool, revision: str = "0001") -> list[Seen]:
     """Return the harms in a store that was being moved, after the same command has run again."""
-    revision = read_revision(path)
+    found = read_revision(path)
     seen: list[Seen] = []
-    if revision not in ("0001", HEAD) or (acknowledged and revision != HEAD):
-        seen.append((Harm.LOST, f"{path} is at revision {revision}"))
+    if found not in (revision, HEAD) or (acknowledged and found != HEAD):
+        seen.append((Harm.LOST, f"{path} is at revision {found}"))
     victims.migrate(lambda line: None, path)
-    with Store.open(path, platform=PLATFORM) as store:
-        if (count := len(store.list())) != 4:
-            seen.append((Harm.LOST, f"{count} of 4 images are left"))
+    for table in ("images", "configs", "references", "pinned_refs", "ref_cache"):
+        if _rows(path, table) != _rows(FROZEN / "0001.db", table):
+            seen.append((Harm.LOST, f"{path}: {table} has other rows than before"))
     for copy in [path, *path.parent.glob(f"{path.name}.*.backup")]:
         if copy == path:
             seen += broken_invariants(copy)
-        elif read_revision(copy) != "0001":
+        elif read_revision(copy) not in REVISIONS[:-1]:
             seen.append((Harm.BROKEN, f"{copy} is not whole"))
     return seen
+
+
+def _rows(path: Path, table: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite.connect(path)) as connection:
+        return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
 
 
 def kill_creations(kills: Kills, place: Path, rounds: int) -> None:

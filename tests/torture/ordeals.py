@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.torture.crowd import crowd
 from tests.torture.faults import inflict
 from tests.torture.kills import Kills
+from tests.torture.moves import move
 from tests.torture.power import cut_power
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def kill(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
 ORDEALS = {
     "kills": Ordeal(kill, 1000),
     "power": Ordeal(cut_power, 5000),
+    "migrations": Ordeal(move, 20),
     "processes": Ordeal(crowd, 60),
     "faults": Ordeal(inflict, 5),
 }
