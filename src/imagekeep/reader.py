@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from imagekeep.database import queries
-from imagekeep.database.connection import connect, translate, translating
-from imagekeep.database.driver import sqlite
+from imagekeep.database.connection import DRIVER_ERRORS, connect, damaged_row, translate, translating
 from imagekeep.database.revision import exists, find_revision, require_head
 from imagekeep.database.statements import BEGIN, COMMIT
 from imagekeep.errors import (
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from imagekeep.database.driver import sqlite
     from imagekeep.database.queries import Counts, HistoryEntry
     from imagekeep.health import IncompleteReference, WatcherState
     from imagekeep.image import Image, ImageSummary
@@ -102,7 +102,7 @@ class Reader:
         """
         try:
             image_id = queries.find_reference(self._connection(), reference)
-        except sqlite.Error as error:
+        except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
         if image_id is None:
             raise queries.no_such_image(reference)
@@ -186,8 +186,12 @@ class Reader:
                 return query(connection, *names)
             finally:
                 connection.execute(COMMIT)
-        except sqlite.Error as error:
+        except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
+        except (TypeError, AttributeError) as error:
+            if not all(isinstance(name, str) for name in names):
+                raise  # the caller's own
+            raise damaged_row(self.path) from error
 
     def _connection(self) -> sqlite.Connection:
         """Return this thread's connection, opening it where there is none yet."""

@@ -169,3 +169,31 @@ def test_every_problem_is_given_not_only_the_first(unguarded: sqlite.Connection)
 
 def test_a_problem_is_printed_without_what_a_terminal_would_obey() -> None:
     assert "\x1b" not in str(Problem("references", "\x1b[2J", "no image"))
+
+
+NO_UTF8 = "CAST(x'61c561' AS TEXT)"
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [
+        ("images", f"UPDATE images SET chain_id = {NO_UTF8} WHERE id = '{ONE.id}'"),
+        ("references", f'INSERT INTO "references" VALUES ({NO_UTF8}, 1, 1, NULL)'),
+        ("ref_cache", f"UPDATE ref_cache SET platform = {NO_UTF8}"),
+        (
+            "reference_history",
+            f"INSERT INTO reference_history VALUES (99, {NO_UTF8}, '{ONE.id}', NULL, 0, 'new', 0)",
+        ),
+        ("incomplete_refs", f"INSERT INTO incomplete_refs VALUES ('a', {NO_UTF8}, 0, 0, 1)"),
+    ],
+)
+def test_text_that_is_no_utf8_is_found(unguarded: sqlite.Connection, table: str, statement: str) -> None:
+    assert table in [found for found, _ in broken(unguarded, statement)]
+
+
+def test_a_schema_that_is_no_utf8_is_found(unguarded: sqlite.Connection) -> None:
+    unguarded.execute("PRAGMA writable_schema = ON")
+    undecodable = "CAST(CAST(sql AS BLOB) || x'2d2dc5' AS TEXT)"
+    statement = f"UPDATE sqlite_schema SET sql = {undecodable} WHERE name = 'image_list'"
+
+    assert broken(unguarded, statement) == [("sqlite_schema", "")]

@@ -230,3 +230,14 @@ def test_a_translated_error_keeps_what_sqlite_raised(tmp_path: Path) -> None:
     with pytest.raises(ImagekeepError) as caught:
         connect(tmp_path / "images.db")
     assert isinstance(caught.value.__cause__, sqlite.OperationalError)
+
+
+@pytest.mark.parametrize("text", ["61c561", "c5" * 100])
+def test_text_that_is_no_utf8_is_a_corrupt_store_and_is_not_quoted(
+    writer: sqlite.Connection, store_path: Path, text: str
+) -> None:
+    with (
+        pytest.raises(CorruptStoreError, match=r"not UTF-8; restore a backup, or remove it and sync again$"),
+        translating(store_path),
+    ):
+        writer.execute(f"SELECT CAST(x'{text}' AS TEXT)").fetchall()

@@ -35,7 +35,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.table} {shorten(self.row)}: {self.message}"
+        return f"{self.table} {shorten(str(self.row))}: {self.message}"
 
 
 def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
@@ -43,13 +43,23 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
 
     Raises the driver's own error where the file cannot be read on at all.
     """
+    connection.text_factory = _lenient
     yield from _damaged_pages(connection)
-    yield from _changed_schema(connection)
-    yield from _broken_keys(connection)
-    yield from _images_without_reference(connection)
-    yield from _wrong_configs(connection)
-    yield from _wrong_order(connection)
-    yield from _wrong_history(connection)
+    for look in (
+        _undecodable_texts,
+        _changed_schema,
+        _broken_keys,
+        _images_without_reference,
+        _wrong_configs,
+        _wrong_order,
+        _wrong_history,
+    ):
+        try:
+            yield from look(connection)
+        except (TypeError, AttributeError):
+            yield Problem(
+                "file", "", "a row does not have the types of its columns; the rows after it were not seen"
+            )
 
 
 def _damaged_pages(connection: sqlite.Connection) -> Iterator[Problem]:
@@ -57,6 +67,32 @@ def _damaged_pages(connection: sqlite.Connection) -> Iterator[Problem]:
     for (message,) in connection.execute("PRAGMA integrity_check"):
         if message != "ok":
             yield Problem("file", "", message)
+
+
+_TEXTS = """
+SELECT 'images', id, id, chain_id FROM images
+UNION ALL SELECT 'references', name, name, sort_name FROM "references"
+UNION ALL SELECT 'pinned_refs', reference, reference, NULL FROM pinned_refs
+UNION ALL SELECT 'ref_cache', reference, target_digest, platform FROM ref_cache
+UNION ALL SELECT 'reference_history', sequence || '', reference, image_id || coalesce(target_digest, '') || event
+    FROM reference_history
+UNION ALL SELECT 'incomplete_refs', reference, reference, error FROM incomplete_refs
+UNION ALL SELECT 'watcher', source, source, last_error FROM watcher
+"""
+
+
+def _lenient(text: bytes) -> str:
+    """Return a text of the file, of which a flipped bit may have made what is no UTF-8."""
+    return text.decode(errors="surrogateescape")
+
+
+def _undecodable_texts(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find texts that no reader can be given."""
+    for table, row, *texts in connection.execute(_TEXTS):
+        try:
+            "".join(text for text in texts if isinstance(text, str)).encode()
+        except UnicodeEncodeError:
+            yield Problem(table, row, "it holds text that is not UTF-8")
 
 
 def _changed_schema(connection: sqlite.Connection) -> Iterator[Problem]:
@@ -68,7 +104,7 @@ def _changed_schema(connection: sqlite.Connection) -> Iterator[Problem]:
 def fingerprint(connection: sqlite.Connection) -> str:
     """Return a digest of every statement that made the schema, alembic's own table aside."""
     rows = connection.execute(statements.SCHEMA).fetchall()
-    return hashlib.sha256("\n".join(text for (text,) in rows).encode()).hexdigest()
+    return hashlib.sha256("\n".join(text for (text,) in rows).encode(errors="surrogateescape")).hexdigest()
 
 
 def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:

@@ -100,18 +100,38 @@ def translating(path: Path) -> Iterator[None]:
     """Raise what SQLite raises inside as an error of ours that names the file."""
     try:
         yield
-    except sqlite.Error as error:
+    except DRIVER_ERRORS as error:
         raise translate(error, path) from error
 
 
-def translate(error: sqlite.Error, path: Path) -> ImagekeepError:
+DRIVER_ERRORS = (sqlite.Error, UnicodeDecodeError)
+"""What the driver raises; the second for text that is no UTF-8, where not even its message about that is."""
+
+
+def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> ImagekeepError:
     """Return the error of ours that says what SQLite's error means for the store at `path`.
 
-    The categories follow SQLite's primary result codes (https://sqlite.org/rescode.html).
+    The categories follow SQLite's primary result codes (https://sqlite.org/rescode.html). The driver's own
+    errors have none: they are about how it is used, or about text that is no UTF-8, which they would quote.
     """
+    if not hasattr(error, "sqlite_errorcode") and isinstance(
+        error, sqlite.OperationalError | UnicodeDecodeError
+    ):
+        return CorruptStoreError(
+            f"store {shorten(str(path))}: it holds text that is not UTF-8; restore a backup, or remove it and sync "
+            "again"
+        )
     primary = getattr(error, "sqlite_errorcode", sqlite.SQLITE_MISUSE) & 0xFF
     kind, advice = _MEANINGS.get(primary, _MISUSE)
     return kind(f"store {shorten(str(path))}: {advice} ({error})")
+
+
+def damaged_row(path: Path) -> CorruptStoreError:
+    """Return the error for a row whose values are not of its columns' types, which only a damaged file has."""
+    return CorruptStoreError(
+        f"store {shorten(str(path))}: a row does not have the types of its columns; restore a backup, or remove it "
+        "and sync again"
+    )
 
 
 _MISUSE: tuple[type[ImagekeepError], str] = (FailedPreconditionError, "not usable; was it closed?")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from imagekeep.database.connection import translate
+from imagekeep.database.connection import DRIVER_ERRORS, translate
 from imagekeep.database.driver import sqlite
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def translating_writes(path: Path) -> Iterator[None]:
     """Raise what SQLite raises inside, by itself or through SQLAlchemy, as an error of ours that names the file."""
     try:
         yield
-    except sqlite.Error as error:
+    except DRIVER_ERRORS as error:
         raise translate(error, path) from error
     except DBAPIError as error:
         if isinstance(error.orig, sqlite.Error):
