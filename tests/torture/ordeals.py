@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture.crowd import crowd
 from tests.torture.faults import inflict
+from tests.torture.flips import flip
 from tests.torture.kills import Kills
 from tests.torture.moves import move
 from tests.torture.power import cut_power
@@ -34,5 +35,6 @@ ORDEALS = {
     "power": Ordeal(cut_power, 5000),
     "migrations": Ordeal(move, 20),
     "processes": Ordeal(crowd, 60),
+    "flips": Ordeal(flip, 20_000),
     "faults": Ordeal(inflict, 5),
 }

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.check import find_problems
-from imagekeep.database.connection import connect
-from imagekeep.database.driver import sqlite
+from imagekeep.database.connection import DRIVER_ERRORS, connect
 from imagekeep.digest import digest_of
 from imagekeep.errors import ImageNotFoundError
 from tests.torture.orders import (
@@ -58,7 +57,7 @@ def broken_invariants(path: Path) -> Iterator[Seen]:
         try:
             for problem in find_problems(connection):
                 yield Harm.BROKEN, str(problem)
-        except sqlite.Error as error:
+        except DRIVER_ERRORS as error:
             yield Harm.BROKEN, str(error)
 
 
