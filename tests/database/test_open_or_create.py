@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.database.connection import connect
+from imagekeep.database.revision import APPLICATION_ID, HEAD, find_revision
+from imagekeep.database.upgrade import migrate, open_or_create, read_revision
+from imagekeep.errors import (
+    CorruptStoreError,
+    ImagekeepError,
+    NotAStoreError,
+    PermissionDeniedError,
+    SchemaVersionError,
+    StoreUnavailableError,
+)
+from tests.database.rows import add_image, opened
+from tests.database.stores import backups_of, foreign
+from tests.permissions import without_privileges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def set_revision(path: Path, revision: str) -> None:
+    """Write a revision into a store by hand."""
+    with opened(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def test_a_store_is_made_at_the_newest_revision(path: Path) -> None:
+    open_or_create(path)
+
+    assert read_revision(path) == HEAD
+
+
+def test_a_new_store_has_the_mark_of_a_store(path: Path) -> None:
+    open_or_create(path)
+
+    with opened(path) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+
+def test_a_new_store_and_its_folder_are_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        open_or_create(tmp_path / "folder" / "images.db")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700
+    assert {entry.stat().st_mode & 0o777 for entry in (tmp_path / "folder").iterdir()} == {0o600}
+
+
+def test_a_store_is_opened_again_as_it_is(store_path: Path) -> None:
+    with opened(store_path) as connection:
+        add_image(connection, 1, "a")
+    before = store_path.read_bytes()
+
+    open_or_create(store_path)
+
+    assert store_path.read_bytes() == before
+
+
+def test_no_backup_is_made_of_a_store_that_is_new(path: Path) -> None:
+    open_or_create(path)
+
+    assert not backups_of(path)
+
+
+def test_an_empty_file_is_adopted(path: Path) -> None:
+    path.touch()
+
+    open_or_create(path)
+
+    assert read_revision(path) == HEAD
+
+
+CREATE_TOGETHER = """
+import sys
+from pathlib import Path
+from imagekeep.database.upgrade import open_or_create, read_revision
+print("ready", flush=True)
+sys.stdin.readline()
+open_or_create(Path(sys.argv[1]))
+print(read_revision(Path(sys.argv[1])))
+"""
+
+
+def test_processes_that_make_one_store_at_once_all_have_it(path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CREATE_TOGETHER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    answers = [process.communicate() for process in processes]
+
+    assert answers == [(f"{HEAD}\n", "")] * len(processes)
+
+
+def test_a_store_that_is_made_while_its_file_is_looked_at_is_no_other_programs(path: Path) -> None:
+    path.touch()
+    seen = []
+
+    def make_before_the_second(statement: str) -> None:
+        seen.append(statement)
+        if len(seen) == 2:
+            migrate(path)
+
+    with contextlib.closing(connect(path, read_only=True)) as connection:
+        connection.set_trace_callback(make_before_the_second)
+        assert find_revision(connection, path) is None
+    assert len(seen) >= 2
+
+
+def test_a_newer_schema_is_refused_naming_both_revisions(store_path: Path) -> None:
+    set_revision(store_path, "0999")
+
+    with pytest.raises(SchemaVersionError, match=f"revision 0999, newer than {HEAD}"):
+        open_or_create(store_path)
+
+
+def test_a_newer_schema_is_not_moved(store_path: Path) -> None:
+    set_revision(store_path, "0999")
+    before = store_path.read_bytes()
+
+    with pytest.raises(SchemaVersionError, match=f"revision 0999, newer than {HEAD}"):
+        migrate(store_path)
+    assert store_path.read_bytes() == before
+
+
+def test_an_older_schema_is_refused_with_the_command_that_moves_it(old: Path) -> None:
+    before = old.read_bytes()
+
+    with pytest.raises(SchemaVersionError) as caught:
+        open_or_create(old)
+    assert f"its schema is revision 0001, this imagekeep needs {HEAD}" in str(caught.value)
+    assert f"`imagekeep --store {old} db migrate`" in str(caught.value)
+    assert old.read_bytes() == before
+
+
+OTHER_PROGRAMS = {
+    "tables": ["CREATE TABLE notes (text)"],
+    "a mark": ["PRAGMA application_id = 252006674"],
+    "a mark and tables": ["PRAGMA application_id = 252006674", "CREATE TABLE notes (text)"],
+    "alembic's table": ["CREATE TABLE alembic_version (version_num)"],
+    "WAL mode": ["PRAGMA journal_mode = WAL", "CREATE TABLE notes (text)"],
+}
+
+
+@pytest.mark.parametrize("statements", OTHER_PROGRAMS.values(), ids=OTHER_PROGRAMS)
+@pytest.mark.parametrize("open_it", [open_or_create, migrate])
+def test_the_database_of_another_program_is_refused_and_untouched(
+    path: Path, statements: list[str], open_it: Callable[[Path], object]
+) -> None:
+    foreign(path, *statements)
+    before = path.read_bytes()
+
+    with pytest.raises(NotAStoreError, match="another program's database"):
+        open_it(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_untouched(path: Path) -> None:
+    path.write_text("notes\n" * 1000)
+
+    with pytest.raises(NotAStoreError, match="not a SQLite database"):
+        open_or_create(path)
+    assert path.read_text() == "notes\n" * 1000
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotAStoreError, match="not a file"):
+        open_or_create(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["images.db", "nowhere.db"])
+def test_a_symbolic_link_is_refused_and_not_followed(store_path: Path, target: str) -> None:
+    link = store_path.with_name("link.db")
+    link.symlink_to(store_path.with_name(target))
+    before = set(store_path.parent.iterdir())
+
+    with pytest.raises(NotAStoreError, match="a symbolic link"):
+        open_or_create(link)
+    assert set(store_path.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("size", [1, 99, 100, 512, 4095, 4096, 8192, 20_000])
+def test_a_truncated_store_is_refused_and_untouched(store_path: Path, size: int) -> None:
+    os.truncate(store_path, size)
+    before = store_path.read_bytes()
+
+    with pytest.raises((CorruptStoreError, NotAStoreError)):
+        open_or_create(store_path)
+    assert store_path.read_bytes() == before
+
+
+def test_a_name_with_a_nul_is_an_error_of_ours() -> None:
+    with pytest.raises(ImagekeepError):
+        open_or_create(Path("images\0.db"))
+
+
+def test_a_file_beneath_a_file_is_an_error_that_names_it(store_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"images\.db/images\.db"):
+        open_or_create(store_path / "images.db")
+
+
+def test_a_folder_without_permission_says_how_to_choose_another(public_folder: Path) -> None:
+    public_folder.chmod(0o555)
+
+    with without_privileges(), pytest.raises(PermissionDeniedError, match="--store or IMAGEKEEP_STORE"):
+        open_or_create(public_folder / "images.db")
