@@ -67,9 +67,11 @@ def test_a_reader_finds_damaged_pages_when_it_reads_them(reader: sqlite.Connecti
     assert value(reader, "cell_size_check") == 1
 
 
-@pytest.mark.skipif(sqlite.sqlite_version_info < (3, 41), reason="this SQLite distrusts its own functions")
 def test_nobody_trusts_the_schema_of_a_file(reader: sqlite.Connection, writer: sqlite.Connection) -> None:
-    assert value(reader, "trusted_schema") == value(writer, "trusted_schema") == 0
+    # SQLite 3.40 takes its own JSON functions, which the views call, for unsafe.
+    trusted = int(sqlite.sqlite_version_info < (3, 41))
+
+    assert value(reader, "trusted_schema") == value(writer, "trusted_schema") == trusted
 
 
 def test_a_reader_cannot_write(reader: sqlite.Connection, store_path: Path) -> None:
