@@ -62,13 +62,16 @@ class Number(str):
 
 
 class _Remembering(list[Any]):
-    """A list, and behind it the elements that a longer list of the same key had: Go keeps their memory."""
+    """A list, and the memory that it lies in: Go keeps what a longer list of the same key had there.
 
-    __slots__ = ("behind",)
+    The lists of one key share the memory, so that a document of many takes time for the elements that it has.
+    """
 
-    def __init__(self, behind: list[Any]) -> None:
+    __slots__ = ("memory",)
+
+    def __init__(self, memory: list[Any]) -> None:
         super().__init__()
-        self.behind = behind
+        self.memory = memory
 
 
 class Mismatch(Exception):  # noqa: N818 - it never leaves this package: `take` makes an InvalidDocumentError
@@ -176,17 +179,35 @@ def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
             raise Mismatch(f"more than {most} elements")
         if not held and shape is text and {*map(type, node)} <= {str}:
             return node.copy()
-        earlier = [*held, *getattr(held, "behind", ())] if held else []
-        taken: list[T] = _Remembering(behind=earlier[len(node) :]) if earlier else []
+        if not held:
+            return _take_fresh(node, shape)
+        memory: list[T] = held.memory if isinstance(held, _Remembering) else [*held]
+        taken = _Remembering(memory)
         try:
-            for child in node:
-                taken.append(shape(child, earlier[len(taken)] if len(taken) < len(earlier) else None))
+            for place, child in enumerate(node):
+                if place < len(memory):
+                    memory[place] = shape(child, memory[place])
+                else:
+                    memory.append(shape(child, None))
+                taken.append(memory[place])
         except Mismatch as mismatch:
             mismatch.path.append(str(len(taken)))
             raise
         return taken
 
     return take_list
+
+
+def _take_fresh(nodes: list[Node], shape: Shape[T]) -> list[T]:
+    """Take the elements of a list whose key has had none before."""
+    taken: list[T] = []
+    try:
+        for child in nodes:
+            taken.append(shape(child, None))
+    except Mismatch as mismatch:
+        mismatch.path.append(str(len(taken)))
+        raise
+    return taken
 
 
 def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
@@ -197,7 +218,7 @@ def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
             return None
         if type(node) is not tuple:
             raise _wrong_type(node, "an object")
-        taken = dict(held or ())
+        taken = {} if held is None else held
         for key, child in node:
             if shape is text and type(child) is str:
                 taken[key] = child
