@@ -53,6 +53,22 @@ def bytes_of(path: Path) -> list[bytes]:
     return [each.read_bytes() for each in (path, path.with_name(f"{path.name}-wal")) if each.exists()]
 
 
+def test_configs_that_are_too_large_to_be_held_together_are_all_written(
+    store: Store, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.sync.HELD_BYTES", 0)
+    source.put(THREE, 3)
+    sync(store)
+    source.put(ZERO, 5)
+    source.remove(ONE)
+    source.point(TWO, source.image(5))
+    report = sync(store)
+    assert report.counts == {Transition.MOVED: 2, Transition.VANISHED: 1, Transition.UNCHANGED: 1}
+    assert {name: state.image_id for name, state in store.states().items()} == {
+        name: source.config_digest(source.image(number)) for name, number in ((ZERO, 5), (TWO, 5), (THREE, 3))
+    }
+
+
 def test_everything_that_the_source_has_is_new_at_first(store: Store) -> None:
     report = sync(store)
     assert report.transitions == dict.fromkeys(NAMES[:3], Transition.NEW)

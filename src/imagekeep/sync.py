@@ -8,7 +8,7 @@ broken image is reported and does not stop the others; what the store knew of it
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from imagekeep.transition import Transition
 
 BATCH = 128
-"""References written in one transaction. With configs of the largest size allowed, 1 GiB; of the usual, 1 MB."""
+"""References written in one transaction; with configs of the usual size, 1 MB."""
+
+HELD_BYTES = 64 << 20
+"""Bytes of configs that are held to be written; what a batch has more of takes a transaction of its own."""
 
 READERS = 8
 """Documents read at once: enough to hide the round trips to a daemon, few enough for its socket."""
@@ -48,6 +51,9 @@ SOURCE_FAILURES = (
     NamespaceNotFoundError,
 )
 """What a source raises of itself, whichever reference it was asked for; SourceFaultError aside, which is of one."""
+
+AHEAD = 2 * READERS
+"""Answers that may wait to be taken, and questions that wait to be asked, so that no reader is idle."""
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -145,29 +151,45 @@ def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run:
 def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: bool, dry_run: bool) -> None:
     """Ask for the references of one batch, read what is not confirmed by that, and write it all."""
     failures: dict[str, ImagekeepError] = {}
+    observed: dict[str, Observed | None] = {}
+    held = 0
     with ThreadPoolExecutor(READERS) as pool:
-        found = _ask(pool, store.require_source().get, batch, failures)
+        found = dict(_ask(pool, store.require_source().get, batch, failures))
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
-        observed: dict[str, Observed | None] = {name: None for name in gone if failures.pop(name)}
+        gone = [name for name in gone if failures.pop(name)]
         if not verify:
             report.transitions.update(store.confirm(found.values(), dry_run=dry_run))
         unread = [record for name, record in found.items() if name not in report.transitions]
-        observed.update(_read(pool, store, unread, failures))
-    report.transitions.update(store.apply_all(observed, dry_run=dry_run))
-    report.image_ids.update((name, image.id) for name, image in observed.items() if image)
+        for name, image in _read(pool, store, unread, failures):
+            observed[name] = image
+            held += len(image.config_json)
+            if held > HELD_BYTES:
+                _apply(store, observed, report, dry_run=dry_run)
+                observed, held = {}, 0
+    _apply(store, observed | dict.fromkeys(gone), report, dry_run=dry_run)
     if failures and not dry_run:
         store.note_failures(failures)
     report.failures.update(failures)
 
 
+def _apply(store: Store, observed: dict[str, Observed | None], report: SyncReport, *, dry_run: bool) -> None:
+    """Write what was observed, and report it."""
+    report.transitions.update(store.apply_all(observed, dry_run=dry_run))
+    report.image_ids.update((name, image.id) for name, image in observed.items() if image)
+
+
 def _read(
     pool: ThreadPoolExecutor, store: Store, records: list[ImageRecord], failures: dict[str, ImagekeepError]
-) -> dict[str, Observed]:
+) -> Iterator[tuple[str, Observed]]:
     """Read the images beneath the records' targets, each target once; note the errors by reference."""
+    by_target: dict[Descriptor, list[ImageRecord]] = {}
+    for record in records:
+        by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
-    facts = _ask(pool, store.read_image, {record.target for record in records}, unreadable)
-    failures.update({r.reference: unreadable[r.target] for r in records if r.target in unreadable})
-    return {r.reference: observed_of(r, facts[r.target]) for r in records if r.target in facts}
+    for target, facts in _ask(pool, store.read_image, by_target, unreadable):
+        for record in by_target[target]:
+            yield record.reference, observed_of(record, facts)
+    failures.update({r.reference: error for target, error in unreadable.items() for r in by_target[target]})
 
 
 def _ask(
@@ -175,20 +197,26 @@ def _ask(
     question: Callable[[Asked], Answer],
     subjects: Iterable[Asked],
     failures: dict[Asked, ImagekeepError],
-) -> dict[Asked, Answer]:
-    """Return what `question` answers for each subject; note the errors of those for which it raises."""
-    answers: dict[Asked, Answer] = {}
-    asked = {subject: pool.submit(question, subject) for subject in subjects}
-    for subject, future in asked.items():
+) -> Iterator[tuple[Asked, Answer]]:
+    """Give what `question` answers for each subject; note the errors of those for which it raises.
+
+    Few answers wait to be taken at any time, for each may hold a document.
+    """
+    rest = iter(subjects)
+    asked = deque((subject, pool.submit(question, subject)) for subject in islice(rest, AHEAD))
+    while asked:
+        subject, future = asked.popleft()
         try:
-            answers[subject] = future.result()
+            answer = future.result()
         except ImagekeepError as error:
             if is_of_source(error):
                 # Of a source that hangs each would take its whole deadline, with the references held.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
             failures[subject] = error
-    return answers
+        else:
+            yield subject, answer
+        asked.extend((subject, pool.submit(question, subject)) for subject in islice(rest, 1))
 
 
 def _batches(names: list[str]) -> Iterator[list[str]]:
