@@ -258,3 +258,7 @@ def test_a_verb_that_fails_ends_its_transaction(filled: Path) -> None:
         writer.execute("DELETE FROM pinned_refs")
         answer: Any = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert answer[0] == 0, "a reader still holds a snapshot"
+
+
+def test_a_name_that_cannot_be_text_has_no_history(reader: Reader) -> None:
+    assert reader.history("\ud800") == []

@@ -152,7 +152,10 @@ class Reader:
 
     def history(self, reference: str) -> History:
         """Return every change to a reference, spelt exactly so, the oldest first."""
-        return self._in_snapshot(queries.history_of, reference)
+        try:
+            return self._in_snapshot(queries.history_of, reference)
+        except UnicodeEncodeError:  # a name with a lone surrogate is in no row
+            return []
 
     def counts(self) -> Counts:
         """Count images, references and pins, and say when a source last confirmed them."""
