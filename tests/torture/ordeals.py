@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.torture.crowd import crowd
 from tests.torture.faults import inflict
 from tests.torture.flips import flip
+from tests.torture.inputs import feed
 from tests.torture.kills import Kills
 from tests.torture.moves import move
 from tests.torture.power import cut_power
@@ -37,4 +38,5 @@ ORDEALS = {
     "processes": Ordeal(crowd, 60),
     "flips": Ordeal(flip, 20_000),
     "faults": Ordeal(inflict, 5),
+    "inputs": Ordeal(feed, 20_000),
 }

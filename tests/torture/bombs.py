@@ -1,0 +1,361 @@
+"""What is small and would become large: each makes its files, and returns the call that reads them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+from imagekeep import Store
+from imagekeep.digest import digest_of
+from imagekeep.errors import ImagekeepError
+from imagekeep.oci.config import parse_config
+from imagekeep.oci.descriptor import Descriptor
+from imagekeep.oci.documents import parse_index, parse_manifest
+from imagekeep.platform import Platform, only
+from imagekeep.reference import check_name, parse_any, parse_docker_ref, sort_key
+from imagekeep.sources.archive import Archive
+from imagekeep.sources.layout import OCILayout
+from imagekeep.sync import sync
+from tests.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, REF_NAME, LayoutWriter, named
+from tests.torture.orders import PLATFORM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imagekeep.sources import Source
+
+MEMORY = 512 << 20
+"""Bytes that no input may take: a sync decodes documents of 8 MiB each, eight at once."""
+
+PATIENCE = 30.0
+"""Seconds of processor time that no input may take."""
+
+
+def _syncing(folder: Path, source: Source) -> Callable[[], object]:
+    def synced() -> None:
+        with Store.open(folder / "images.db", source=source, platform=PLATFORM) as store:
+            sync(store)
+            for _ in store.iter():
+                continue
+
+    return synced
+
+
+def _layout(folder: Path, *entries: Any) -> Callable[[], object]:
+    """Return a call that syncs the layout in a folder, once these are its entries."""
+    layout = _writer(folder)
+    layout.write_index(named(entry, f"v{number}") for number, entry in enumerate(entries))
+    return _syncing(folder, OCILayout(layout.folder, matcher=only(Platform.parse(PLATFORM))))
+
+
+def _writer(folder: Path) -> LayoutWriter:
+    if (folder / "layout").exists():
+        layout = LayoutWriter.__new__(LayoutWriter)
+        layout.folder = folder / "layout"
+        return layout
+    return LayoutWriter(folder / "layout")
+
+
+class _Zeros(io.RawIOBase):
+    """A gzip stream of one tar member of zeros: 1 GiB for each MiB."""
+
+    def __init__(self, size: int, name: bytes = b"layer.tar") -> None:
+        header = tarfile.TarInfo(name.decode())
+        header.size = size
+        self._parts = self._compressed(header.tobuf(), size)
+        self._left = b""
+
+    @staticmethod
+    def _compressed(head: bytes, size: int) -> Iterator[bytes]:
+        yield gzip.compress(head, 1)
+        member = gzip.compress(bytes(1 << 24), 9)
+        for _ in range(size >> 24):
+            yield member
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._left:
+            part = next(self._parts, b"")
+            if not part:
+                return 0
+            self._left = part
+        chunk, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def gzip_of_zeros(folder: Path) -> Callable[[], object]:
+    return lambda: Archive(io.BufferedReader(_Zeros(1 << 30))).references()
+
+
+def gzip_of_documents(folder: Path) -> Callable[[], object]:
+    """Many members that begin as documents, up to more than may be held."""
+    file = folder / "archive.tar.gz"
+    document = b"{" + bytes(4 << 20).replace(b"\0", b" ") + b"}"
+    with gzip.open(file, "wb", 1) as zipped, tarfile.open(fileobj=zipped, mode="w|") as archive:
+        for number in range(40):
+            header = tarfile.TarInfo(f"{number}.json")
+            header.size = len(document)
+            archive.addfile(header, io.BytesIO(document))
+    return lambda: Archive(file).references()
+
+
+def tar_of_huge_headers(folder: Path) -> Callable[[], object]:
+    """A pax header, and a long name, that say that they have 8 GiB."""
+    header = tarfile.TarInfo("x")
+    header.size = 8 << 30
+    header.type = tarfile.XHDTYPE
+    return lambda: Archive(io.BytesIO(gzip.compress(header.tobuf() + bytes(1 << 20)))).references()
+
+
+def tar_of_many_members(folder: Path) -> Callable[[], object]:
+    member = tarfile.TarInfo("member").tobuf()
+    return lambda: Archive(io.BytesIO(gzip.compress(member * 400_000, 1))).references()
+
+
+def tar_of_links_in_a_ring(folder: Path) -> Callable[[], object]:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number in range(20_000):
+            link = tarfile.TarInfo(f"l{number}")
+            link.type, link.linkname = tarfile.SYMTYPE, f"l{(number + 1) % 20_000}"
+            archive.addfile(link)
+        manifest = json.dumps([{"Config": "l0", "Layers": [f"l{n}" for n in range(20_000)]}]).encode()
+        header = tarfile.TarInfo("manifest.json")
+        header.size = len(manifest)
+        archive.addfile(header, io.BytesIO(manifest))
+    return lambda: Archive(io.BytesIO(buffer.getvalue())).references()
+
+
+def sparse_document(folder: Path) -> Callable[[], object]:
+    """A manifest that is a hole of 2 GiB, and says so."""
+    layout = _writer(folder)
+    entry = layout.image()
+    os.truncate(layout.path(entry["digest"]), 2 << 30)
+    return _layout(folder, {**entry, "size": 2 << 30})
+
+
+def sparse_index(folder: Path) -> Callable[[], object]:
+    layout = _writer(folder)
+    os.truncate(layout.folder / "index.json", 2 << 30)
+    return _syncing(folder, OCILayout(layout.folder))
+
+
+def size_of_2_gib(folder: Path) -> Callable[[], object]:
+    layout = _writer(folder)
+    return _layout(folder, *({**layout.image(), "size": size} for size in (2 << 30, 2**63 - 1, -(2**63))))
+
+
+def nested_indexes(folder: Path) -> Callable[[], object]:
+    """An index of an index, and so on, 10,000 deep."""
+    layout = _writer(folder)
+    entry = layout.image()
+    for _ in range(10_000):
+        entry = layout.index([entry])
+    return _layout(folder, entry)
+
+
+def index_of_itself(folder: Path) -> Callable[[], object]:
+    """Two indexes, each of which is where the other is looked for; no digest allows that, so none is right."""
+    layout = _writer(folder)
+    one, other = (f"sha256:{digit * 64}" for digit in "ab")
+    for here, there in ((one, other), (other, one)):
+        entry = {"mediaType": OCI_INDEX, "digest": there, "size": 100}
+        layout.path(here).write_text(
+            json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+        )
+    return _layout(folder, {"mediaType": OCI_INDEX, "digest": one, "size": 100})
+
+
+def fan_of_indexes(folder: Path) -> Callable[[], object]:
+    """Twenty indexes, each of a thousand times the next: more paths than atoms."""
+    layout = _writer(folder)
+    entry = layout.image(platform=True)
+    for _ in range(20):
+        entry = {
+            **layout.index([{k: v for k, v in entry.items() if k != "platform"}] * 1000),
+            "platform": None,
+        }
+    return _layout(folder, entry)
+
+
+def many_entries(folder: Path) -> Callable[[], object]:
+    """An index.json of thousands of entries, none of whose documents are there."""
+    layout = _writer(folder)
+    entries = [
+        {
+            "mediaType": OCI_MANIFEST,
+            "digest": f"sha256:{number:064x}",
+            "size": 1,
+            "annotations": {REF_NAME: f"v{number}"},
+        }
+        for number in range(8_000)
+    ]
+    layout.write_index(entries)
+    return _syncing(folder, OCILayout(layout.folder))
+
+
+def many_names_of_one_image(folder: Path) -> Callable[[], object]:
+    return _layout(folder, *[_writer(folder).image()] * 5_000)
+
+
+def deep_json(folder: Path) -> Callable[[], object]:
+    return _each(
+        b"[" * 4_000_000 + b"]" * 4_000_000, b'{"a":' * 1_000_000, b'{"config":' * 700_000 + b"}" * 700_000
+    )
+
+
+def doubled_keys(folder: Path) -> Callable[[], object]:
+    keys = b",".join(b'"config":{"Env":["A=%d"],"Labels":{"%d":"x"}}' % (n, n) for n in range(40_000))
+    lists = b",".join([b'"layers":[{},{},{},{}],"manifests":[{}]'] * 50_000)
+    many, few = b",".join([b'""'] * 200_000), b",".join([b'"Env":[""]'] * 200_000)
+    long = b'{"config":{"Env":[' + many + b"]," + few + b"}}"
+    return _each(b"{" + keys + b"}", b"{" + lists + b"}", long)
+
+
+def many_empty_items(folder: Path) -> Callable[[], object]:
+    """Millions of the smallest items, each of which is an object once it is decoded."""
+    items = b",".join([b"{}"] * 600_000)
+    return _each(
+        *(b'{"schemaVersion":2,"%s":[%s]}' % (name, items) for name in (b"layers", b"manifests", b"history"))
+    )
+
+
+def huge_numbers(folder: Path) -> Callable[[], object]:
+    return _each(b'{"size":' + b"9" * 8_000_000 + b"}", b'{"schemaVersion":1e' + b"9" * 8_000_000 + b"}")
+
+
+def huge_text(folder: Path) -> Callable[[], object]:
+    return _each(
+        b'{"created":"' + b"0" * 8_000_000 + b'"}',
+        b'{"os":"' + b"\\ud800" * 1_300_000 + b'"}',
+        b"\xff" * 8_000_000,
+    )
+
+
+def _each(*documents: bytes) -> Callable[[], object]:
+    """Return a call that reads documents as each kind; the error of one does not keep the next from being read."""
+
+    def read() -> None:
+        for document in documents:
+            for reader in (parse_config, parse_index, parse_manifest):
+                _ignoring(lambda r=reader, d=document: r(d, "bomb"))  # type: ignore[misc]
+
+    return read
+
+
+def _ignoring(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except ImagekeepError:
+        return
+
+
+def config_of_8_mib(folder: Path) -> Callable[[], object]:
+    """Configs as large as a document may be, of seventy images, read eight at a time."""
+    layout = _writer(folder)
+    entries = []
+    for number in range(70):
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": [f"{number}=" + "x" * ((8 << 20) - 200)]},
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": layout.document(config, OCI_CONFIG),
+        }
+        entries.append(layout.document({**manifest, "layers": []}, OCI_MANIFEST))
+    return _layout(folder, *entries)
+
+
+def references_of_10_mb(folder: Path) -> Callable[[], object]:
+    names = (
+        "a" * 10_000_000,
+        "a/" * 5_000_000,
+        "a:" * 5_000_000,
+        "a." * 5_000_000,
+        "A" * 10_000_000,
+        "_" * 10_000_000,
+    )
+
+    def read() -> None:
+        with Store.open(folder / "images.db", platform=PLATFORM) as store:
+            for name in (
+                *names,
+                f"{names[0]}@{digest_of(b'')}",
+                f"a:{names[0]}",
+                f"sha256:{names[0]}",
+                "0" * 10_000_000,
+            ):
+                for ask in (
+                    check_name,
+                    parse_any,
+                    parse_docker_ref,
+                    sort_key,
+                    store.local_resolve,
+                    store.get,
+                ):
+                    _ignoring(lambda a=ask, n=name: a(n))  # type: ignore[misc]
+                _ignoring(lambda n=name: store.apply(n, None))  # type: ignore[misc]
+
+    return read
+
+
+def platforms_of_10_mb(folder: Path) -> Callable[[], object]:
+    def read() -> None:
+        for text in (
+            "a" * 10_000_000,
+            "/" * 10_000_000,
+            "linux/" * 1_000_000,
+            "windows(" + "1." * 5_000_000 + ")",
+        ):
+            _ignoring(lambda t=text: only(Platform.parse(t)).matches(Platform("linux", "arm64")))  # type: ignore[misc]
+
+    return read
+
+
+def annotation_of_8_mb(folder: Path) -> Callable[[], object]:
+    layout = _writer(folder)
+    layout.write_index([{**layout.image(), "annotations": {REF_NAME: "v" * 8_000_000}}])
+    return _syncing(folder, OCILayout(layout.folder))
+
+
+def inline_content(folder: Path) -> Callable[[], object]:
+    """A descriptor that carries megabytes of something else."""
+    return _layout(folder, {**_writer(folder).image(), "data": "A" * 6_000_000})
+
+
+def descriptor_of_nothing(folder: Path) -> Callable[[], object]:
+    source = OCILayout(_writer(folder).folder)
+    return lambda: [
+        source.read(Descriptor("", digest, 0)) for digest in ("sha256:" + "../" * 21 + "a", digest_of(b""))
+    ]
+
+
+BOMBS: dict[str, Callable[[Path], Callable[[], object]]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        *(gzip_of_zeros, gzip_of_documents, tar_of_huge_headers, tar_of_many_members, tar_of_links_in_a_ring),
+        *(sparse_document, sparse_index, size_of_2_gib, nested_indexes, index_of_itself, fan_of_indexes),
+        *(
+            many_entries,
+            many_names_of_one_image,
+            deep_json,
+            doubled_keys,
+            many_empty_items,
+            huge_numbers,
+            huge_text,
+        ),
+        *(config_of_8_mib, references_of_10_mb, platforms_of_10_mb, annotation_of_8_mb),
+        *(inline_content, descriptor_of_nothing),
+    )
+}
