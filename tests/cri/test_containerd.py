@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imagekeep.reader import Reader
 from tests.containerd import CRI, running, wait_until
 from tests.cri.client import Answer, Client, named
 from tests.cri.process import Process, serving
@@ -138,11 +139,13 @@ def test_a_pull_that_fails_says_what_containerd_says(ours: Client, theirs: Clien
 
 
 def test_removing_an_image_removes_every_reference_at_containerd(
-    containerd: Daemon, ours: Client, theirs: Client, tmp_path: Path
+    containerd: Daemon, folder: Path, ours: Client, theirs: Client, tmp_path: Path
 ) -> None:
     image = containerd.make_image(tmp_path / "one", "example.test/one:v1", "example.test/one:v2")
     containerd.ctr("images", "label", "example.test/one:v2", "io.cri-containerd.pinned=pinned")
-    wait_until(lambda: ours.status("example.test/one:v2").reply.get("image", {}).get("pinned"))
+    names = {"example.test/one:v1", "example.test/one:v2", image["image_id"]}
+    with Reader.open(folder / "images.db") as reader:
+        wait_until(lambda: reader.states().keys() == names and reader.get(image["image_id"]).pinned)
     assert ours.ask("RemoveImage", named(image["image_id"][7:19])) == ("OK", {}, "")
     assert ours.images() == []
     assert containerd.ctr("images", "ls", "-q") == ""
