@@ -1,0 +1,161 @@
+"""`imagekeep query`: any question, and nothing but questions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.test_images import NEW
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+
+
+def test_rows_are_shown_beneath_the_names_of_their_columns(run: Run) -> None:
+    result = run("query", "SELECT reference, pinned FROM reference_list WHERE reference LIKE '%:stable'")
+    assert [line.split() for line in result.lines] == [
+        ["reference", "pinned"],
+        ["docker.io/library/busybox:stable", "1"],
+    ]
+
+
+def test_the_heading_can_be_left_out(run: Run) -> None:
+    assert run("query", "-n", "SELECT 1").lines == ["1"]
+
+
+def test_json_has_each_row_by_its_columns(run: Run) -> None:
+    sql = f"SELECT id, size > 0 AS filled, NULL AS absent FROM image_list WHERE id = '{NEW}'"
+    assert json.loads(run("query", "-o", "json", sql).out) == {
+        "rows": [{"id": NEW, "filled": 1, "absent": None}]
+    }
+
+
+def test_a_list_in_a_view_can_be_taken_apart(run: Run) -> None:
+    sql = "SELECT count(*) AS n FROM image_list, json_each(reference_names)"
+    assert json.loads(run("query", "-o", "json", sql).out) == {"rows": [{"n": 7}]}
+
+
+def test_json_tells_columns_of_one_name_apart_or_refuses(run: Run) -> None:
+    result = run("query", "-o", "json", "SELECT 1 AS a, 2 AS a")
+    assert (result.code, result.err) == (2, "Error: query: two columns are called a; name one with AS\n")
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("SELECT NULL", "<none>"),
+        ("SELECT CAST('a' AS BLOB)", "a"),
+        ("SELECT x'ff00'", "x'ff00'"),
+        ("SELECT 9e999", "inf"),
+        ("SELECT 1.5", "1.5"),
+        ("SELECT char(27) || '[31m'", "\\x1b[31m"),
+        ("SELECT char(10)", "\\n"),
+    ],
+)
+def test_a_value_is_shown_fit_for_a_terminal(run: Run, sql: str, shown: str) -> None:
+    assert run("query", "-n", sql).lines == [shown]
+
+
+def test_more_rows_than_the_limit_are_left_out_and_that_is_said(run: Run) -> None:
+    result = run("query", "-n", "--limit", "2", "SELECT reference FROM reference_list")
+    assert (result.code, len(result.lines)) == (0, 2)
+    assert result.err == "there are more than 2 rows; give --limit to see them\n"
+
+
+WRITING = [
+    "DELETE FROM images",
+    "UPDATE images SET size = 0",
+    "INSERT INTO incomplete_refs VALUES ('a', 'b', 0, 0, 0)",
+    "WITH x AS (SELECT 1) DELETE FROM images",
+    "SELECT 1; DELETE FROM images",
+    "DROP TABLE images",
+    "CREATE TEMP TABLE notes (text)",
+    "ATTACH 'other.db' AS other",
+    "VACUUM INTO 'other.db'",
+    "PRAGMA journal_mode = DELETE",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA hard_heap_limit = 0",
+    "BEGIN IMMEDIATE",
+    "COMMIT",
+    "REINDEX",
+    "SELECT load_extension('x')",
+    "SELECT readfile('/etc/passwd')",
+    "SELECT writefile('other.db', 'x')",
+]
+
+
+@pytest.mark.parametrize("sql", WRITING)
+def test_what_does_anything_but_read_is_refused_and_does_nothing(run: Run, folder: Path, sql: str) -> None:
+    before = (folder / "images.db").read_bytes()
+    result = run("query", sql)
+    assert result.code == 2
+    assert result.err.startswith("Error: query: ")
+    assert (folder / "images.db").read_bytes() == before
+    assert not (folder / "other.db").exists()
+
+
+@pytest.mark.parametrize(
+    "sql", ["", "/* nothing */", "SELEC", "SELECT nothing FROM images", "SELECT ?", "SELECT '\0'"]
+)
+def test_what_is_no_query_is_told_so(run: Run, sql: str) -> None:
+    result = run("query", sql)
+    assert result.code == 2
+    assert result.err.startswith("Error: query: ")
+
+
+ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t"
+
+
+def test_a_query_that_goes_on_is_ended(run: Run) -> None:
+    result = run("query", "--timeout", "0.1", ENDLESS)
+    assert (result.code, result.err) == (
+        125,
+        "Error: query: it took more than 0.1 s; narrow it, or give --timeout\n",
+    )
+
+
+def test_a_query_that_cannot_be_interrupted_is_ended_too(folder: Path) -> None:
+    sql = "SELECT instr(printf('%.*c', 8000000, 'a'), printf('%.*c', 4000000, 'a') || 'b')"
+    ended = subprocess.run(
+        [sys.executable, "-m", "imagekeep", "query", "--timeout", "0.1", sql],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stdout) == (125, "")
+    assert ended.stderr.startswith("Error: query: it took more than 0.1 s")
+
+
+@pytest.mark.parametrize("sql", ["SELECT length(hex(zeroblob(300000000)))", "SELECT randomblob(900000000)"])
+def test_a_query_takes_no_more_memory_than_it_may(run: Run, sql: str) -> None:
+    result = run("query", sql)
+    assert (result.code, result.err) == (
+        125,
+        "Error: query: it needs more than 256 MiB of memory; narrow it\n",
+    )
+
+
+@pytest.mark.parametrize("view", ["image_list", "reference_list", "config_list", "history_list"])
+def test_the_views_tell_no_secret(run: Run, view: str) -> None:
+    result = run("query", f"SELECT * FROM {view}")
+    assert result.code == 0
+    assert result.lines
+    assert "hunter2" not in result.out
+
+
+def test_a_config_is_shown_to_who_asks_for_it(run: Run) -> None:
+    assert "hunter2" in run("query", "SELECT document FROM configs").out
+
+
+def test_a_store_of_an_older_revision_answers_too(run: Run, folder: Path) -> None:
+    shutil.copy(STORES / "0001.db", folder / "images.db")
+    assert run("query", "-n", "SELECT count(*) FROM images").lines == ["4"]
