@@ -38,12 +38,21 @@ def test_every_recorded_call_is_answered_field_by_field(
             elif (
                 entry["rpc"] not in OF_THE_SERVER and entry["code"] != "UNIMPLEMENTED"
             ):  # StreamImages in 1.6
+                replayed.source.removed.clear()
                 answer = client.ask(entry["rpc"], entry["request"])
+                assert last_alone(replayed.source.removed), where
                 asked += 1
                 assert answer.code == entry["code"], (where, answer)
                 assert ours(answer.reply, name) == in_order(entry.get("reply")), where
                 assert answer.details == entry.get("details", ""), where
     assert asked > 60
+
+
+def last_alone(removed: list[tuple[str, bool]]) -> bool:
+    """Tell whether of the references that were removed the last, and it alone, was waited for."""
+    return [synchronous for _, synchronous in removed] == [False] * (len(removed) - 1) + [True] * bool(
+        removed
+    )
 
 
 def ours(reply: Any, name: str) -> Any:

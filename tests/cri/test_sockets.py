@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.cri.sockets import Access, claiming, parse_address
+from imagekeep.cri.sockets import Access, claiming, parse_address, private
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError
 from tests.permissions import without_privileges
 
@@ -65,6 +65,29 @@ def test_a_second_server_is_refused_and_the_first_goes_on(begin: Serve) -> None:
     with pytest.raises(FailedPreconditionError, match="another server answers"):
         begin()
     assert first.ask("Version").code == "OK"
+
+
+def test_of_two_that_start_at_once_one_is_refused(socket: Path) -> None:
+    with claiming(socket):
+        with pytest.raises(FailedPreconditionError, match="another server"), claiming(socket):
+            pass
+        with pytest.raises(FailedPreconditionError, match="another server"), claiming(socket):
+            pass
+    with claiming(socket):
+        pass
+
+
+def test_a_stale_socket_is_gone_once_its_path_is_claimed(socket: Path) -> None:
+    with sockets.socket(sockets.AF_UNIX) as other:
+        other.bind(str(socket))
+    with claiming(socket):
+        assert not socket.exists()
+
+
+def test_a_socket_is_private_from_the_moment_it_is_made(socket: Path) -> None:
+    with private(), sockets.socket(sockets.AF_UNIX) as made:
+        made.bind(str(socket))
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
 
 
 def test_a_socket_on_which_somebody_else_answers_is_not_replaced(begin: Serve, socket: Path) -> None:

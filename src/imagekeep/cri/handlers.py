@@ -1,13 +1,13 @@
 """Joins gRPC's calls with the functions that answer them: bounded in time, and counted.
 
 Every call is taken as a stream of its own, also where there is one request and one reply: only so can a client
-that begins a call and never sends the request, or never takes the reply, be let go of after a while.
+that begins a call and never sends the request be let go of after a while. One that never takes its reply keeps
+that waiting, and nobody else, until its connection has come of age (server): gRPC lets no handler end such a call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -19,15 +19,12 @@ from imagekeep.errors import ImagekeepError
 from imagekeep.protobuf import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from imagekeep.protobuf import Message, Method
 
 RECEIVE_TIMEOUT: Final = 10.0
 """Seconds that a client has to send the request of a call that it began."""
-
-SEND_TIMEOUT: Final = 30.0
-"""Seconds that a client has to take a reply, or one message of a stream."""
 
 
 class Call(Protocol):
@@ -102,9 +99,9 @@ async def _answer_one(endpoint: Endpoint, request: Message, context: Any) -> Non
         answer = endpoint.answer(request, context)
         if isinstance(answer, AsyncIterator):
             async for message in answer:
-                await _send(message, context)
+                await context.write(message)
         else:
-            await _send(await answer, context)
+            await context.write(await answer)
     except ImagekeepError as error:
         raise refusal_of(error) from error
 
@@ -114,8 +111,11 @@ async def _receive(method: Method, context: Any) -> Message | None:
 
     Raises Refusal where none comes in time, or none that can be read.
     """
-    with _patience(RECEIVE_TIMEOUT, "the request did not come"):
+    try:
         encoded = await asyncio.wait_for(context.read(), RECEIVE_TIMEOUT)
+    except TimeoutError:
+        message = f"the request did not come within {RECEIVE_TIMEOUT:g} s"
+        raise Refusal(Code.DEADLINE_EXCEEDED, message) from None
     if encoded is grpc.aio.EOF:
         return None
     try:
@@ -127,17 +127,3 @@ async def _receive(method: Method, context: Any) -> Message | None:
 def _encode(reply: Message | bytes) -> bytes:
     """Return a reply's bytes; what is answered often is kept encoded."""
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
-
-
-async def _send(message: Message | bytes, context: Any) -> None:
-    with _patience(SEND_TIMEOUT, "the reply was not taken"):
-        await asyncio.wait_for(context.write(message), SEND_TIMEOUT)
-
-
-@contextlib.contextmanager
-def _patience(seconds: float, what: str) -> Iterator[None]:
-    """Refuse the call where the client lets the time run out."""
-    try:
-        yield
-    except TimeoutError:
-        raise Refusal(Code.DEADLINE_EXCEEDED, f"{what} within {seconds:g} s") from None

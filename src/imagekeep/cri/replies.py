@@ -55,8 +55,7 @@ def image_message(image: ImageSummary, user: User) -> Message:
         pinned=image.pinned,
     )
     if user.uid is not None:
-        message.uid.SetInParent()  # the user 0 is a user too
-        message.uid.value = user.uid
+        message.uid.value = user.uid  # set, and so told, for the user 0 too
     return message
 
 

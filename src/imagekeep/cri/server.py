@@ -61,6 +61,10 @@ _OPTIONS: Final = (
     ("grpc.http2.ping_timeout_ms", 5_000),  # without it a ping has a minute, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_idle_ms", 3_600_000),
+    # An old connection is asked to go, which clients do without losing a call, and is closed an hour later. So ends
+    # also what a client that answers pings, and takes no reply, keeps waiting.
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 3_600_000),
     # Two servers on one path would each get some of the calls.
     ("grpc.so_reuseport", 0),
 )
