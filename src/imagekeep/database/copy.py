@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.driver import sqlite
+from imagekeep.database.private import create_private
 from imagekeep.errors import (
     FailedPreconditionError,
     PermissionDeniedError,
@@ -72,7 +73,7 @@ def _create(partial: Path) -> int:
     """Make a file of mode 0600 that is locked for as long as this process holds it, and return its descriptor."""
     try:
         while True:
-            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = create_private(partial)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return descriptor

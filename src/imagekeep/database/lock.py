@@ -23,6 +23,7 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep.database.private import create_private
 from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError, shorten
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ def _open(path: Path) -> int:
     """Open the lock file, making it where there is none; only its owner may use it."""
     name = f"{path}-lock"
     try:
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with contextlib.suppress(FileExistsError):
+            if not os.path.lexists(name):
+                return create_private(name)
+        return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except PermissionError as error:
         raise PermissionDeniedError(f"lock file {shorten(name)}: {error.strerror}") from error
     except OSError as error:

@@ -21,7 +21,8 @@ from sqlalchemy.exc import IntegrityError
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.copy import backup_path, copy_store, sync_folder
 from imagekeep.database.engine import make_engine, translating_writes
-from imagekeep.database.lock import WRITER_WAIT, WRITERS, locked
+from imagekeep.database.lock import writing
+from imagekeep.database.private import create_private
 from imagekeep.database.revision import exists, find_revision, require_head, require_known
 from imagekeep.errors import (
     PermissionDeniedError,
@@ -87,7 +88,7 @@ def migrate(path: Path, *, dry_run: bool = False) -> Migration:
 def moving(migration: Migration, destination: str | None) -> Iterator[Connection]:
     """Give the connection on which migrations/env.py runs the revisions up or down to `destination`."""
     path = migration.path
-    with locked(path, [WRITERS], WRITER_WAIT), translating_writes(path):
+    with writing(path), translating_writes(path):
         migration.before = read_revision(path)
         require_known(migration.before, path)
         if migration.before not in (None, destination) and not migration.dry_run:
@@ -132,9 +133,11 @@ def make_file(path: Path) -> None:
     if exists(path):
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            path.parent.mkdir(mode=0o700, parents=True)
+            path.parent.chmod(0o700)  # whatever the umask takes away
+        with contextlib.suppress(FileExistsError):
+            os.close(create_private(path))
         sync_folder(path.parent)
     except PermissionError as error:
         raise PermissionDeniedError(
