@@ -121,9 +121,11 @@ class DigestQuery:
         if self.encoded.strip(_HEX) or (self.algorithm and self.algorithm not in ENCODED_LENGTHS):
             return ()
         return tuple(
-            (f"{algorithm}:{self.encoded}", f"{algorithm}:{self.encoded}{_AFTER_HEX}")
-            for algorithm, length in ENCODED_LENGTHS.items()
-            if len(self.encoded) <= length
+            [
+                (f"{algorithm}:{self.encoded}", f"{algorithm}:{self.encoded}{_AFTER_HEX}")
+                for algorithm, length in ENCODED_LENGTHS.items()
+                if len(self.encoded) <= length
+            ]
         )
 
     def choose(self, candidates: Iterable[str]) -> str:
@@ -141,6 +143,11 @@ class DigestQuery:
         if len(matches) == 1:
             return _full(matches[0])
         raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])
+
+    def matches(self, image_id: str) -> bool:
+        """Tell whether the query is a leading part of a full id, or of its hex where it names no algorithm."""
+        algorithm, _, encoded = image_id.partition(":")
+        return self.algorithm in ("", algorithm) and encoded.startswith(self.encoded)
 
     def _same_algorithm(self, entry: tuple[str, str]) -> bool:
         """Tell whether the query names this entry's algorithm, or none."""

@@ -41,6 +41,17 @@ IMAGE = """
 SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id = ?
 """
 
+ONLY_IMAGE = """
+SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
+WHERE id >= ? AND id < ?
+UNION ALL
+SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
+WHERE id >= 'sha384:'
+LIMIT 2
+"""
+"""Two of the images with an id in a range of sha256, or of a longer algorithm, which hardly any store has. One
+row alone is of the only image that can answer a truncated id."""
+
 REFERENCES_OF_IMAGE = """
 SELECT name, pinned_refs.reference IS NOT NULL
 FROM "references" LEFT JOIN pinned_refs ON pinned_refs.reference = name
@@ -49,12 +60,16 @@ ORDER BY sort_rank, coalesce(sort_name, name), name
 """
 """The references of one image, in the order of distribution/reference's Sort, and which of them pin it."""
 
-IMAGES = """
+IMAGES_BY_ID = """
 SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) ORDER BY id
 """
 
+IMAGES = """
+SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
+"""
+
 IMAGES_WITHOUT_CONFIG = """
-SELECT image_key, id, chain_id, size FROM images ORDER BY id
+SELECT image_key, id, chain_id, size FROM images
 """
 
 REFERENCES = """

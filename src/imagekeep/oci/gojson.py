@@ -219,10 +219,10 @@ def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
         if type(node) is not tuple:
             raise _wrong_type(node, "an object")
         taken = {} if held is None else held
+        if shape is text and {type(child) for _, child in node} <= {str}:
+            taken.update(node)
+            return taken
         for key, child in node:
-            if shape is text and type(child) is str:
-                taken[key] = child
-                continue
             try:
                 taken[key] = shape(child, None)
             except Mismatch as mismatch:
