@@ -99,8 +99,9 @@ def client(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def with_options(begin: Serve, monkeypatch: pytest.MonkeyPatch, **milliseconds: int) -> Client:
     """Serve with other times for connections than the server's own."""
-    options = {**dict(_OPTIONS), **{f"grpc.{name}_ms": value for name, value in milliseconds.items()}}
-    monkeypatch.setattr("imagekeep.cri.server._OPTIONS", tuple(options.items()))
+    own, others = dict(_OPTIONS), {f"grpc.{name}_ms": value for name, value in milliseconds.items()}
+    assert others.keys() <= own.keys()
+    monkeypatch.setattr("imagekeep.cri.server._OPTIONS", tuple({**own, **others}.items()))
     return begin()
 
 
