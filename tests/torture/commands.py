@@ -25,6 +25,10 @@ READING = (
 )
 
 
+ASKING = ("query", "SELECT count(*) FROM images")
+"""Reads a store of any revision, as `db info` does."""
+
+
 class Outcome(NamedTuple):
     """How a command ended."""
 

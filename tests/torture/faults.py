@@ -24,7 +24,7 @@ from imagekeep.database.upgrade import migrate, read_revision
 from tests.images import LayoutWriter, named
 from tests.permissions import NOBODY
 from tests.torture.children import ChildError, ask
-from tests.torture.commands import READING, Outcome, run
+from tests.torture.commands import ASKING, READING, Outcome, run
 from tests.torture.orders import PLATFORM
 from tests.torture.survey import broken_invariants
 from tests.torture.toll import Harm, Toll
@@ -91,7 +91,7 @@ class Bench:
     ) -> None:
         """Run commands that must all fail with one line that names the file, and leave everything as it is."""
         was = snapshot(self.folder)
-        for command in commands or (*READING, *self.writing()):
+        for command in commands or (*READING, ASKING, *self.writing()):
             outcome = run(self.path, *command, before=before)
             if outcome.crashed:
                 self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, str(outcome)))
@@ -103,7 +103,7 @@ class Bench:
 
     def works(self, *commands: tuple[str, ...], before: Callable[[], None] | None = None) -> None:
         """Run commands that must all succeed."""
-        for command in commands or READING:
+        for command in commands or (*READING, ASKING):
             outcome = run(self.path, *command, before=before)
             if outcome.code:
                 self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, f"should work: {outcome}"))
@@ -224,7 +224,7 @@ def older(bench: Bench) -> None:
     bench.refused(
         *(command for command in READING if command != ("db", "info")), bench.writing()[0], words="db migrate"
     )
-    bench.works(("db", "info"), *bench.writing()[2:], ("db", "migrate"), *READING)
+    bench.works(("db", "info"), ASKING, *bench.writing()[2:], ("db", "migrate"), *READING)
 
 
 def half_made(bench: Bench) -> None:
