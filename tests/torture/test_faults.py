@@ -10,4 +10,5 @@ from tests.torture.harness import torture
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_a_named_error_and_does_no_harm(fault: str) -> None:
-    torture("faults", "--kind", fault, "--count", "1")
+    if "1 skipped" in torture("faults", "--kind", fault, "--count", "1"):
+        pytest.skip(f"{fault}: making it needs root")
