@@ -165,28 +165,29 @@ def test_name_that_would_write_to_the_terminal_is_escaped(run: Run, layout: Layo
     assert "\u202e" not in result.out + result.err
 
 
-def test_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn(monkeypatch: pytest.MonkeyPatch, *, patience: float) -> bytes:
+    """Return what a terminal gets of some progress, where people have that much patience."""
     ours, theirs = pty.openpty()
-    monkeypatch.setattr("imagekeep.cli.progress.PATIENCE", 0)
+    monkeypatch.setattr("imagekeep.cli.progress.PATIENCE", patience)
     with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
         monkeypatch.setattr("sys.stderr", terminal)
         with progress("syncing") as show:
             assert show
             show(1, 2)
-    assert b"50%" in os.read(ours, 10_000)
+        terminal.write("end")
+    shown = b""
+    while not shown.endswith(b"end"):  # a terminal hands on what was written piece by piece
+        shown += os.read(ours, 10_000)
     os.close(ours)
+    return shown.removesuffix(b"end")
+
+
+def test_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert b"50%" in drawn(monkeypatch, patience=0)
 
 
 def test_no_bar_is_drawn_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = pty.openpty()
-    with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
-        monkeypatch.setattr("sys.stderr", terminal)
-        with progress("syncing") as show:
-            assert show
-            show(1, 2)
-        terminal.write("nothing before this")
-    assert os.read(ours, 10_000) == b"nothing before this"
-    os.close(ours)
+    assert drawn(monkeypatch, patience=3600) == b""
 
 
 def test_no_bar_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
