@@ -163,11 +163,13 @@ def test_the_source_is_said_to_be_followed_once_it_is(ours: Client) -> None:
 
 
 def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
-    containerd: Daemon, ours: Client, server: Process, tmp_path: Path
+    containerd: Daemon, folder: Path, ours: Client, server: Process, tmp_path: Path
 ) -> None:
-    for name in ("one", "two", "three"):
-        containerd.make_image(tmp_path / name, f"example.test/{name}:v1")
-    wait_until(lambda: len(ours.images()) == 3 and all("repo_tags" in image for image in ours.images()))
+    tags = {name: f"example.test/{name}:v1" for name in ("one", "two", "three")}
+    ids = {containerd.make_image(tmp_path / name, tag)["image_id"] for name, tag in tags.items()}
+    # Each by its id too, a record that containerd's CRI plugin adds in its own time.
+    with Reader.open(folder / "images.db") as reader:
+        wait_until(lambda: reader.states().keys() == {*tags.values(), *ids})
     # The connection over which images are removed is there before containerd hangs.
     assert ours.ask("RemoveImage", named("example.test/three:v1")).code == "OK"
     with containerd.suspended(), ThreadPoolExecutor(8) as pool:
