@@ -72,4 +72,4 @@ def test_reading_imports_nothing_heavy(folder: Path, arguments: list[str]) -> No
 
 @pytest.mark.parametrize("arguments", [["images"], ["image", "exists", "busybox:1.36"]], ids=" ".join)
 def test_commonest_commands_load_nothing_that_reads_documents(folder: Path, arguments: list[str]) -> None:
-    assert imported_by(folder, *arguments).intersection({"imagekeep.oci.config", "hashlib"}) == set()
+    assert imported_by(folder, *arguments).intersection({"json", "imagekeep.oci.config", "hashlib"}) == set()

@@ -8,7 +8,6 @@ import click
 
 from imagekeep.cli import crictl
 from imagekeep.cli.command import command
-from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import table
 from imagekeep.cli.options import no_heading, no_truncation, output_format
 from imagekeep.cli.output import write
@@ -62,6 +61,8 @@ def list_images(
             images = choose(reader.summaries(), wanted)
             write(table([*heading, *(row for image in images for row in columns.rows(image, wanted))]))
         else:
+            from imagekeep.cli.documents import write_document  # a table needs no JSON
+
             messages = [crictl.message(image) for image in choose(reader.list(), wanted)]
             write_document({"images": messages}, output)
 
