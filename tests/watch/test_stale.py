@@ -76,6 +76,16 @@ def test_only_containerd_has_a_cri_to_compare_with(store_path: Path, tmp_path: P
             find_stale(store)
 
 
+def test_what_the_cri_is_about_to_follow_is_not_named(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[dict[str, set[str]]] = [{TWO: {APP}}, {TWO: {APP}, ONE: {DIGEST}}]
+    monkeypatch.setattr("imagekeep.cri.stale._shown", lambda connection: looks.pop(0))
+    monkeypatch.setattr("imagekeep.cri.stale._recorded", lambda store: Recorded({ONE: {DIGEST}, TWO: {ONE}}))
+    with Store.open(store_path, source=Containerd(str(tmp_path / "grpc"))) as store:
+        assert find_stale(store, pause=0) == [Stale(APP, Fault.STAYS, TWO)]
+
+
 class Fixture:
     """A containerd with its CRI, a store that follows it, and a client of both."""
 
