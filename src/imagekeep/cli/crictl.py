@@ -39,9 +39,11 @@ def names(image: ImageSummary, wanted: Reference | None = None) -> list[Name]:
     that the image has.
     """
     tagged = [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in image.repo_tags)]
+    if wanted is None and tagged:
+        return tagged
     digests = image.repo_digests
     if wanted is None:
-        return tagged or [(digests[0].partition("@")[0] if digests else NONE, NONE)]
+        return [(digests[0].partition("@")[0] if digests else NONE, NONE)]
     if wanted.digest:
         return names(image) if f"{wanted.name}@{wanted.digest}" in digests else []
     chosen = [(name, tag) for name, tag in tagged if name == wanted.name and wanted.tag in ("", tag)]
@@ -63,7 +65,8 @@ class Columns(NamedTuple):
     def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[str]]:
         """Give a row for each name under which an image is shown; `wanted` as in `names`."""
         shorten = truncate if self.truncated else str
-        digest = shorten(image.repo_digests[0].partition("@")[2]) if image.repo_digests else NONE
+        digests = image.repo_digests if self.digests else ()
+        digest = shorten(digests[0].partition("@")[2]) if digests else NONE
         size, pinned = human_size(image.size), str(image.pinned).lower()
         for repository, tag in names(image, wanted):
             yield self._row(repository, tag, digest, shorten(image.id), size, pinned)
