@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import statements
 from imagekeep.digest import ENCODED_LENGTHS, is_digest, parse_query
-from imagekeep.errors import AmbiguousError, ImageNotFoundError, InvalidReferenceError, shorten
+from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, shorten
 from imagekeep.image import Image, ImageSummary
 from imagekeep.reference import parse_docker_ref
 from imagekeep.transition import State
@@ -48,10 +48,6 @@ Row = tuple[Any, ...]
 
 _by_id = attrgetter("id")
 _NO_RANGE = ("", "")
-
-CANDIDATES_LIMIT = 20
-"""How many candidates an ambiguous id lists: enough to choose among, few enough to read."""
-
 _WHOLE = len("sha256:") + ENCODED_LENGTHS["sha256"]
 
 
@@ -68,24 +64,14 @@ def find_image(connection: sqlite.Connection, image_id: str) -> Image:
 def find_id(connection: sqlite.Connection, image_id: str) -> str:
     """Return the whole id that a full or truncated one stands for (go-digest: digestset's Lookup).
 
-    Raises ImageNotFoundError, AmbiguousError with the first CANDIDATES_LIMIT candidates of each algorithm, or
-    InvalidArgumentError for the empty id.
+    Raises ImageNotFoundError, AmbiguousError, or InvalidArgumentError for the empty id.
     """
     query = parse_query(image_id)
     ranges = query.ranges()
     if not ranges:
         raise no_such_image(image_id)
     bounds = [bound for pair in (*ranges, _NO_RANGE, _NO_RANGE)[:3] for bound in pair]
-    try:
-        return query.choose(found for (found,) in connection.execute(statements.IDS_IN_RANGES, bounds))
-    except AmbiguousError:
-        found = [
-            found
-            for low, high in ranges
-            for (found,) in connection.execute(statements.IDS_IN_RANGE, (low, high, CANDIDATES_LIMIT))
-            if query.matches(found)
-        ]
-        raise AmbiguousError(image_id, found) from None
+    return query.choose(found for (found,) in connection.execute(statements.IDS_IN_RANGES, bounds))
 
 
 def find_reference(connection: sqlite.Connection, reference: str) -> str | None:
