@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import os
-import tarfile
 from typing import TYPE_CHECKING, Any
 
 from imagekeep import Store
@@ -17,14 +14,20 @@ from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.documents import parse_index, parse_manifest
 from imagekeep.platform import Platform, only
 from imagekeep.reference import check_name, parse_any, parse_docker_ref, sort_key
-from imagekeep.sources.archive import Archive
 from imagekeep.sources.layout import OCILayout
 from imagekeep.sync import sync
 from tests.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, REF_NAME, LayoutWriter, named
 from tests.torture.orders import PLATFORM
+from tests.torture.tar_bombs import (
+    gzip_of_documents,
+    gzip_of_zeros,
+    tar_of_huge_headers,
+    tar_of_links_in_a_ring,
+    tar_of_many_members,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from imagekeep.sources import Source
@@ -59,79 +62,6 @@ def _writer(folder: Path) -> LayoutWriter:
         layout.folder = folder / "layout"
         return layout
     return LayoutWriter(folder / "layout")
-
-
-class _Zeros(io.RawIOBase):
-    """A gzip stream of one tar member of zeros: 1 GiB for each MiB."""
-
-    def __init__(self, size: int, name: bytes = b"layer.tar") -> None:
-        header = tarfile.TarInfo(name.decode())
-        header.size = size
-        self._parts = self._compressed(header.tobuf(), size)
-        self._left = b""
-
-    @staticmethod
-    def _compressed(head: bytes, size: int) -> Iterator[bytes]:
-        yield gzip.compress(head, 1)
-        member = gzip.compress(bytes(1 << 24), 9)
-        for _ in range(size >> 24):
-            yield member
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        while not self._left:
-            part = next(self._parts, b"")
-            if not part:
-                return 0
-            self._left = part
-        chunk, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-
-def gzip_of_zeros(folder: Path) -> Callable[[], object]:
-    return lambda: Archive(io.BufferedReader(_Zeros(1 << 30))).references()
-
-
-def gzip_of_documents(folder: Path) -> Callable[[], object]:
-    """Many members that begin as documents, up to more than may be held."""
-    file = folder / "archive.tar.gz"
-    document = b"{" + bytes(4 << 20).replace(b"\0", b" ") + b"}"
-    with gzip.open(file, "wb", 1) as zipped, tarfile.open(fileobj=zipped, mode="w|") as archive:
-        for number in range(40):
-            header = tarfile.TarInfo(f"{number}.json")
-            header.size = len(document)
-            archive.addfile(header, io.BytesIO(document))
-    return lambda: Archive(file).references()
-
-
-def tar_of_huge_headers(folder: Path) -> Callable[[], object]:
-    """A pax header, and a long name, that say that they have 8 GiB."""
-    header = tarfile.TarInfo("x")
-    header.size = 8 << 30
-    header.type = tarfile.XHDTYPE
-    return lambda: Archive(io.BytesIO(gzip.compress(header.tobuf() + bytes(1 << 20)))).references()
-
-
-def tar_of_many_members(folder: Path) -> Callable[[], object]:
-    member = tarfile.TarInfo("member").tobuf()
-    return lambda: Archive(io.BytesIO(gzip.compress(member * 400_000, 1))).references()
-
-
-def tar_of_links_in_a_ring(folder: Path) -> Callable[[], object]:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for number in range(20_000):
-            link = tarfile.TarInfo(f"l{number}")
-            link.type, link.linkname = tarfile.SYMTYPE, f"l{(number + 1) % 20_000}"
-            archive.addfile(link)
-        manifest = json.dumps([{"Config": "l0", "Layers": [f"l{n}" for n in range(20_000)]}]).encode()
-        header = tarfile.TarInfo("manifest.json")
-        header.size = len(manifest)
-        archive.addfile(header, io.BytesIO(manifest))
-    return lambda: Archive(io.BytesIO(buffer.getvalue())).references()
 
 
 def sparse_document(folder: Path) -> Callable[[], object]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from imagekeep import Reader
 from imagekeep.errors import ImagekeepError, ImageNotFoundError
+from tests.torture.bench import Bench
 from tests.torture.children import ChildError, ask
-from tests.torture.faults import Bench
 from tests.torture.survey import broken_invariants
 from tests.torture.toll import Harm, Toll
 
