@@ -114,7 +114,7 @@ class Model:
         if not found:
             raise ImageNotFoundError(image_id)
         if len(found) > 1:
-            raise AmbiguousError(image_id, sorted(found)[:2])
+            raise AmbiguousError(image_id, sorted(found))
         return found[0]
 
     def _put(self, reference: str, after: State | None, facts: Observed | None) -> Transition:
@@ -141,7 +141,7 @@ def perform(store: Store | Model, operation: Operation) -> Answer:
     try:
         return "ok", getattr(store, verb)(*arguments)
     except AmbiguousError as error:
-        return error.category.value, error.candidates
+        return error.category.value, (error.candidates, error.total)
     except ImagekeepError as error:
         return error.category.value, None
 

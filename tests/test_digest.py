@@ -88,7 +88,6 @@ def test_two_ids_of_each_range_answer_as_the_whole_set_does(ids: set[str], text:
 @given(st.sets(digests(), min_size=1, max_size=12), st.data())
 def test_a_whole_digest_is_found_exactly_when_it_is_kept(ids: set[str], data: st.DataObject) -> None:
     digest = data.draw(st.sampled_from(sorted(ids)) | digests())
-    assert parse_query(digest).exact == digest
     found = look_up_by_ranges(parse_query(digest), ids, reverse=False)
     assert found == (digest if digest in ids else "not found")
 
@@ -178,10 +177,6 @@ def test_a_query_of_another_length_or_algorithm_is_split(text: str) -> None:
 
 def test_a_query_that_no_id_can_begin_with_has_no_ranges() -> None:
     assert [parse_query(text).ranges() for text in ("xyz", "md5:abc", "ABC", "a" * 129)] == [()] * 4
-
-
-def test_a_truncated_query_has_no_exact_id() -> None:
-    assert [parse_query(text).exact for text in ("abc", "sha256:abc", HEX)] == [None] * 3
 
 
 def test_an_ambiguous_query_lists_the_ids_it_stands_for() -> None:

@@ -16,6 +16,7 @@ from imagekeep import (
     ImageSummary,
     InvalidArgumentError,
     NotAStoreError,
+    Observed,
     Reader,
     Store,
     StoreUnavailableError,
@@ -69,13 +70,26 @@ def test_get_takes_a_truncated_id_with_or_without_its_algorithm(reader: Reader, 
     assert reader.get(query).id == ONE.id
 
 
-def test_get_of_an_ambiguous_id_names_the_candidates(store_path: Path) -> None:
-    with Store.open(store_path) as store:
-        store.apply_all({image.id: image for image in IMAGES})
-        first = min(image.id for image in IMAGES if image.id[7] == "2")
-        with pytest.raises(AmbiguousError) as raised:
-            store.get("2")
-        assert first in raised.value.candidates
+def kept(path: Path, ids: list[str]) -> Store:
+    """Return a store of images with these ids."""
+    store = Store.open(path)
+    store.apply_all({image_id: Observed(image_id, "", 0, b"{}", None) for image_id in ids})
+    return store
+
+
+def test_get_of_an_ambiguous_id_lists_every_candidate(store_path: Path) -> None:
+    ids = [f"sha256:ab{'0' * 62}", f"sha512:ab{'0' * 126}", f"sha256:ab{'1' * 62}", f"sha256:abf{'0' * 61}"]
+    with kept(store_path, ids) as store, pytest.raises(AmbiguousError) as raised:
+        store.get("ab")
+    assert (raised.value.candidates, raised.value.total) == (tuple(ids), 4)
+    assert str(raised.value) == f"ambiguous image id ab: {', '.join(ids)}; give more characters"
+
+
+def test_get_of_an_id_that_many_begin_with_lists_ten_and_counts_the_rest(store_path: Path) -> None:
+    ids = [f"sha256:ab{number:062x}" for number in range(13)]
+    with kept(store_path, ids) as store, pytest.raises(AmbiguousError, match="9 and 3 more; give") as raised:
+        store.get("sha256:ab")
+    assert (raised.value.candidates, raised.value.total) == (tuple(ids[:10]), 13)
 
 
 @pytest.mark.parametrize("query", ["f" * 64, "sha256:", "sha256", ":", "x", "sha256:" + "0" * 64, "\ud800"])

@@ -104,14 +104,6 @@ class DigestQuery:
         """Return the query as it was given."""
         return f"{self.algorithm}:{self.encoded}" if self.algorithm else self.encoded
 
-    @property
-    def exact(self) -> str | None:
-        """Return the one id that can answer, where the query is itself a whole, valid digest; None otherwise.
-
-        A whole digest that the set holds is always the answer, and no other id ever is.
-        """
-        return self.text if self.algorithm and is_digest(self.text) else None
-
     def ranges(self) -> tuple[tuple[str, str], ...]:
         """Return for each algorithm the half-open range [low, high) of the full ids that `choose` must see.
 
@@ -132,7 +124,7 @@ class DigestQuery:
         """Return the id that answers the query (digestset: Set.Lookup).
 
         `candidates` are the first LIMIT_PER_RANGE ids of each range, or more, in any order. Raises
-        ImageNotFoundError, or AmbiguousError with the candidates that the query stands for.
+        ImageNotFoundError, or AmbiguousError with those of them that the query stands for.
         """
         start = (self.encoded, self.algorithm)
         beginning = {entry for entry in map(_entry, candidates) if entry[0].startswith(self.encoded)}

@@ -45,6 +45,9 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CANDIDATES_LIMIT = 10
+"""How many ids an ambiguous one lists: enough to choose among, few enough to read."""
+
 
 class Category(enum.StrEnum):
     """What kind of failure an error is: the part of it that a program acts on."""
@@ -134,14 +137,19 @@ class InvalidPlatformError(InvalidArgumentError):
 
 
 class AmbiguousError(ImagekeepError):
-    """Raised for a truncated id that more than one image begins with; `candidates` are their ids."""
+    """Raised for a truncated id that the ids of more than one image begin with.
+
+    `candidates` are the first of those ids, at most CANDIDATES_LIMIT, and `total` is how many there are.
+    """
 
     category = Category.AMBIGUOUS
 
-    def __init__(self, truncated_id: str, candidates: Sequence[str]) -> None:
-        listed = ", ".join(candidates)
+    def __init__(self, truncated_id: str, candidates: Sequence[str], total: int | None = None) -> None:
+        self.candidates = tuple(candidates[:CANDIDATES_LIMIT])
+        self.total = len(candidates) if total is None else total
+        unlisted = self.total - len(self.candidates)
+        listed = ", ".join(self.candidates) + (f" and {unlisted} more" if unlisted else "")
         super().__init__(f"ambiguous image id {shorten(truncated_id)}: {listed}; give more characters")
-        self.candidates = tuple(candidates)
 
 
 class FailedPreconditionError(ImagekeepError):

@@ -25,6 +25,8 @@ LOOK_UPS = {
     "RESOLVE": ("references", "images"),
     "REFERENCE_STATE": ("references", "images", "pinned_refs", "ref_cache"),
     "IDS_IN_RANGES": ("images",),
+    "IDS_IN_RANGE": ("images",),
+    "COUNT_IN_RANGE": ("images",),
     "IMAGE": ("images", "configs"),
     "ONLY_IMAGE": ("images", "configs"),
     "REFERENCES_OF_IMAGE": ("references", "pinned_refs"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.properties.conftest import NewStores
 
 
-def scan(ids: set[str], query: str) -> tuple[str, str | None]:
+def scan(ids: set[str], query: str) -> tuple[str, object]:
     """Answer a query of any algorithm by looking at every id, in the order of a digestset."""
     algorithm, _, encoded = query.rpartition(":")
     entries = sorted(split(image_id)[::-1] for image_id in ids)
@@ -27,13 +27,14 @@ def scan(ids: set[str], query: str) -> tuple[str, str | None]:
     nearest = [each for each in following[:2] if each[0].startswith(encoded) and algorithm in ("", each[1])]
     if not nearest or nearest[0] != following[0]:
         return "not_found", None
-    return ("ok", ":".join(nearest[0][::-1])) if len(nearest) == 1 else ("ambiguous", None)
+    alike = [":".join(e[::-1]) for e in following if e[0].startswith(encoded) and algorithm in ("", e[1])]
+    return ("ok", alike[0]) if len(nearest) == 1 else ("ambiguous", (tuple(alike[:10]), len(alike)))
 
 
-def answered(answer: Answer) -> tuple[str, str | None]:
+def answered(answer: Answer) -> tuple[str, object]:
     """Return the class of an answer, and the id where it is an image."""
-    category, image = answer
-    return category, image.id if category == "ok" else None
+    category, found = answer
+    return category, found.id if category == "ok" else found
 
 
 @settings(max_examples=60)

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import statements
 from imagekeep.digest import ENCODED_LENGTHS, is_digest, parse_query
-from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, shorten
+from imagekeep.errors import (
+    CANDIDATES_LIMIT,
+    AmbiguousError,
+    ImageNotFoundError,
+    InvalidReferenceError,
+    shorten,
+)
 from imagekeep.image import Image, ImageSummary
 from imagekeep.reference import parse_docker_ref
 from imagekeep.transition import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.digest import DigestQuery
     from imagekeep.health import IncompleteReference, WatcherState
 
 
@@ -44,6 +51,9 @@ class Counts(NamedTuple):
     newest_verified_at: int | None
 
 
+LOOKED_UP_ONE_BY_ONE = 1_000
+"""References at most: to ask for more of them is to list a source, and one scan takes a third of the time."""
+
 Row = tuple[Any, ...]
 
 _by_id = attrgetter("id")
@@ -64,14 +74,18 @@ def find_image(connection: sqlite.Connection, image_id: str) -> Image:
 def find_id(connection: sqlite.Connection, image_id: str) -> str:
     """Return the whole id that a full or truncated one stands for (go-digest: digestset's Lookup).
 
-    Raises ImageNotFoundError, AmbiguousError, or InvalidArgumentError for the empty id.
+    Raises ImageNotFoundError, AmbiguousError with the first candidates of all that there are, or
+    InvalidArgumentError for the empty id.
     """
     query = parse_query(image_id)
     ranges = query.ranges()
     if not ranges:
         raise no_such_image(image_id)
     bounds = [bound for pair in (*ranges, _NO_RANGE, _NO_RANGE)[:3] for bound in pair]
-    return query.choose(found for (found,) in connection.execute(statements.IDS_IN_RANGES, bounds))
+    try:
+        return query.choose(found for (found,) in connection.execute(statements.IDS_IN_RANGES, bounds))
+    except AmbiguousError:  # it knows of the two that make it so: only now is it worth looking for all
+        raise _ambiguous(connection, query) from None
 
 
 def find_reference(connection: sqlite.Connection, reference: str) -> str | None:
@@ -133,6 +147,13 @@ def state_of(connection: sqlite.Connection, reference: str) -> State | None:
     return State(row[0], bool(row[1]), row[2], row[3]) if row else None
 
 
+def states_of(connection: sqlite.Connection, references: Collection[str]) -> dict[str, State]:
+    """Return what the store says of those of these references that it has, and perhaps of others."""
+    if len(references) > LOOKED_UP_ONE_BY_ONE:
+        return all_states(connection)
+    return {name: state for name in references if (state := state_of(connection, name))}
+
+
 def all_states(connection: sqlite.Connection) -> dict[str, State]:
     """Return what the store says of every reference."""
     return {
@@ -187,6 +208,23 @@ def _only_image(connection: sqlite.Connection, image_id: str) -> Row | None:
         return None
     rows: list[Row] = connection.execute(statements.ONLY_IMAGE, ranges[0]).fetchall()
     return rows[0] if len(rows) == 1 and query.matches(rows[0][1]) else None
+
+
+def _ambiguous(connection: sqlite.Connection, query: DigestQuery) -> AmbiguousError:
+    """Return the error that lists the first ids which the query stands for, and counts them all."""
+    candidates: list[str] = []
+    total = 0
+    for low, high in query.ranges():
+        if query.matches(low):
+            rows = connection.execute(statements.IDS_IN_RANGE, (low, high, CANDIDATES_LIMIT))
+            candidates += [found for (found,) in rows]
+            total += connection.execute(statements.COUNT_IN_RANGE, (low, high)).fetchone()[0]
+    return AmbiguousError(query.text, sorted(candidates, key=_by_encoded), total)
+
+
+def _by_encoded(image_id: str) -> list[str]:
+    """Return the key by which digestset orders ids: the hex, then the algorithm."""
+    return image_id.split(":")[::-1]
 
 
 def _references_of(connection: sqlite.Connection, image_key: int) -> tuple[tuple[str, ...], bool]:

@@ -37,6 +37,16 @@ SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT
 """
 """The first two ids of each of three half-open ranges: one for each algorithm that an id may have."""
 
+IDS_IN_RANGE = """
+SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
+"""
+"""The first ids of a half-open range."""
+
+COUNT_IN_RANGE = """
+SELECT count(*) FROM images WHERE id >= ? AND id < ?
+"""
+"""How many ids a half-open range has."""
+
 IMAGE = """
 SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id = ?
 """
