@@ -33,6 +33,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
     with contextlib.ExitStack() as stack:
 
         def show(done: int, total: int) -> None:
+            """Draw how much is done, once it has taken long enough for somebody to wonder."""
             nonlocal bar
             if bar is None and time.monotonic() - began >= PATIENCE:
                 bar = stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))

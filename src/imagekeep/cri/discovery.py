@@ -59,6 +59,7 @@ REFLECTION: Final = tuple(
     Schema(_REFLECTION_TEXT.replace("VERSION", version)) for version in ("v1", "v1alpha")
 )
 
+CHECK: Final = HEALTH.methods["/grpc.health.v1.Health/Check"]
 SERVING: Final = 1
 NOT_SERVING: Final = 2
 
@@ -77,8 +78,8 @@ class Health:
         try:
             self._reader.watcher()
         except ImagekeepError:
-            return HEALTH.messages["grpc.health.v1.HealthCheckResponse"](status=NOT_SERVING)
-        return HEALTH.messages["grpc.health.v1.HealthCheckResponse"](status=SERVING)
+            return CHECK.response(status=NOT_SERVING)
+        return CHECK.response(status=SERVING)
 
 
 class Reflection:

@@ -46,7 +46,7 @@ class Following(threading.Thread):
                     self._watcher = watcher
                 watcher.run()
         except BaseException as error:
-            if not self._stopping:
+            if not self._stopping:  # what fails because it was told to end is no failure
                 self.error = error
                 self._loop.call_soon_threadsafe(self._ended.set)
 

@@ -68,6 +68,7 @@ def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awa
     """Return what gRPC calls with the stream of requests and the context of a call."""
 
     async def behave(requests: Any, context: Any) -> None:
+        """Answer one call, and observe how it ended; requests are read from the context, which can wait."""
         began, code = time.perf_counter(), Code.CANCELLED
         try:
             await _answer(endpoint, context)

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from imagekeep.cri.failures import Code, Refusal, unresolved
 from imagekeep.cri.listing import Listing, encode, user_or_none
-from imagekeep.cri.protocol import (
-    IMAGE_FS_INFO,
-    IMAGE_STATUS,
-    PULL_IMAGE,
-    REMOVE_IMAGE,
-)
+from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
 from imagekeep.cri.replies import status_reply, unknown_usage
 from imagekeep.errors import AmbiguousError, ImageNotFoundError, InvalidArgumentError
 

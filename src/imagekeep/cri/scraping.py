@@ -36,12 +36,10 @@ def parse_target(target: str) -> Loopback | Path:
     if target.startswith(("unix:", "/")):
         return parse_address(target)
     host, _, port = target.rpartition(":")
-    try:
+    with contextlib.suppress(ValueError):  # of what is neither an address nor a number: refused below
         address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
         if address.is_loopback and 0 <= int(port) < 65536:
             return Loopback(str(address), int(port))
-    except ValueError:
-        pass
     raise InvalidArgumentError(
         f"{shorten(target)} is no address for metrics; give 127.0.0.1:PORT or unix:///PATH"
     )
@@ -55,6 +53,7 @@ async def scraping(
     room = asyncio.Semaphore(CLIENTS_MAX)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one client; who asks too slowly, too much or not at all is hung up on."""
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(writer.close)
             await stack.enter_async_context(room)

@@ -19,7 +19,7 @@ import grpc.aio
 
 from imagekeep.cri import protocol
 from imagekeep.cri.changes import Changes
-from imagekeep.cri.discovery import HEALTH, REFLECTION, Health, Reflection, service_of
+from imagekeep.cri.discovery import CHECK, HEALTH, REFLECTION, Health, Reflection, service_of
 from imagekeep.cri.following import CurrentWatcher, Following
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
@@ -150,7 +150,7 @@ def endpoints(serving: Serving, changes: Changes, relay: Relay | None) -> list[E
         Endpoint(protocol.IMAGE_FS_INFO, images.image_fs_info),
         Endpoint(protocol.VERSION, runtime.version),
         Endpoint(protocol.STATUS, runtime.status),
-        Endpoint(HEALTH.methods["/grpc.health.v1.Health/Check"], health.check),
+        Endpoint(CHECK, health.check),
         *(Endpoint(reflection.method, reflection.answer, converses=True) for reflection in reflections),
     ]
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagekeep.errors import (
     FailedPreconditionError,
-    ImagekeepError,
     InvalidArgumentError,
     PermissionDeniedError,
-    StoreUnavailableError,
+    UnavailableError,
     shorten,
 )
 
@@ -27,7 +26,7 @@ PATH_BYTES_MAX: Final = 107
 """The longest path of a unix socket (unix(7): sun_path, without its closing NUL)."""
 
 ANSWER_WAIT: Final = 1.0
-"""Seconds to connect to a socket that is there; a full backlog is somebody too."""
+"""Seconds to connect to a socket that is there."""
 
 
 class Access(NamedTuple):
@@ -117,12 +116,11 @@ def _remove_stale(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(ANSWER_WAIT)
         try:
-            probe.connect(str(path))
+            with contextlib.suppress(TimeoutError):  # a full backlog is somebody too
+                probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
-        except TimeoutError:
-            pass
     raise _taken(path)
 
 
@@ -138,5 +136,4 @@ def _translating(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise PermissionDeniedError(f"cannot serve at {shorten(str(path))}: {error.strerror}") from error
     except OSError as error:
-        kind: type[ImagekeepError] = StoreUnavailableError
-        raise kind(f"cannot serve at {shorten(str(path))}: {error.strerror}") from error
+        raise UnavailableError(f"cannot serve at {shorten(str(path))}: {error.strerror}") from error

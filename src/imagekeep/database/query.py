@@ -35,14 +35,15 @@ _FORBIDDEN_FUNCTIONS = frozenset(("edit", "fts3_tokenizer", "load_extension", "r
 
 _OF_THE_STORE = frozenset(
     {
-        *(
-            sqlite.SQLITE_PERM,
-            sqlite.SQLITE_BUSY,
-            sqlite.SQLITE_LOCKED,
-            sqlite.SQLITE_READONLY,
-            sqlite.SQLITE_IOERR,
-        ),
-        *(sqlite.SQLITE_CORRUPT, sqlite.SQLITE_FULL, sqlite.SQLITE_CANTOPEN, sqlite.SQLITE_PROTOCOL),
+        sqlite.SQLITE_PERM,
+        sqlite.SQLITE_BUSY,
+        sqlite.SQLITE_LOCKED,
+        sqlite.SQLITE_READONLY,
+        sqlite.SQLITE_IOERR,
+        sqlite.SQLITE_CORRUPT,
+        sqlite.SQLITE_FULL,
+        sqlite.SQLITE_CANTOPEN,
+        sqlite.SQLITE_PROTOCOL,
         sqlite.SQLITE_NOTADB,
     }
 )

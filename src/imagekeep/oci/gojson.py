@@ -1,8 +1,7 @@
 """JSON as Go's encoding/json reads it into structs, so that both see one image in the same bytes.
 
 A document is read in two steps: `scan` checks the grammar of the whole and returns its tree, and a shape
-takes
-from the tree what it knows, as a Go struct does::
+takes from the tree what it knows, as a Go struct does::
 
     LAYER = struct({"digest": text, "size": whole, "urls": list_of(text)})
     fields = take(LAYER, scan(document, name), name)      # {"digest": …} with only the keys that occurred
@@ -171,6 +170,7 @@ def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
     """
 
     def take_list(node: Node, held: list[T] | None) -> list[T] | None:
+        """Take each element onto what a list of the same key left at its place."""
         if node is None:
             return None
         if type(node) is not list:
@@ -214,6 +214,7 @@ def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
     """Take a Go map from strings, whose values `shape` takes; None is Go's nil."""
 
     def take_map(node: Node, held: dict[str, T] | None) -> dict[str, T] | None:
+        """Take each value anew, into what a map of the same key left."""
         if node is None:
             return None
         if type(node) is not tuple:
@@ -239,6 +240,7 @@ def struct(shapes: Mapping[str, Shape[Any]]) -> Shape[dict[str, Any]]:
     fields |= {name: (name, shape) for name, shape in shapes.items()}
 
     def take_struct(node: Node, held: dict[str, Any] | None) -> dict[str, Any]:
+        """Take each known field onto what an object of the same key left of it."""
         taken: dict[str, Any] = {} if held is None else held
         if node is None:
             return taken

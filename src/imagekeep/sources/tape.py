@@ -161,6 +161,7 @@ class _Rejoined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Give what was read off first, then what the stream has."""
         chunk = self._beginning[: len(buffer)] or self._read(len(buffer)) or b""
         self._beginning = self._beginning[len(chunk) :] if self._beginning else b""
         buffer[: len(chunk)] = chunk
