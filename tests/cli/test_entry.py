@@ -192,6 +192,11 @@ def test_driver_that_cannot_be_used_is_one_line(folder: Path, driver: str) -> No
     assert done.stderr.count("\n") == 1
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to what it starts in the background, these tests for one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt_ends_quietly(folder: Path) -> None:
     """The command waits for an archive on standard input, where it is interrupted."""
     process = subprocess.Popen(
@@ -201,6 +206,7 @@ def test_interrupt_ends_quietly(folder: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )
     assert process.stderr
     assert process.stdin
