@@ -190,3 +190,19 @@ def test_bytes_that_are_no_message_are_refused(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         call(b"\x0a\x04\x0a\x02\xff\xfe", timeout=5)
     assert failure.value.code() is grpc.StatusCode.INTERNAL
+
+
+def test_a_status_that_was_asked_for_follows_the_store(client: Client, store: Store) -> None:
+    name, moved_to = "docker.io/library/busybox:1.35", "sha256:" + "5" * 64
+    assert client.status(name).reply["image"]["id"] == store.resolve(name)
+    store.add(Image(moved_to, (name,), "", 1, False, b"{}"))
+    assert client.status(name).reply["image"]["id"] == moved_to
+
+
+def test_statuses_beyond_those_that_are_kept_are_answered_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.cri.images.STATUSES_MAX", 1)
+    names = ("busybox:1.35", "busybox:1.36", "busybox:1.35", "busybox:1.36")
+    tags = [client.status(name).reply["image"]["repo_tags"][0] for name in names]
+    assert tags == [f"docker.io/library/{name}" for name in names]

@@ -113,7 +113,8 @@ async def _receive(method: Method, context: Any) -> Message | None:
     Raises Refusal where none comes in time, or none that can be read.
     """
     try:
-        encoded = await asyncio.wait_for(context.read(), RECEIVE_TIMEOUT)
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
+            encoded = await context.read()
     except TimeoutError:
         message = f"the request did not come within {RECEIVE_TIMEOUT:g} s"
         raise Refusal(Code.DEADLINE_EXCEEDED, message) from None

@@ -31,6 +31,9 @@ log = logging.getLogger("imagekeep.cri")
 USAGE_WAIT: Final = 1.0
 """Seconds to wait for the source's usage, which takes it a millisecond; crictl waits for two."""
 
+STATUSES_MAX: Final = 4096
+"""Replies to ImageStatus that are kept: some 2 MB."""
+
 STREAM_BATCH: Final = 1000
 """Images in one message of a stream: some 300 KB. containerd sends 5,000."""
 
@@ -57,6 +60,7 @@ class ImageService:
         self._mountpoint = mountpoint
         self._filter_images = filter_images
         self._listing = Listing(reader)
+        self._statuses = _Statuses(reader)
         self._usage: Message | None = None
 
     async def list_images(self, request: Message, call: Call) -> bytes:
@@ -69,12 +73,18 @@ class ImageService:
         for begin in range(0, len(images), STREAM_BATCH):
             yield b"".join(images[begin : begin + STREAM_BATCH])
 
-    async def image_status(self, request: Message, call: Call) -> Message:
+    async def image_status(self, request: Message, call: Call) -> Message | bytes:
         """Answer ImageStatus; an unknown image is an empty reply."""
-        image = self._resolve(request.image.image)
+        name, kept = request.image.image, self._statuses.current()
+        if not request.verbose and name in kept:
+            return kept[name]
+        image = self._resolve(name)
         if image is None:
             return IMAGE_STATUS.response()
-        return status_reply(image, user_or_none(image), verbose=request.verbose)
+        reply = status_reply(image, user_or_none(image), verbose=request.verbose)
+        if not request.verbose and len(kept) < STATUSES_MAX:
+            kept[name] = reply.SerializeToString()
+        return reply
 
     async def remove_image(self, request: Message, call: Call) -> Message:
         """Answer RemoveImage: every reference goes, at the source first; an unknown image is success."""
@@ -127,3 +137,19 @@ class ImageService:
             return None
         except (AmbiguousError, InvalidArgumentError) as error:
             raise unresolved(name, error) from error
+
+
+class _Statuses:
+    """The replies to ImageStatus, encoded, by the name that was asked for: kept until anybody changes the store."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._version: int | None = None
+        self._replies: dict[str, bytes] = {}
+
+    def current(self) -> dict[str, bytes]:
+        """Return the replies that are still true; one made from now on may be added."""
+        version = self._reader.data_version()
+        if version != self._version:
+            self._version, self._replies = version, {}
+        return self._replies
