@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 
@@ -36,3 +37,19 @@ class IncompleteReference:
     since: int
     tried_at: int
     tries: int
+
+
+def is_running(state: WatcherState) -> bool:
+    """Tell whether the watcher that said this may still be at work.
+
+    It has not said that it ended, and there is a process of its number; another may have got the number since.
+    """
+    if state.stopped_at is not None or state.process_id <= 0:
+        return False
+    try:
+        os.kill(state.process_id, 0)
+    except PermissionError:  # somebody else's, and so there
+        return True
+    except (ProcessLookupError, OverflowError):  # the file may hold any number
+        return False
+    return True

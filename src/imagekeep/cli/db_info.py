@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,9 @@ from imagekeep.cli.store_file import reading
 from imagekeep.database.driver import DRIVER, sqlite
 from imagekeep.database.queries import count, incomplete_references, watcher_state
 from imagekeep.database.revision import HEAD, REVISIONS, require_head
+from imagekeep.database.size import size_on_disk
 from imagekeep.errors import SchemaVersionError
+from imagekeep.health import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[st
     """Return what is known of a store as a document; `size` in bytes, what is not known null."""
     return {
         "path": str(path),
-        "size": file_size(path),
+        "size": size_on_disk(path),
         "revision": revision,
         "newestRevision": HEAD,
         "advice": _advice(revision, path),
@@ -71,7 +72,7 @@ def describe_watcher(state: WatcherState | None, incomplete: list[IncompleteRefe
         "watcher": state
         and {
             "processId": state.process_id,
-            "running": state.stopped_at is None and is_running(state.process_id),
+            "running": is_running(state),
             "source": state.source,
             "started": _time(state.started_at),
             "connected": _time(state.connected_at),
@@ -89,23 +90,6 @@ def describe_watcher(state: WatcherState | None, incomplete: list[IncompleteRefe
             for i in incomplete
         ],
     }
-
-
-def is_running(process_id: int) -> bool:
-    """Tell whether there is a process of this number; another may have got it since a watcher was killed."""
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def file_size(path: Path) -> int:
-    """Return the bytes that a store takes on disk, what is not yet moved from its -wal file included."""
-    wal = path.with_name(f"{path.name}-wal")
-    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
 
 def _time(microseconds: int | None) -> str | None:

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from imagekeep.health import is_running
 from imagekeep.watch import Watcher
 
 if TYPE_CHECKING:
@@ -73,19 +74,8 @@ class CurrentWatcher:
     def state(self) -> WatcherState | None:
         """Return how far it has come, or None where there is none; raises as `Reader.watcher` does."""
         state = self._reader.watcher()
-        if state is None or state.stopped_at is not None:
+        if state is None or not is_running(state):
             return None
-        if self._own:
-            mine = state.process_id == os.getpid() and state.started_at >= self._begun
-            return state if mine else None
-        return state if _is_running(state.process_id) else None
-
-
-def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except PermissionError:  # somebody else's, and so there
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
+        if self._own and (state.process_id != os.getpid() or state.started_at < self._begun):
+            return None
+        return state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from imagekeep.database.size import size_on_disk
 from imagekeep.errors import ImagekeepError, MissingExtraError
 
 try:
@@ -90,7 +91,8 @@ class _StoreCollector:
                 "Seconds since the source last confirmed the reference that it confirmed longest ago.",
                 value=time.time() - counts.oldest_verified_at / 1e6,
             )
-        yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store's file.", value=self._bytes())
+        size = size_on_disk(self._reader.path)
+        yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store's file.", value=size)
 
     def _watcher(self) -> Iterator[Metric]:
         watcher = self._current.state()
@@ -103,8 +105,3 @@ class _StoreCollector:
         yield CounterMetricFamily("imagekeep_events", "Events followed.", value=watcher.events)
         yield CounterMetricFamily("imagekeep_reconciles", "Reconciles done.", value=watcher.reconciles)
         yield CounterMetricFamily("imagekeep_watch_errors", "Failures of the watcher.", value=watcher.errors)
-
-    def _bytes(self) -> int:
-        """Return the size of the file, with what waits in the log beside it; in bytes."""
-        beside = self._reader.path.with_name(f"{self._reader.path.name}-wal")
-        return sum(file.stat().st_size for file in (self._reader.path, beside) if file.exists())
