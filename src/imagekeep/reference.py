@@ -69,7 +69,8 @@ GRAMMAR = r"""
     \Z
 """
 
-_IDENTIFIER = r"[a-f0-9]{64}"
+_IDENTIFIER_LENGTH = 64
+_HEX = "0123456789abcdef"
 _UNPARSABLE_RANK = 5
 _DIGEST_REASONS = {
     InvalidDigestError.Reason.FORMAT: "godigest_invalid_format",
@@ -144,13 +145,9 @@ def parse_normalized(text: str) -> Reference:
     godigest_invalid_length and godigest_unsupported, or one of `check_name`'s for a text that can be no name.
     """
     _check_encodable(text)
-    if re.fullmatch(_IDENTIFIER, text):
+    if _is_identifier(text):
         raise InvalidReferenceError(text, "identifier_not_allowed")
-    domain, remainder = _split_domain(text)
-    remote, _, _ = remainder.partition(":")
-    if remote.lower() != remote:
-        raise InvalidReferenceError(text, "remote_not_lowercase")
-    return _parse(text, f"{domain}/{remainder}")
+    return _complete(text)
 
 
 def parse_docker_ref(text: str) -> Reference:
@@ -170,11 +167,11 @@ def parse_any(text: str) -> Reference:
     The latter two give a reference with nothing but its digest. Raises as `parse_normalized` does.
     """
     _check_encodable(text)
-    if re.fullmatch(_IDENTIFIER, text):
+    if _is_identifier(text):
         return Reference(digest=f"sha256:{text}")
     if is_digest(text):
         return Reference(digest=text)
-    return parse_normalized(text)
+    return _complete(text)
 
 
 def sort_key(name: str) -> tuple[int, str]:
@@ -229,6 +226,11 @@ def _check_encodable(name: str) -> None:
         raise InvalidReferenceError(name, f"name_longer_than_{NAME_BYTES_MAX}_bytes")
 
 
+def _is_identifier(text: str) -> bool:
+    """Tell whether a text is the hex of a sha256 (distribution/reference: anchoredIdentifierRegexp)."""
+    return len(text) == _IDENTIFIER_LENGTH and not text.strip(_HEX)
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     """Return the domain and what follows, Docker Hub's where the text names none (splitDockerDomain)."""
     first, slash, rest = text.partition("/")
@@ -241,6 +243,15 @@ def _split_domain(text: str) -> tuple[str, str]:
     return domain, remainder
 
 
+def _complete(text: str) -> Reference:
+    """Complete what is a familiar name, if it is any reference, and parse it."""
+    domain, remainder = _split_domain(text)
+    remote, _, _ = remainder.partition(":")
+    if remote.lower() != remote:
+        raise InvalidReferenceError(text, "remote_not_lowercase")
+    return _parse(text, f"{domain}/{remainder}")
+
+
 def _parse(text: str, completed: str) -> Reference:
     """Parse the completed form of `text` (distribution/reference: Parse)."""
     match = _grammar().match(completed)
@@ -249,7 +260,7 @@ def _parse(text: str, completed: str) -> Reference:
         raise InvalidReferenceError(
             text, "name_contains_uppercase" if only_case else "reference_invalid_format"
         )
-    reference = Reference(**match.groupdict(default=""))
+    reference = Reference(*match.groups(""))  # the fields are in the order of the groups
     if len(reference.path) > PATH_LENGTH_MAX:
         raise InvalidReferenceError(text, "name_too_long")
     if reference.digest:
