@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
@@ -89,7 +89,7 @@ def state_at_source(
     """
     check_name(record.reference)
     if before is not None and store.confirms(before, record):
-        return replace(before, pinned=record.pinned)
+        return before.with_pin(record.pinned)
     target = record.target
     if target not in ids:
         ids[target] = store.read_image(target).id

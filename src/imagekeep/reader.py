@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     # Inside the class, `list` is the verb of that name.
     Images = list[Image]
     Summaries = list[ImageSummary]
+    References = list[str]
     History = list[HistoryEntry]
     Incomplete = list[IncompleteReference]
 
@@ -145,6 +146,10 @@ class Reader:
     def summaries(self) -> Summaries:
         """Return every image without its config, in the order of ids."""
         return self._in_snapshot(queries.all_summaries)
+
+    def references(self) -> References:
+        """Return every reference, in no particular order."""
+        return self._in_snapshot(queries.all_references)
 
     def states(self) -> dict[str, State]:
         """Return what the store says of every reference."""

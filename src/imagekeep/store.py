@@ -12,7 +12,6 @@ whose answer stays. If anything fails, nothing has changed.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -43,7 +42,7 @@ from imagekeep.transition import Change, State, Transition, change_to, decide
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from imagekeep.database.driver import sqlite
@@ -169,14 +168,15 @@ class Store(Reader):
             _check(reference, image)
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
+            before = queries.states_of(connection, observed)
             return [
-                change_to(reference, queries.state_of(connection, reference), image, self._wanted)
+                change_to(reference, before.get(reference), image, self._wanted)
                 for reference, image in observed.items()
             ]
 
         return self._write(decide_all, dry_run=dry_run)
 
-    def confirm(self, records: Iterable[ImageRecord], *, dry_run: bool = False) -> dict[str, Transition]:
+    def confirm(self, records: Collection[ImageRecord], *, dry_run: bool = False) -> dict[str, Transition]:
         """Note, in one transaction, which records point at the target that the store has read before.
 
         A digest fixes all that is beneath it, so no document is read for these; only their pins can have
@@ -184,12 +184,12 @@ class Store(Reader):
         """
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
+            states = queries.states_of(connection, [record.reference for record in records])
             return [
                 Change(record.reference, decide(before, after), before, after)
                 for record in records
-                if (before := queries.state_of(connection, record.reference))
-                and self.confirms(before, record)
-                and (after := dataclasses.replace(before, pinned=record.pinned))
+                if (before := states.get(record.reference)) and self.confirms(before, record)
+                for after in [before.with_pin(record.pinned)]
             ]
 
         return self._write(decide_all, dry_run=dry_run)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from imagekeep.errors import (
@@ -108,15 +108,16 @@ def sync(
     if references is None:
         names = _confirm_listing(store, report, verify=verify, dry_run=dry_run)
     else:
-        names = list(dict.fromkeys(references))
-    waiting = [name for name in names if name not in report.transitions and _can_keep(name, report)]
-    done = len(names) - len(waiting)
+        names = dict.fromkeys(references)
+    waiting = [name for name in names if _can_keep(name, report)]
+    done = len(report.transitions) + len(report.failures)
+    total = done + len(waiting)
     for batch in _batches(waiting):
         with store.holding(batch):
             _sync_batch(store, batch, report, verify=verify, dry_run=dry_run)
         done += len(batch)
         if progress:
-            progress(done, len(names))
+            progress(done, total)
     return report
 
 
@@ -134,18 +135,24 @@ def _can_keep(name: str, report: SyncReport) -> bool:
     return name not in report.failures
 
 
-def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run: bool) -> list[str]:
-    """Confirm what the source lists unchanged; return every reference, those of one target side by side."""
+def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run: bool) -> dict[str, None]:
+    """Confirm what the source lists unchanged; return the other references, those of one target side by side."""
     source = store.require_source()
     with store.holding(None):
         if isinstance(source, RemembersIds) and not verify:
             source.remember(store.known_ids())
-        records = sorted(source.references(), key=lambda record: record.target.digest)
+        records = list(source.references())
+        confirmed = report.transitions
         if not verify:
-            report.transitions.update(store.confirm(records, dry_run=dry_run))
-        listed = (record.reference for record in records)
+            confirmed.update(store.confirm(records, dry_run=dry_run))
+        left = sorted(
+            (record for record in records if record.reference not in confirmed),
+            key=lambda record: record.target.digest,
+        )
+        listed = (record.reference for record in left)
         unread = (incomplete.reference for incomplete in store.incomplete())
-        return list(dict.fromkeys([*listed, *store.states(), *unread]))
+        known = (name for name in chain(store.references(), unread) if name not in confirmed)
+        return dict.fromkeys(chain(listed, known))
 
 
 def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: bool, dry_run: bool) -> None:

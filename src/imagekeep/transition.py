@@ -17,7 +17,7 @@ MOVED: the reference leaves A, and A goes if that was its last; its pin goes wit
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class State:
     target_digest: str | None = None
     platform: str | None = None
 
+    def with_pin(self, pinned: bool) -> State:
+        """Return the state that differs in nothing but the pin."""
+        return self if pinned == self.pinned else replace(self, pinned=pinned)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -81,6 +85,11 @@ class Change:
     def unpins(self) -> bool:
         """Tell whether the reference, which stays, pins no more."""
         return self.before is not None and self.before.pinned and bool(self.after and not self.after.pinned)
+
+    @property
+    def only_verifies(self) -> bool:
+        """Tell whether the source has said again what the store has of it, so that only the time is new."""
+        return self.before == self.after and self.target_digest is not None
 
     @property
     def moves_unasked(self) -> bool:

@@ -101,6 +101,11 @@ _VERIFY = _sql(
         },
     )
 )
+_VERIFY_AGAIN = _sql(
+    update(ref_cache)
+    .where(ref_cache.c.reference == bindparam("reference_name"))
+    .values(verified_at=bindparam("now"))
+)
 _FORGET = _sql(delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name")))
 _RECORD = _sql(
     insert(reference_history).values(
@@ -129,7 +134,17 @@ _NOTE_WATCHER = _sql(insert(watcher).prefix_with("OR REPLACE"))
 
 
 def write_changes(connection: sqlite.Connection, changes: Sequence[Change], now: int) -> None:
-    """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC.
+    """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC."""
+    # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
+    verified = (change for change in changes if change.only_verifies)
+    _run(connection, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
+    _write_changed(connection, [change for change in changes if not change.only_verifies], now)
+    if connection.execute(_ANY_INCOMPLETE).fetchone()[0]:
+        _run(connection, _COMPLETE, map(_name_row, changes))
+
+
+def _write_changed(connection: sqlite.Connection, changes: Sequence[Change], now: int) -> None:
+    """Write the changes that do more than verify.
 
     New references come first, and those that vanish last, so that an image that only changes names stays.
     """
@@ -150,8 +165,6 @@ def write_changes(connection: sqlite.Connection, changes: Sequence[Change], now:
     _run(connection, _FORGET, (_name_row(c) for c in changes if c.moves_unasked))
     _run(connection, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
     _run(connection, _RECORD, (_history_row(c, now) for c in changes if c.event))
-    if connection.execute(_ANY_INCOMPLETE).fetchone()[0]:
-        _run(connection, _COMPLETE, map(_name_row, changes))
 
 
 def write_incomplete(connection: sqlite.Connection, failures: Mapping[str, ImagekeepError], now: int) -> None:

@@ -162,6 +162,11 @@ def all_states(connection: sqlite.Connection) -> dict[str, State]:
     }
 
 
+def all_references(connection: sqlite.Connection) -> list[str]:
+    """Return every reference."""
+    return [name for (name,) in connection.execute(statements.NAMES)]
+
+
 def history_of(connection: sqlite.Connection, reference: str) -> list[HistoryEntry]:
     """Return every change to a reference, the oldest first."""
     rows = connection.execute(statements.HISTORY_OF_REFERENCE, (reference,))

@@ -88,6 +88,10 @@ FROM "references"
 """
 """Every reference with what orders it among its image's, in the order of the table itself."""
 
+NAMES = """
+SELECT name FROM "references"
+"""
+
 PINNED_IMAGES = """
 SELECT DISTINCT image_key FROM pinned_refs
 """
