@@ -97,11 +97,13 @@ class Actions:
         record = self._record(name)
         if record.pinned and not force:
             raise ImagePinnedError(f"{shorten(record.reference)} pins its image; unpin it first, or force it")
-        state = self._store.states().get(record.reference)
+        image_id = None
+        with suppress(ImageNotFoundError):  # the store may not have been able to read it
+            image_id = self._store.resolve(record.reference)
         outcomes: list[Outcome] = []
         self._untag(record.reference, outcomes, synchronous=True)
-        if state:
-            self._tell_if_deleted(state.image_id, outcomes)
+        if image_id:
+            self._tell_if_deleted(image_id, outcomes)
         return outcomes
 
     def pin(self, name: str, *, all_references: bool = False) -> list[Outcome]:
