@@ -92,6 +92,17 @@ def test_get_of_an_id_that_many_begin_with_lists_ten_and_counts_the_rest(store_p
     assert (raised.value.candidates, raised.value.total) == (tuple(ids[:10]), 13)
 
 
+def test_find_takes_a_reference_as_it_is_spelt_before_what_it_is_short_for(store_path: Path) -> None:
+    with Store.open(store_path, platform=PLATFORM) as store:
+        store.apply_all({"busybox:1": TWO, NAME: ONE})
+        assert (store.find("busybox:1").id, store.local_resolve("busybox:1").id) == (TWO.id, ONE.id)
+
+
+@pytest.mark.parametrize("name", ["busybox:1", ONE.id, ONE.id[7:19]])
+def test_find_takes_else_what_local_resolve_takes(reader: Reader, name: str) -> None:
+    assert reader.find(name) == reader.local_resolve(name)
+
+
 @pytest.mark.parametrize("query", ["f" * 64, "sha256:", "sha256", ":", "x", "sha256:" + "0" * 64, "\ud800"])
 def test_get_of_what_is_no_image_is_not_found(reader: Reader, query: str) -> None:
     with pytest.raises(ImageNotFoundError):

@@ -24,9 +24,9 @@ from imagekeep.sources.changeable import require_changeable
 from imagekeep.sync import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from imagekeep.image import Image, ImageRecord
+    from imagekeep.image import ImageRecord
     from imagekeep.sources.changeable import Changeable
     from imagekeep.store import Store
 
@@ -45,6 +45,19 @@ class Outcome(NamedTuple):
 
     deed: Deed
     name: str
+
+
+def removing(store: Store, source: Changeable, references: Sequence[str]) -> Iterator[str]:
+    """Remove references at the source in their order, the last synchronously; give each once the store followed.
+
+    One that somebody else has just removed is no failure (containerd: internal/cri/server/images, RemoveImage).
+    Raises what source and store raise.
+    """
+    for reference in references:
+        with suppress(ImageNotFoundError):
+            source.remove(reference, synchronous=reference == references[-1])
+        store.update(reference)
+        yield reference
 
 
 class Actions:
@@ -76,16 +89,13 @@ class Actions:
     def remove(self, name: str, *, force: bool = False) -> list[Outcome]:
         """Remove an image: all its references, in their order, and the last one synchronously.
 
-        `name` is a reference or an id, as `Reader.local_resolve` takes it. Removing one that somebody else has
-        just removed is no failure (containerd: internal/cri/server/images, RemoveImage). Raises
-        ImageNotFoundError, and ImagePinnedError for a pinned image unless `force` is set.
+        `name` is a reference or an id, as `Reader.find` takes it. Raises ImageNotFoundError, and
+        ImagePinnedError for a pinned image unless `force` is set.
         """
-        image = self._find(name)
+        image = self._store.find(name)
         if image.pinned and not force:
             raise ImagePinnedError(f"image {image.id} is pinned; unpin it first, or force its removal")
-        outcomes: list[Outcome] = []
-        for reference in image.references:
-            self._untag(reference, outcomes, synchronous=reference == image.references[-1])
+        outcomes = self._untag(image.references)
         self._tell_if_deleted(image.id, outcomes)
         return outcomes
 
@@ -100,8 +110,7 @@ class Actions:
         image_id = None
         with suppress(ImageNotFoundError):  # the store may not have been able to read it
             image_id = self._store.resolve(record.reference)
-        outcomes: list[Outcome] = []
-        self._untag(record.reference, outcomes, synchronous=True)
+        outcomes = self._untag([record.reference])
         if image_id:
             self._tell_if_deleted(image_id, outcomes)
         return outcomes
@@ -120,7 +129,7 @@ class Actions:
     def _label(
         self, deed: Deed, change: Callable[[str], ImageRecord], name: str, *, all_references: bool
     ) -> list[Outcome]:
-        references = self._find(name).references if all_references else (self._record(name).reference,)
+        references = self._store.find(name).references if all_references else (self._record(name).reference,)
         outcomes: list[Outcome] = []
         for reference in references:
             change(reference)
@@ -128,12 +137,11 @@ class Actions:
             self._note(outcomes, Outcome(deed, reference))
         return outcomes
 
-    def _untag(self, reference: str, outcomes: list[Outcome], *, synchronous: bool) -> None:
-        """Remove one reference at the source, where it may be gone already, and make the store follow."""
-        with suppress(ImageNotFoundError):
-            self._source.remove(reference, synchronous=synchronous)
-        self._store.update(reference)
-        self._note(outcomes, Outcome(Deed.UNTAGGED, reference))
+    def _untag(self, references: Sequence[str]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for reference in removing(self._store, self._source, references):
+            self._note(outcomes, Outcome(Deed.UNTAGGED, reference))
+        return outcomes
 
     def _tell_if_deleted(self, image_id: str, outcomes: list[Outcome]) -> None:
         """Note that an image went, unless it still has a reference, or got one meanwhile."""
@@ -146,13 +154,6 @@ class Actions:
         outcomes.append(outcome)
         if self._tell:
             self._tell(outcome)
-
-    def _find(self, name: str) -> Image:
-        """Return the image of a reference spelt exactly so, else as local_resolve does."""
-        try:
-            return self._store.get(self._store.resolve(name))
-        except ImageNotFoundError:
-            return self._store.local_resolve(name)
 
     def _record(self, name: str) -> ImageRecord:
         """Return the source's record of a reference spelt exactly so, else in its canonical form."""

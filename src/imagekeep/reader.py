@@ -124,6 +124,13 @@ class Reader:
         """
         return self._in_snapshot(queries.find_by_any_name, reference_or_id)
 
+    def find(self, name: str) -> Image:
+        """Return the image of a reference spelt exactly so, else as `local_resolve` does; raises as that."""
+        try:
+            return self.get(self.resolve(name))
+        except ImageNotFoundError:
+            return self.local_resolve(name)
+
     def is_pinned(self, image_id: str, reference: str) -> bool:
         """Tell whether `reference` pins the image with this full or truncated id.
 

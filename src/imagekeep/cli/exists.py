@@ -8,7 +8,6 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.exits import ExitCode
-from imagekeep.cli.lookup import find_image
 from imagekeep.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def image_exists(settings: Settings, image: str) -> int:
     """
     with settings.open_reader() as reader:
         try:
-            find_image(reader, image)
+            reader.find(image)
         except ImageNotFoundError:
             return ExitCode.NOT_FOUND
     return ExitCode.OK

@@ -9,7 +9,6 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import human_size
-from imagekeep.cli.lookup import find_image
 from imagekeep.cli.options import output_format
 from imagekeep.cli.output import write, write_line
 
@@ -28,7 +27,7 @@ def inspect_images(settings: Settings, images: tuple[str, ...], output: str) -> 
     A config holds the environment and the labels, where people put secrets: nothing else prints them.
     """
     with settings.open_reader() as reader:
-        found = [find_image(reader, name) for name in images]
+        found = [reader.find(name) for name in images]
     if output != "table":
         write_document([describe(image) for image in found], output)
         return

@@ -8,8 +8,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from imagekeep.acting import removing
 from imagekeep.cri.failures import Code, Refusal
-from imagekeep.errors import ImagekeepError, ImageNotFoundError
+from imagekeep.errors import ImagekeepError
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.changeable import require_changeable
 from imagekeep.sync import sync
@@ -88,15 +89,9 @@ class Changes:
 
 
 def remove_image(store: Store, image: Image) -> None:
-    """Remove an image's references at the source in their order, the last synchronously; the store follows each.
-
-    One that somebody else has just removed is no failure (containerd: internal/cri/server/images, RemoveImage).
-    """
-    source = require_changeable(store.require_source())
-    for reference in image.references:
-        with contextlib.suppress(ImageNotFoundError):
-            source.remove(reference, synchronous=reference == image.references[-1])
-        store.update(reference)
+    """Remove every reference of an image at the source; the store follows each. Raises as `removing` does."""
+    for _ in removing(store, require_changeable(store.require_source()), image.references):
+        pass  # the CRI tells no more than that all are gone
 
 
 def follow_pull(store: Store, name: str, image_id: str) -> None:
