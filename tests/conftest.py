@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from imagekeep.database.upgrade import open_or_create
 from tests.containerd import CRI, running
+from tests.images import digest_of
 from tests.tally import print_tally
 
 if TYPE_CHECKING:
@@ -67,3 +68,9 @@ def cri_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A containerd with its CRI plugin, which makes and labels records of its own; otherwise as `daemon`."""
     with running(tmp_path_factory.mktemp("containerd-cri")) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    """Return a namespace of containerd of the test's own."""
+    return digest_of(request.node.nodeid.encode())[7:39]

@@ -23,7 +23,7 @@ from imagekeep.sources.layout import OCILayout
 from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.containerd import wait_until
-from tests.images import LayoutWriter, digest_of, tar_of_folder
+from tests.images import LayoutWriter, tar_of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,6 @@ if TYPE_CHECKING:
 
 APP = "docker.io/library/app:v1"
 SECOND = "example.test/app:v2"
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    """Return a namespace of the test's own."""
-    return digest_of(request.node.name.encode())[7:39]
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from imagekeep.cli import main
 from imagekeep.cli.exits import ExitCode
 from imagekeep.sources.containerd import Containerd
 from tests.cli.conftest import Result
-from tests.images import digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
 
 APP = "docker.io/library/app:v1"
 SECOND = "example.test/app:v2"
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    """Return a namespace of the test's own."""
-    return digest_of(request.node.nodeid.encode())[7:39]
 
 
 @pytest.fixture

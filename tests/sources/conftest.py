@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +15,10 @@ from tests.images import LayoutWriter
 from tests.tools import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from imagekeep.platform import PlatformMatcher
     from tests.containerd import Daemon
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -93,16 +88,3 @@ def split_rows(rows: list[str]) -> list[tuple[str, str]]:
 def containerd(daemon: Daemon) -> Containerd:
     """Return the worker's containerd, to import archives into namespaces of a test's own."""
     return Containerd(daemon.socket)
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Run as a user to whom permissions apply, if this is root."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)

@@ -32,8 +32,8 @@ from tests.images import (
     digest_of,
     tar_of,
 )
+from tests.permissions import without_privileges
 from tests.sources.archives import linked, opened, references, saved, streamed
-from tests.sources.conftest import without_privileges
 
 if TYPE_CHECKING:
     from pathlib import Path

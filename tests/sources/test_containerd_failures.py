@@ -32,7 +32,7 @@ from imagekeep.sources.containerd import Containerd, Timeouts
 from imagekeep.sources.containerd.connection import CONNECT_TIMEOUT
 from tests.containerd import CRI, IMAGES, running, wait_until
 from tests.images import digest_of
-from tests.sources.conftest import without_privileges
+from tests.permissions import without_privileges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

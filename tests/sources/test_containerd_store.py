@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> str:
-    """Return a namespace of the test's own."""
-    return digest_of(request.node.name.encode())[7:39]
-
-
-@pytest.fixture
 def source(daemon: Daemon, namespace: str) -> Iterator[Containerd]:
     with Containerd(daemon.socket, namespace=namespace) as source:
         yield source

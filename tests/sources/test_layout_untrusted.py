@@ -28,7 +28,7 @@ from tests.images import (
     digest_of,
     named,
 )
-from tests.sources.conftest import without_privileges
+from tests.permissions import without_privileges
 from tests.tools import run
 
 if TYPE_CHECKING:
