@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep import Reader
+from imagekeep import Reader, Store
 from imagekeep.database.check import find_problems
 from imagekeep.errors import CorruptStoreError
 from tests.database.rows import add_image, opened
+from tests.database.stores import thawed
+from tests.torture.cells import places_of_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -49,3 +52,62 @@ def test_the_check_names_the_rows_and_goes_on(damaged: Path) -> None:
 
     assert any("non-TEXT value in references.name" in problem for problem in found)
     assert any("the rows after it were not seen" in problem for problem in found)
+
+
+TAG = "docker.io/library/busybox:1.35"
+READS: dict[str, Callable[[Reader], object]] = {
+    "resolve": lambda reader: reader.resolve(TAG),
+    "get": lambda reader: reader.get("26e76b794c65"),
+    "local_resolve": lambda reader: reader.local_resolve(TAG),
+    "list": lambda reader: reader.list(),
+    "iter": lambda reader: [*reader.iter()],
+    "summaries": lambda reader: reader.summaries(),
+    "states": lambda reader: reader.states(),
+    "history": lambda reader: reader.history(TAG),
+    "incomplete": lambda reader: reader.incomplete(),
+    "watcher": lambda reader: reader.watcher(),
+}
+
+
+def with_flipped_types(path: Path, column: str) -> Path:
+    """Flip the bit of each value's type that makes bytes of a text, and a text of bytes; return the path."""
+    thawed("0003", path)
+    places = places_of_columns(path)
+    content = bytearray(path.read_bytes())
+    for offset in places[f"{column}, type"]:
+        if content[offset] < 0x80:  # the last byte of a type has its lowest bit; null is 0
+            content[offset] ^= content[offset] > 0
+    path.write_bytes(content)
+    return path
+
+
+REFUSING = {
+    "images.id": ("resolve", "local_resolve", "list", "summaries", "states"),
+    "images.id in sqlite_autoindex_images_1": ("iter",),
+    "images.chain_id": ("get", "local_resolve", "list", "iter", "summaries"),
+    "configs.document": ("get", "local_resolve", "list", "iter"),
+    "references.name": ("list", "summaries"),
+    "references.name in sqlite_autoindex_references_2": ("states",),
+    "ref_cache.target_digest": ("states",),
+    "ref_cache.platform": ("states",),
+    "reference_history.image_id": ("history",),
+    "reference_history.target_digest": ("history",),
+    "reference_history.event": ("history",),
+    "incomplete_refs.reference": ("incomplete",),
+    "incomplete_refs.error": ("incomplete",),
+    "watcher.source": ("watcher",),
+    "watcher.last_error": ("watcher",),
+}
+
+
+@pytest.mark.parametrize(("column", "verb"), [(c, verb) for c, verbs in REFUSING.items() for verb in verbs])
+def test_nothing_of_another_type_is_handed_on(column: str, verb: str, tmp_path: Path) -> None:
+    path = with_flipped_types(tmp_path / "images.db", column)
+    with Reader.open(path) as reader, pytest.raises(CorruptStoreError, match="types of its columns"):
+        READS[verb](reader)
+
+
+def test_nothing_of_another_type_is_decided_on(tmp_path: Path) -> None:
+    path = with_flipped_types(tmp_path / "images.db", "images.id")
+    with Store.open(path) as store, pytest.raises(CorruptStoreError, match="types of its columns"):
+        store.pin("26e76b794c65", TAG)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.database.driver import sqlite
 from imagekeep.database.interrupted import is_interrupted
+from imagekeep.database.types import MistypedRowError
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -114,6 +115,8 @@ def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> Imagekeep
     The categories follow SQLite's primary result codes (https://sqlite.org/rescode.html). The driver's own
     errors have none: they are about how it is used, or about text that is no UTF-8, which they would quote.
     """
+    if isinstance(error, MistypedRowError):
+        return damaged_row(path)
     if not hasattr(error, "sqlite_errorcode") and isinstance(
         error, sqlite.OperationalError | UnicodeDecodeError
     ):

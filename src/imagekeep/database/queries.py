@@ -11,6 +11,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import statements
+from imagekeep.database.types import (
+    BLOB,
+    INTEGER,
+    INTEGER_OR_NULL,
+    TEXT,
+    TEXT_OR_NULL,
+    texts,
+    typed,
+    typed_row,
+)
 from imagekeep.digest import ENCODED_LENGTHS, is_digest, parse_query
 from imagekeep.errors import (
     CANDIDATES_LIMIT,
@@ -56,6 +66,13 @@ LOOKED_UP_ONE_BY_ONE = 1_000
 
 Row = tuple[Any, ...]
 
+_IMAGE = (INTEGER, TEXT, TEXT, INTEGER, BLOB)
+_REFERENCE = (INTEGER, INTEGER, TEXT, TEXT)
+_STATE = (TEXT, INTEGER, TEXT_OR_NULL, TEXT_OR_NULL)
+_HISTORY = (INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
+_INCOMPLETE = (TEXT, TEXT, INTEGER, INTEGER, INTEGER)
+_WATCHER = (INTEGER, TEXT, INTEGER, *[INTEGER_OR_NULL] * 3, *[INTEGER] * 4, TEXT_OR_NULL, INTEGER_OR_NULL)
+
 _by_id = attrgetter("id")
 _NO_RANGE = ("", "")
 _WHOLE = len("sha256:") + ENCODED_LENGTHS["sha256"]
@@ -66,7 +83,7 @@ def find_image(connection: sqlite.Connection, image_id: str) -> Image:
     row = _only_image(connection, image_id)
     if row is None:
         row = connection.execute(statements.IMAGE, (find_id(connection, image_id),)).fetchone()
-    key, found_id, chain_id, size, document = row
+    key, found_id, chain_id, size, document = typed_row(row, _IMAGE)
     references, pinned = _references_of(connection, key)
     return Image(found_id, references, chain_id, size, pinned, document)
 
@@ -83,7 +100,8 @@ def find_id(connection: sqlite.Connection, image_id: str) -> str:
         raise no_such_image(image_id)
     bounds = [bound for pair in (*ranges, _NO_RANGE, _NO_RANGE)[:3] for bound in pair]
     try:
-        return query.choose(found for (found,) in connection.execute(statements.IDS_IN_RANGES, bounds))
+        rows = connection.execute(statements.IDS_IN_RANGES, bounds).fetchall()
+        return query.choose(texts([found for (found,) in rows]))
     except AmbiguousError:  # it knows of the two that make it so: only now is it worth looking for all
         raise _ambiguous(connection, query) from None
 
@@ -91,7 +109,7 @@ def find_id(connection: sqlite.Connection, image_id: str) -> str:
 def find_reference(connection: sqlite.Connection, reference: str) -> str | None:
     """Return the id of the image that `reference`, spelt exactly so, names; None where it names none."""
     row = _one(connection, statements.RESOLVE, reference)
-    return row[0] if row else None
+    return texts(row)[0] if row else None
 
 
 def find_by_any_name(connection: sqlite.Connection, reference_or_id: str) -> Image:
@@ -108,7 +126,8 @@ def find_by_any_name(connection: sqlite.Connection, reference_or_id: str) -> Ima
 
 def each_image(connection: sqlite.Connection) -> Iterator[Image]:
     """Give every image in the order of ids, reading each one's references as it comes: constant memory."""
-    for key, image_id, chain_id, size, document in connection.execute(statements.IMAGES_BY_ID):
+    for row in connection.execute(statements.IMAGES_BY_ID):
+        key, image_id, chain_id, size, document = typed_row(row, _IMAGE)
         references, pinned = _references_of(connection, key)
         yield Image(image_id, references, chain_id, size, pinned, document)
 
@@ -118,7 +137,9 @@ def all_images(connection: sqlite.Connection) -> list[Image]:
     references, pinned = _references_by_image(connection), _pinned_images(connection)
     found = [
         Image(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, document)
-        for key, image_id, chain_id, size, document in connection.execute(statements.IMAGES)
+        for key, image_id, chain_id, size, document in typed(
+            connection.execute(statements.IMAGES).fetchall(), _IMAGE
+        )
     ]
     found.sort(key=_by_id)
     return found
@@ -129,7 +150,9 @@ def all_summaries(connection: sqlite.Connection) -> list[ImageSummary]:
     references, pinned = _references_by_image(connection), _pinned_images(connection)
     found = [
         ImageSummary(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned)
-        for key, image_id, chain_id, size in connection.execute(statements.IMAGES_WITHOUT_CONFIG)
+        for key, image_id, chain_id, size in typed(
+            connection.execute(statements.IMAGES_WITHOUT_CONFIG).fetchall(), _IMAGE
+        )
     ]
     found.sort(key=_by_id)
     return found
@@ -144,7 +167,10 @@ def is_pinned(connection: sqlite.Connection, image_id: str, reference: str) -> b
 def state_of(connection: sqlite.Connection, reference: str) -> State | None:
     """Return what the store says of one reference, or None."""
     row = _one(connection, statements.REFERENCE_STATE, reference)
-    return State(row[0], bool(row[1]), row[2], row[3]) if row else None
+    if row is None:
+        return None
+    image_id, pinned, target_digest, platform = typed_row(row, _STATE)
+    return State(image_id, bool(pinned), target_digest, platform)
 
 
 def states_of(connection: sqlite.Connection, references: Collection[str]) -> dict[str, State]:
@@ -158,18 +184,20 @@ def all_states(connection: sqlite.Connection) -> dict[str, State]:
     """Return what the store says of every reference."""
     return {
         name: State(image_id, bool(pinned), target_digest, platform)
-        for name, image_id, pinned, target_digest, platform in connection.execute(statements.REFERENCE_STATES)
+        for name, image_id, pinned, target_digest, platform in typed(
+            connection.execute(statements.REFERENCE_STATES).fetchall(), (TEXT, *_STATE)
+        )
     }
 
 
 def all_references(connection: sqlite.Connection) -> list[str]:
     """Return every reference."""
-    return [name for (name,) in connection.execute(statements.NAMES)]
+    return texts([name for (name,) in connection.execute(statements.NAMES)])
 
 
 def history_of(connection: sqlite.Connection, reference: str) -> list[HistoryEntry]:
     """Return every change to a reference, the oldest first."""
-    rows = connection.execute(statements.HISTORY_OF_REFERENCE, (reference,))
+    rows = typed(connection.execute(statements.HISTORY_OF_REFERENCE, (reference,)).fetchall(), _HISTORY)
     return [
         HistoryEntry(at, event, image_id, target, bool(pinned))
         for at, event, image_id, target, pinned in rows
@@ -190,7 +218,8 @@ def incomplete_references(connection: sqlite.Connection) -> list[IncompleteRefer
     """Return the references whose images could not be read, by name."""
     from imagekeep.health import IncompleteReference  # not needed by what has to start quickly
 
-    return [IncompleteReference(*row) for row in connection.execute(statements.INCOMPLETE_REFERENCES)]
+    rows = typed(connection.execute(statements.INCOMPLETE_REFERENCES).fetchall(), _INCOMPLETE)
+    return [IncompleteReference(*row) for row in rows]
 
 
 def watcher_state(connection: sqlite.Connection) -> WatcherState | None:
@@ -198,7 +227,7 @@ def watcher_state(connection: sqlite.Connection) -> WatcherState | None:
     from imagekeep.health import WatcherState  # not needed by what has to start quickly
 
     row = connection.execute(statements.WATCHER).fetchone()
-    return WatcherState(*row) if row else None
+    return WatcherState(*typed_row(row, _WATCHER)) if row else None
 
 
 def _only_image(connection: sqlite.Connection, image_id: str) -> Row | None:
@@ -235,13 +264,14 @@ def _by_encoded(image_id: str) -> list[str]:
 def _references_of(connection: sqlite.Connection, image_key: int) -> tuple[tuple[str, ...], bool]:
     """Return the references of one image in Sort's order, and whether any of them pins it."""
     rows = connection.execute(statements.REFERENCES_OF_IMAGE, (image_key,)).fetchall()
-    return tuple([name for name, _ in rows]), any(pinned for _, pinned in rows)
+    return texts(tuple([name for name, _ in rows])), any(pinned for _, pinned in rows)
 
 
 def _references_by_image(connection: sqlite.Connection) -> dict[int, list[str]]:
     """Return the references of every image in Sort's order."""
     found: dict[int, list[str]] = {}
-    for key, _, _, name in sorted(connection.execute(statements.REFERENCES)):
+    rows = typed(connection.execute(statements.REFERENCES).fetchall(), _REFERENCE)
+    for key, _, _, name in sorted(rows):
         found.setdefault(key, []).append(name)
     return found
 

@@ -1,0 +1,100 @@
+"""Where in a store's file each column's values stand, from SQLite's file format (https://sqlite.org/fileformat2.html).
+
+Only what a small store needs is read: tables and indexes whose rows all stand on one page, their root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.database.driver import sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_TABLE_LEAF, _INDEX_LEAF = 13, 10
+_PAGE_HEADER = 8
+_FIXED_LENGTHS = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
+"""Bytes of a value by its serial type; from 12 on, an even one is a blob's, an odd one a text's."""
+
+
+class Page(NamedTuple):
+    """The root of a table or of an index: its columns in the order in which they are stored."""
+
+    number: int
+    columns: tuple[str, ...]
+    key: str | None
+    """The column that stands before the row as its number, if there is one."""
+
+
+def places_of_columns(path: Path) -> dict[str, list[int]]:
+    """Return the offsets of the bytes of each column's values, and of the types that rows have for them.
+
+    The first stand under `table.column`, or `table.column in index`, the second under the same with `, type`.
+    """
+    content = path.read_bytes()
+    places: dict[str, list[int]] = {}
+    with contextlib.closing(sqlite.connect(path)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        for page in _pages(connection):
+            for column, offset in _places(content[: page.number * size], (page.number - 1) * size, page):
+                places.setdefault(column, []).append(offset)
+    return places
+
+
+def _pages(connection: sqlite.Connection) -> Iterator[Page]:
+    """Give the root of each table and index."""
+    rows = connection.execute("SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage > 0")
+    for kind, name, table, number in rows.fetchall():
+        if kind == "index":
+            stored = connection.execute(f'PRAGMA index_xinfo("{name}")').fetchall()
+            names = tuple(f"{table}.{column or 'rowid'} in {name}" for _, _, column, *_ in stored)
+            yield Page(number, names, None)
+            continue
+        stored = connection.execute(f'PRAGMA table_info("{table}")').fetchall()
+        # A key that is a whole number is the row's own; a table whose key is a text keeps it first in the row.
+        key = next(
+            (f"{table}.{name}" for _, name, kind, *_, key in stored if key and kind == "INTEGER"), None
+        )
+        yield Page(number, tuple(f"{table}.{name}" for _, name, *_ in stored), key)
+
+
+def _places(content: bytes, start: int, page: Page) -> Iterator[tuple[str, int]]:
+    """Give each column with the offset of each of its bytes in the rows of a page."""
+    kind = content[start]
+    if kind not in (_TABLE_LEAF, _INDEX_LEAF):
+        raise ValueError(f"page {page.number} is no leaf: the store is too large for this")
+    for number in range(int.from_bytes(content[start + 3 : start + 5])):
+        pointer = start + _PAGE_HEADER + 2 * number
+        at = start + int.from_bytes(content[pointer : pointer + 2])
+        _, at = _varint(content, at)
+        if kind == _TABLE_LEAF:
+            _, end = _varint(content, at)
+            if page.key:
+                yield from ((page.key, offset) for offset in range(at, end))
+            at = end
+        yield from _places_in_row(content, at, page)
+
+
+def _places_in_row(content: bytes, start: int, page: Page) -> Iterator[tuple[str, int]]:
+    """Give each column with the offset of each byte of its value and of its serial type."""
+    length, at = _varint(content, start)
+    value = start + length
+    for column in page.columns:
+        serial, end = _varint(content, at)
+        size = _FIXED_LENGTHS[serial] if serial < len(_FIXED_LENGTHS) else (serial - 12) // 2
+        yield from ((f"{column}, type", offset) for offset in range(at, end))
+        yield from ((column, offset) for offset in range(value, value + size))
+        at, value = end, value + size
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """Return the number at an offset, seven bits a byte, and the offset after it."""
+    number = 0
+    for offset in range(at, at + 8):
+        number = number << 7 | content[offset] & 0x7F
+        if content[offset] < 0x80:
+            return number, offset + 1
+    return number << 8 | content[at + 8], at + 9
