@@ -65,6 +65,11 @@ def test_options_that_make_no_sense_are_refused(options: tuple[str, str], run: R
     assert run("serve", *options).code == 2
 
 
+def test_an_archive_that_passes_by_once_is_no_source_to_serve_with(run: Run) -> None:  # noqa: F811
+    result = run("--source", "archive:-", "serve")
+    assert (result.code, "sync it first" in result.err) == (2, True)
+
+
 def test_without_grpc_it_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['grpc'] = None; from imagekeep.cli import main; sys.exit(main(['serve']))"

@@ -21,7 +21,7 @@ from imagekeep.cri.scraping import parse_target, scraping
 from imagekeep.cri.server import Serving, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
 from imagekeep.database.revision import exists
-from imagekeep.sources.specifier import open_source
+from imagekeep.sources.specifier import STANDARD_INPUT_MARK, open_source
 from imagekeep.watch import Watchable
 
 if TYPE_CHECKING:
@@ -110,6 +110,10 @@ def serve_images(
 
 def _open_source(settings: Settings) -> Source:
     """Return the source, to look at what it can do; nothing is asked of it."""
+    if settings.source == f"archive:{STANDARD_INPUT_MARK}":
+        raise click.UsageError(
+            "standard input can be read only once; sync it first, then serve without a source"
+        )
     return open_source(settings.source or "", base_name=settings.base_name, namespace=settings.namespace)
 
 
