@@ -161,6 +161,7 @@ def test_a_broken_foreign_key_stops_a_move_naming_the_tables(old: Path) -> None:
     with pytest.raises(SchemaVersionError, match="row 77 of table configs lacks its row of images; nothing"):
         migrate(old)
     assert old.read_bytes() == before
+    assert not backups_of(old)  # trying it again and again fills no disk
 
 
 def test_a_broken_foreign_key_of_a_table_without_row_numbers_stops_a_move(old: Path) -> None:

@@ -25,6 +25,7 @@ from imagekeep.database.lock import writing
 from imagekeep.database.private import create_private
 from imagekeep.database.revision import exists, find_revision, require_head, require_known
 from imagekeep.errors import (
+    ImagekeepError,
     PermissionDeniedError,
     SchemaVersionError,
     StoreUnavailableError,
@@ -94,11 +95,24 @@ def moving(migration: Migration, destination: str | None) -> Iterator[Connection
         if migration.before not in (None, destination) and not migration.dry_run:
             migration.backup = backup_path(path, migration.before)
             copy_store(path, migration.backup)
-        with contextlib.closing(connect(path)) as driver:
+        with _backup_of_what_moved(migration), contextlib.closing(connect(path)) as driver:
             driver.execute("PRAGMA foreign_keys = OFF")
             with _transaction(driver, migration) as connection:
                 yield connection
                 migration.after = find_revision(driver, path)
+
+
+@contextlib.contextmanager
+def _backup_of_what_moved(migration: Migration) -> Iterator[None]:
+    """Remove the copy again where the store is still what it was: one that is tried again would fill the disk."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ImagekeepError, OSError):
+            if migration.backup is not None and read_revision(migration.path) == migration.before:
+                migration.backup.unlink()
+                migration.backup = None
+        raise
 
 
 @contextlib.contextmanager
