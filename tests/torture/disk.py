@@ -131,11 +131,15 @@ class Disk:
             self._waiting.append(call)
 
     def file(self, name: str) -> bytes:
-        """Return a file as a process sees it now."""
+        """Return a file as a process sees it now; empty where there is none."""
+        return self.files().get(name, b"")
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file by its name, as a process sees it now."""
         names = dict(self._names)
         for change in self._waiting:
             _rename(names, change)
-        return self._files[names[name]].after_a_cut(random.Random(0), 1) if name in names else b""
+        return {name: self._files[number].after_a_cut(random.Random(0), 1) for name, number in names.items()}
 
     def cut(self, draw: random.Random, share: float, folder: Path) -> None:
         """Write into `folder` what may be found after a cut, when of what waits about this share is there."""

@@ -9,29 +9,25 @@ import os
 import resource
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.connection import connect
 from imagekeep.database.copy import copy_store
 from imagekeep.database.driver import sqlite
-from imagekeep.database.upgrade import read_revision
 from tests.permissions import NOBODY
-from tests.torture.bench import Bench, Skipped, fill, is_named, mounted, remount
+from tests.torture.bench import FAILED, Bench, Skipped, fill, is_named, mounted, remount
 from tests.torture.children import ChildError, ask
 from tests.torture.commands import ASKING, READING, run
+from tests.torture.moves_refused import forbidden_row, no_space_for_the_backup, no_space_for_the_move
 from tests.torture.orders import PLATFORM
 from tests.torture.toll import Harm, Toll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.torture.survey import Seen
-
-FROZEN = Path(__file__).parents[1] / "data" / "stores"
-FAILED = 125
-REFUSALS = {FAILED}
 
 
 # --- what is no store
@@ -176,18 +172,6 @@ def new_store_on_a_full_disk(bench: Bench) -> None:
                 entry.unlink()
 
 
-def no_space_for_the_backup(bench: Bench) -> None:
-    """A migration that cannot copy the store first changes nothing, and works once there is space."""
-    with mounted(bench, "1m"):
-        bench.store(revision="0001")
-        filler = fill(bench, 8192)
-        bench.refused(("db", "migrate"), words="full")
-        filler.unlink()
-        if read_revision(bench.path) != "0001":
-            bench.seen.append((Harm.BROKEN, "the schema moved without a copy"))
-        bench.works(("db", "migrate"), ("db", "check"))
-
-
 def read_only_disk(bench: Bench) -> None:
     """A disk that was mounted read-only: a store is read where its companions are, and a copy anyway."""
     with mounted(bench, "2m"):
@@ -296,7 +280,8 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
     for function in (
         *(folder_in_its_place, symbolic_link, dangling_link, fifo, unix_socket, text_file, one_byte, zeros),
         *(other_program, truncated, newer, older, half_made),
-        *(full_disk, nearly_full_disk, new_store_on_a_full_disk, no_space_for_the_backup, read_only_disk),
+        *(full_disk, nearly_full_disk, new_store_on_a_full_disk, read_only_disk),
+        *(no_space_for_the_backup, no_space_for_the_move, forbidden_row),
         *(file_size_limit, no_descriptors),
         *(nobodys_folder, nobodys_file, readable_file_in_anothers_folder),
     )

@@ -6,6 +6,7 @@ time, the history but for each reference's last row, what could not be read, and
 
 from __future__ import annotations
 
+import itertools
 import random
 import traceback
 from dataclasses import replace
@@ -14,73 +15,142 @@ from typing import TYPE_CHECKING, Any
 from imagekeep import Reader
 from imagekeep.errors import ImagekeepError, ImageNotFoundError
 from tests.torture.bench import Bench
+from tests.torture.cells import places_of_columns
 from tests.torture.children import ChildError, ask
+from tests.torture.commands import ASKING, READING, run
 from tests.torture.survey import broken_invariants
 from tests.torture.toll import Harm, Toll
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 HEADER = 100
 CHUNK = 50
 
+Flip = tuple[int, int]
+"""An offset in a file, and the bit that is flipped there."""
+
+WITNESSED = (
+    *("alembic_version.", "images.image_key", "images.id", "images.chain_id", "configs.", "references."),
+    *("pinned_refs.", "ref_cache.reference", "ref_cache.image_key"),
+)
+"""How the columns begin of which a flipped bit must always be found. So it must in every index."""
+
 
 def flip(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
-    """Flip a bit, or a few, of a copy of a store, so many times; a tenth of them in its header."""
-    toll = Toll("flipped bits", "files")
-    whole = ask(_prepare, folder, seed)
+    """Flip bits in so many copies of a store: anywhere, a tenth in its header, and as many in each column."""
+    toll = Toll("flips", "files")
+    bench = Bench(folder / "disk", seed)
+    bench.folder.mkdir()
+    path = ask(bench.store, folder / "whole.db")
     draw = random.Random(seed)
-    for start in range(0, count, CHUNK):
-        number = min(CHUNK, count - start)
-        toll.rounds += number
-        try:
-            for kind, what in ask(_flip_some, folder, whole, draw.getrandbits(30), number):
-                if kind in tuple(Harm):
-                    toll.add(Harm(kind), what)
-                else:
-                    toll.facts[kind] += 1
-        except ChildError as error:
-            toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+    size = path.stat().st_size
+    if "anywhere" in (kinds or KINDS):
+        _flip_each(toll, path, [("", _anywhere(draw, size)) for _ in range(count)])
+    if "columns" in (kinds or KINDS):
+        _flip_each(toll, path, _in_columns(draw, ask(places_of_columns, path), count))
+    if "commands" in (kinds or KINDS):
+        _command_each(toll, bench, path, -(-count // 10))
     return toll
 
 
-def _prepare(folder: Path, seed: int) -> bytes:
-    return Bench(folder, seed).store(folder / "whole.db").read_bytes()
+KINDS = ("anywhere", "columns", "commands")
 
 
-def _flip_some(folder: Path, whole: bytes, seed: int, count: int) -> list[tuple[str, str]]:
-    """Flip bits in so many copies, and say of each what came of it."""
-    draw = random.Random(seed)
-    path = folder / "images.db"
-    path.write_bytes(whole)
-    witnessed, unwitnessed = answers(path)
-    results = []
-    for _ in range(count):
-        flipped = bytearray(whole)
-        end = HEADER if draw.random() < 0.1 else len(whole)
-        places = [(draw.randrange(end), 1 << draw.randrange(8)) for _ in range(draw.choice((1, 1, 1, 2, 8)))]
-        for offset, bit in places:
-            flipped[offset] ^= bit
-        for companion in ("-wal", "-shm", "-journal"):
-            path.with_name(path.name + companion).unlink(missing_ok=True)
-        path.write_bytes(flipped)
-        what = f"bits {places} flipped"
+def _anywhere(draw: random.Random, size: int) -> list[Flip]:
+    """Return a bit, or a few, of a file."""
+    end = HEADER if draw.random() < 0.1 else size
+    return [(draw.randrange(end), 1 << draw.randrange(8)) for _ in range(draw.choice((1, 1, 1, 2, 8)))]
+
+
+def _in_columns(
+    draw: random.Random, places: dict[str, list[int]], count: int
+) -> Iterator[tuple[str, list[Flip]]]:
+    """Give about so many bits in all, one at a time: as many of each column as the others have, or all it has."""
+    for column, offsets in places.items():
+        bits = [(offset, 1 << bit) for offset in offsets for bit in range(8)]
+        yield from ((column, [bit]) for bit in draw.sample(bits, min(len(bits), -(-count // len(places)))))
+
+
+def _flip_each(toll: Toll, path: Path, flips: Iterable[tuple[str, list[Flip]]]) -> None:
+    """Flip the bits in a copy of its own each, and note what came of it."""
+    waiting = iter(flips)
+    while chunk := list(itertools.islice(waiting, CHUNK)):
+        toll.rounds += len(chunk)
         try:
-            problems = list(broken_invariants(path))
-            said, more = answers(path)
-        except ImagekeepError:
-            results.append(("errors", what))
+            results = ask(_flip_some, path, chunk)
+        except ChildError as error:
+            toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
             continue
-        except Exception:
-            results.append((Harm.CRASHED, traceback.format_exc()[-700:]))
-            continue
-        if problems:
-            results.append(("found by db check", what))
-        elif said != witnessed:
-            results.append((Harm.BROKEN, f"{what}: another answer, which db check does not find"))
-        else:
-            results.append(("without effect" if more == unwitnessed else "in what has no witness", what))
+        for (column, flipped), (kind, what) in zip(chunk, results, strict=True):
+            if kind in tuple(Harm):
+                toll.add(Harm(kind), f"bits {flipped} flipped, {column}: {what}")
+                continue
+            toll.facts[kind] += 1
+            if column and kind in UNFOUND:
+                toll.facts[f"unfound in {column.removesuffix(', type')}"] += 1
+                if kind == UNFOUND[True] and (column.startswith(WITNESSED) or " in " in column):
+                    toll.add(Harm.BROKEN, f"bits {flipped} flipped, {column}: not found")
+
+
+def _flip_some(whole: Path, chunk: list[tuple[str, list[Flip]]]) -> list[tuple[str, str]]:
+    """Flip bits in copies of a store, and say of each what came of it."""
+    path = whole.with_name("images.db")
+    content = whole.read_bytes()
+    path.write_bytes(content)
+    before = answers(path)
+    results = []
+    for _, flips in chunk:
+        _write_flipped(path, content, flips)
+        results.append(_outcome(path, before))
     return results
+
+
+def _write_flipped(path: Path, content: bytes, flips: list[Flip]) -> None:
+    """Write a store with these bits flipped, and nothing beside it."""
+    flipped = bytearray(content)
+    for offset, bit in flips:
+        flipped[offset] ^= bit
+    for companion in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + companion).unlink(missing_ok=True)
+    path.write_bytes(flipped)
+    path.chmod(0o600)
+
+
+def _command_each(toll: Toll, bench: Bench, whole: Path, count: int) -> None:
+    """Let a command meet flipped bits, so many times, half of them in a column: an answer or a named error."""
+    content, places = whole.read_bytes(), ask(places_of_columns, whole)
+    for _ in range(count):
+        column = bench.draw.choice([*places])
+        # The lowest bit is the one that makes bytes of a text.
+        bit = (bench.draw.choice(places[column]), 1 << bench.draw.choice((0, 0, 0, *range(8))))
+        flips = [bit] if bench.draw.random() < 0.5 else _anywhere(bench.draw, len(content))
+        _write_flipped(bench.path, content, flips)
+        outcome = run(bench.path, *bench.draw.choice((*READING, ASKING, *bench.writing())))
+        toll.rounds += 1
+        toll.facts[f"commands that ended with {outcome.code}"] += 1
+        if outcome.crashed:
+            toll.add(Harm.HUNG if outcome.hung else Harm.CRASHED, f"bits {flips} flipped: {outcome}")
+
+
+UNFOUND = ("without effect", "in what has no witness")
+
+
+def _outcome(path: Path, before: tuple[Any, Any]) -> tuple[str, str]:
+    """Return what came of flipped bits: a harm or none, and what was seen."""
+    try:
+        problems = list(broken_invariants(path))
+        now = answers(path)
+    except ImagekeepError as error:
+        return "errors", str(error)
+    except Exception:
+        return Harm.CRASHED, traceback.format_exc()[-700:]
+    if problems:
+        return "found by db check", ""
+    if now[0] != before[0]:
+        return Harm.BROKEN, "another answer, which db check does not find"
+    return UNFOUND[now[1] != before[1]], ""
 
 
 def answers(path: Path) -> tuple[Any, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.torture.flips import KINDS
 from tests.torture.harness import torture
 
 
-def test_a_flipped_bit_is_an_error_a_finding_or_changes_no_answer_that_has_a_witness() -> None:
-    torture("flips", "--count", "400")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_an_error_a_finding_or_changes_no_answer_that_has_a_witness(kind: str) -> None:
+    torture("flips", "--kind", kind, "--count", "300")

@@ -6,6 +6,10 @@ import enum
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Harm(enum.StrEnum):
@@ -24,9 +28,12 @@ class Harm(enum.StrEnum):
     """An error reached a caller that none of ours is, or that should not have come."""
 
 
+HEADING = f"{'ordeal':<12}{'count':>9} {'of':<8}{''.join(f'{harm:>9}' for harm in Harm)}{'seconds':>9}"
+
+
 @dataclass(slots=True)
 class Toll:
-    """One line of the table: an ordeal, how many `rounds` of it were run, and the harms with what was seen."""
+    """One line of the table: an ordeal, how many `rounds` of a unit were run, and the harms with what was seen."""
 
     ordeal: str
     unit: str
@@ -40,10 +47,15 @@ class Toll:
         self.harms.append((harm, what))
 
     def line(self) -> str:
-        """Return the line of the table."""
+        """Return the line of the table, beneath `HEADING`."""
         counts = Counter(harm for harm, _ in self.harms)
-        harms = ", ".join(f"{counts[harm]} {harm}" for harm in Harm)
-        facts = ", ".join(f"{number:,} {name}" for name, number in sorted(self.facts.items()))
-        seconds = f"{time.monotonic() - self.began:.0f} s"
-        what = f"{self.ordeal:<12} {self.rounds:>7,} {self.unit:<15}"
-        return f"{what} {harms}   ({'; '.join(filter(None, [facts, seconds]))})"
+        harms = "".join(f"{counts[harm]:>9,}" for harm in Harm)
+        seconds = time.monotonic() - self.began
+        return f"{self.ordeal:<12}{self.rounds:>9,} {self.unit:<8}{harms}{seconds:>9,.0f}"
+
+    def notes(self) -> Iterator[str]:
+        """Give what else was counted, and each harm with how often it was seen, the most frequent ten."""
+        if self.facts:
+            yield "; ".join(f"{number:,} {name}" for name, number in sorted(self.facts.items()))
+        for (harm, what), times in Counter(self.harms).most_common(10):
+            yield f"{times} times {harm}: {what[-1000:]}"
