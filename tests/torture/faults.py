@@ -19,6 +19,7 @@ from tests.permissions import NOBODY
 from tests.torture.bench import FAILED, Bench, Skipped, fill, is_named, mounted, remount
 from tests.torture.children import ChildError, ask
 from tests.torture.commands import ASKING, READING, run
+from tests.torture.dying_disks import dying_disk
 from tests.torture.moves_refused import forbidden_row, no_space_for_the_backup, no_space_for_the_move
 from tests.torture.orders import PLATFORM
 from tests.torture.toll import Harm, Toll
@@ -282,7 +283,7 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
         *(other_program, truncated, newer, older, half_made),
         *(full_disk, nearly_full_disk, new_store_on_a_full_disk, read_only_disk),
         *(no_space_for_the_backup, no_space_for_the_move, forbidden_row),
-        *(file_size_limit, no_descriptors),
+        *(dying_disk, file_size_limit, no_descriptors),
         *(nobodys_folder, nobodys_file, readable_file_in_anothers_folder),
     )
 }
