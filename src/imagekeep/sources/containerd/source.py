@@ -186,6 +186,8 @@ class Containerd:
         """
         request = protocol.UPDATE_IMAGE.request()
         request.image.name = name_of(reference)
+        # The mask leaves the target as it is. Without any, containerd 2.1 follows a nil pointer, and ends.
+        request.image.target.SetInParent()
         request.image.labels.add(key=key.encode(), value=(value or "").encode())
         request.update_mask.paths.append(f"labels.{key}")
         return _record(self._ask(protocol.UPDATE_IMAGE, request, reference).image, reference)
