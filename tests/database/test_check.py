@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import CheckConstraint
 
 from imagekeep import Store
 from imagekeep.database.check import Problem, find_problems, fingerprint
+from imagekeep.database.connection import connect
+from imagekeep.database.constraints import CHECKS
 from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from imagekeep.database.schema import metadata
 from tests.database.rows import opened
 from tests.model import IMAGES
 
@@ -154,6 +159,34 @@ def test_a_value_that_a_check_forbids_is_named_by_sqlite(unguarded: sqlite.Conne
     messages = [problem.message for problem in find_problems(unguarded) if problem.table == "file"]
     assert len(messages) == 1
     assert "CHECK constraint failed" in messages[0]
+
+
+FORBIDDEN = {
+    "images_id_is_a_digest": f"UPDATE images SET id = 'sha256:1' WHERE id = '{TWO.id}'",
+    "references_have_a_name": "UPDATE \"references\" SET name = '' WHERE name = 'app:1'",
+    "references_have_a_sort_rank": "UPDATE \"references\" SET sort_rank = 6 WHERE name = 'app:1'",
+    "ref_cache_target_is_a_digest": "UPDATE ref_cache SET target_digest = 'none' WHERE reference = 'app:1'",
+    "reference_history_events": "INSERT INTO reference_history VALUES (99, 'x', 'y', NULL, 0, 'lost', 0)",
+    "reference_history_pinned_is_a_truth": (
+        "INSERT INTO reference_history VALUES (99, 'x', 'y', NULL, 2, 'new', 0)"
+    ),
+    "watcher_is_one_row": "INSERT INTO watcher VALUES (2, 1, 'x', 0, NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL)",
+}
+
+
+@pytest.mark.parametrize("constraint", CHECKS)
+def test_a_value_that_a_check_forbids_is_named_where_nothing_may_be_written(
+    unguarded: sqlite.Connection, store_path: Path, constraint: str
+) -> None:
+    unguarded.execute(FORBIDDEN[constraint])
+    with contextlib.closing(connect(store_path, read_only=True)) as connection:
+        found = [problem.message for problem in find_problems(connection)]
+    assert f"the constraint {constraint} forbids it" in found
+
+
+def test_every_check_of_the_schema_is_asked() -> None:
+    constraints = [each for table in metadata.tables.values() for each in table.constraints]
+    assert {each.name for each in constraints if isinstance(each, CheckConstraint)} == {*CHECKS}
 
 
 def test_every_problem_is_given_not_only_the_first(unguarded: sqlite.Connection) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.database import statements
+from imagekeep.database.constraints import FORBIDDEN_ROWS
 from imagekeep.database.revision import SCHEMA_FINGERPRINT
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, shorten
@@ -49,6 +50,7 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
         _undecodable_texts,
         _changed_schema,
         _broken_keys,
+        _forbidden_rows,
         _images_without_reference,
         _wrong_configs,
         _wrong_order,
@@ -120,6 +122,12 @@ def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:
     ):
         for (name,) in connection.execute(statement):
             yield Problem(table, name, "no image" if table == "references" else "no reference agrees with it")
+
+
+def _forbidden_rows(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find what a CHECK forbids, which SQLite tells only on a connection that may write."""
+    for table, row, constraint in connection.execute(FORBIDDEN_ROWS):
+        yield Problem(table, row, f"the constraint {constraint} forbids it")
 
 
 def _images_without_reference(connection: sqlite.Connection) -> Iterator[Problem]:

@@ -38,6 +38,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn, CreateTable
 
+from imagekeep.database.constraints import CHECKS
+
 metadata = MetaData()
 
 
@@ -69,17 +71,9 @@ _SHAPES = {
 }
 
 
-def _is_digest(column: str) -> str:
-    """Return a condition: the column holds a whole digest of an algorithm that go-digest knows.
-
-    SQLite's length of a text ends at a NUL, so the length of its bytes must be the same.
-    """
-    return (
-        f"substr({column}, 1, 7) || length({column})\n"
-        "            IN ('sha256:71', 'sha384:103', 'sha512:135')\n"
-        f"            AND substr({column}, 8) NOT GLOB '*[^0-9a-f]*'\n"
-        f"            AND length({column}) = length(CAST({column} AS BLOB))"
-    )
+def _check(name: str) -> CheckConstraint:
+    """Return the constraint of this name."""
+    return CheckConstraint(CHECKS[name].condition, name=name)
 
 
 images = Table(
@@ -90,7 +84,7 @@ images = Table(
     Column("chain_id", Text, nullable=False, comment="identifies the ordered layers; empty without layers"),
     Column("size", Integer, nullable=False, comment="compressed bytes: index, manifest, config, layers"),
     UniqueConstraint("id", name="images_id_is_unique"),
-    CheckConstraint(_is_digest("id"), name="images_id_is_a_digest"),
+    _check("images_id_is_a_digest"),
     sqlite_strict=True,
     comment="one row is an image on this host",
 )
@@ -120,8 +114,8 @@ references = Table(
     ),
     Column("sort_name", Text, comment="canonical spelling, where not the name; order by rank, this"),
     UniqueConstraint("image_key", "name", name="references_of_an_image"),
-    CheckConstraint("length(CAST(name AS BLOB)) BETWEEN 1 AND 32768", name="references_have_a_name"),
-    CheckConstraint("sort_rank BETWEEN 0 AND 5", name="references_have_a_sort_rank"),
+    _check("references_have_a_name"),
+    _check("references_have_a_sort_rank"),
     ForeignKeyConstraint(
         ["image_key"], ["images.image_key"], name="references_name_an_image", ondelete="CASCADE"
     ),
@@ -162,7 +156,7 @@ ref_cache = Table(
     Column("platform", Text, nullable=False, comment="for which the image was chosen beneath the target"),
     Column("verified_at", Integer, nullable=False, comment="microseconds since 1970, UTC"),
     _belongs_to_a_reference("ref_cache_agrees_with_references"),
-    CheckConstraint(_is_digest("target_digest"), name="ref_cache_target_is_a_digest"),
+    _check("ref_cache_target_is_a_digest"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
     comment="one row is what the source last said of a reference, and when",
@@ -183,11 +177,8 @@ reference_history = Table(
     Column("pinned", Integer, nullable=False, comment="whether the reference pins the image from then on"),
     Column("event", Text, nullable=False),
     Column("at", Integer, nullable=False, comment="microseconds since 1970, UTC"),
-    CheckConstraint(
-        "event IN ('recorded', 'new', 'moved', 'retargeted', 'pinned', 'unpinned', 'vanished')",
-        name="reference_history_events",
-    ),
-    CheckConstraint("pinned IN (0, 1)", name="reference_history_pinned_is_a_truth"),
+    _check("reference_history_events"),
+    _check("reference_history_pinned_is_a_truth"),
     Index("reference_history_by_reference", "reference"),
     sqlite_strict=True,
     comment="append-only: a row is a change to a reference, written with it",
@@ -222,7 +213,7 @@ watcher = Table(
     Column("errors", Integer, nullable=False),
     Column("last_error", Text),
     Column("stopped_at", Integer, comment="null while it runs, or when it was killed"),
-    CheckConstraint("watcher_key = 1", name="watcher_is_one_row"),
+    _check("watcher_is_one_row"),
     sqlite_strict=True,
     comment="how far the last watcher of the source has come",
 )
