@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,14 +96,8 @@ def speed(
 ) -> Row:
     """Measure how fast ours is, as a part of the baseline's speed: above 1 it is faster."""
     taken = in_turns(ours, baseline, rounds)
-    return Row(
-        name,
-        Figure.of([theirs / mine for mine, theirs in taken]),
-        at_least=at_least,
-        ours=statistics.median(mine for mine, _ in taken) / operations,
-        baseline=statistics.median(theirs for _, theirs in taken) / operations,
-        note=note,
-    )
+    figure = Figure.of([theirs / mine for mine, theirs in taken])
+    return replace(_row(name, figure, taken, operations, note), at_least=at_least)
 
 
 def cost(
@@ -118,11 +112,11 @@ def cost(
 ) -> Row:
     """Measure how many times the baseline's cost ours has: below 1 it is cheaper."""
     taken = in_turns(ours, baseline, rounds)
-    return Row(
-        name,
-        Figure.of([mine / theirs for mine, theirs in taken]),
-        at_most=at_most,
-        ours=statistics.median(mine for mine, _ in taken) / operations,
-        baseline=statistics.median(theirs for _, theirs in taken) / operations,
-        note=note,
-    )
+    figure = Figure.of([mine / theirs for mine, theirs in taken])
+    return replace(_row(name, figure, taken, operations, note), at_most=at_most)
+
+
+def _row(name: str, figure: Figure, taken: list[tuple[float, float]], operations: int, note: str) -> Row:
+    """Return the row of a figure that was taken in turns of so many operations."""
+    mine, theirs = (statistics.median(seconds) / operations for seconds in zip(*taken, strict=True))
+    return Row(name, figure, ours=mine, baseline=theirs, note=note)

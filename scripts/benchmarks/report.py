@@ -12,6 +12,7 @@ from imagekeep.database.driver import DRIVER, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.measure import Row
 
@@ -30,13 +31,32 @@ def machine() -> dict[str, Any]:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in Markdown."""
-    lines = [_COLUMNS, *map(_cells, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_COLUMNS))]
-    lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
-        for line in lines
+    """Return what was measured on, and the rows as a table in Markdown."""
+    return f"{_on_what()}\n\n{markdown([_COLUMNS, *map(_cells, rows)])}"
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines, of which the first is the heading, as a table in Markdown."""
+    heading, *others = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, ["---"] * len(heading), *others))
+
+
+def put_into(document: Path, part: str, text: str) -> None:
+    """Put a text into a document, between the two comments that name the part."""
+    begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
+    before, _, rest = document.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    if not after:
+        raise ValueError(f"{document} has no place for {part}")
+    document.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+
+
+def _on_what() -> str:
+    """Return what was measured on, in a sentence."""
+    on = machine()
+    return (
+        f"Measured on {on['cores']} cores with a load of {on['load']}: Python {on['python']}, "
+        f"SQLite {on['sqlite']}, {on['system']}."
     )
 
 
@@ -59,8 +79,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"±{row.figure.noise:.2g}",
         _target(row),
         row.verdict,
-        _duration(row.ours),
-        _duration(row.baseline),
+        duration(row.ours),
+        duration(row.baseline),
         row.note,
     )
 
@@ -72,7 +92,7 @@ def _target(row: Row) -> str:
     return f"≤ {row.at_most:g}" if row.at_most is not None else ""
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """Return a time in the unit that suits it."""
     if seconds is None:
         return ""

@@ -1,0 +1,207 @@
+"""Runs what answers the CRI: a containerd of the benchmark's own with made images in it, and `imagekeep serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.corpus import MANIFEST, PLATFORM, made_images
+from benchmarks.http2 import Connection
+from imagekeep.cri.protocol import LIST_IMAGES
+from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from imagekeep.sources.containerd import Containerd
+from imagekeep.store import Store
+from imagekeep.sync import sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROGRAMS = ("containerd", "ctr")
+DEADLINE = 300.0
+"""Seconds after which what is waited for is taken never to come."""
+
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - each containerd in it has a folder of its own, of mode 0700
+"""Where a containerd takes images in ten times as fast as on a disk, which it syncs for each record."""
+
+_MANAGED = "io.cri-containerd.image"
+"""The label of a record that the CRI plugin has taken notice of (containerd 1.6: pkg/cri/labels)."""
+
+_CONFIGURATION = """
+version = 2
+root = "{root}"
+state = "{folder}/state"
+[grpc]
+address = "{folder}/grpc"
+uid = {user}
+gid = {group}
+[ttrpc]
+address = "{folder}/ttrpc"
+uid = {user}
+gid = {group}
+[plugins."io.containerd.grpc.v1.cri".cni]
+conf_dir = "{folder}/cni"
+bin_dir = "{folder}/cni"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{folder}/opt"
+"""
+
+
+def missing() -> str | None:
+    """Return the name of a program that is not installed, or None where all are."""
+    return next((program for program in PROGRAMS if shutil.which(program) is None), None)
+
+
+@contextlib.contextmanager
+def containerd(root: Path) -> Iterator[Path]:
+    """Run a containerd on what it has in a folder; give its socket, which answers some time later."""
+    with tempfile.TemporaryDirectory() as folder:
+        configuration = Path(folder, "config.toml")
+        text = _CONFIGURATION.format(root=root, folder=folder, user=os.getuid(), group=os.getgid())
+        configuration.write_text(text)
+        with _running(["containerd", "-c", str(configuration)]):
+            yield Path(folder, "grpc")
+
+
+@contextlib.contextmanager
+def imagekeep(store: Path) -> Iterator[Path]:
+    """Run `imagekeep serve` on a store, without a source; give its socket, which answers some time later."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder, "cri.sock")
+        command = ["-m", "imagekeep", f"--store={store}", "serve", f"--listen=unix://{socket}"]
+        with _running([sys.executable, *command]):
+            yield socket
+
+
+@contextlib.contextmanager
+def constant(reply: bytes) -> Iterator[Path]:
+    """Run gRPC's own server, which gives every ImageStatus this reply; give its socket as the others do."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder, "cri.sock")
+        with _running([sys.executable, "-m", "benchmarks.constant", str(socket), reply.hex()]):
+            yield socket
+
+
+@contextlib.contextmanager
+def _running(command: list[str]) -> Iterator[None]:
+    """Run a program until the context ends; what it says is shown only where it ended before that."""
+    environment = {name: value for name, value in os.environ.items() if name != "IMAGEKEEP_SOURCE"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603
+        try:
+            yield
+            if process.poll() is not None:
+                log.seek(0)
+                raise ValueError(f"{command[0]} ended: {log.read()[-2000:]!r}")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def listed(socket: Path) -> bytes:
+    """Return the reply to one ListImages, and nothing where there is none yet."""
+    try:
+        with contextlib.closing(Connection(socket, LIST_IMAGES.path)) as connection:
+            return connection.ask(LIST_IMAGES.request().SerializeToString())
+    except (OSError, ValueError):
+        return b""
+
+
+def ids_in(reply: bytes) -> set[str]:
+    """Return the ids of the images that a reply to ListImages has."""
+    return {image.id for image in LIST_IMAGES.response.FromString(reply).images}
+
+
+def wait_until(condition: Callable[[], bool], pause: float = 0.002) -> None:
+    """Wait until a condition holds; raises ValueError where it does not come to hold."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ValueError("waited in vain")
+        time.sleep(pause)
+
+
+def root_of(folder: Path, count: int) -> Path:
+    """Return a folder where a containerd has the first `count` images, making it where there is none."""
+    root = folder / f"containerd-{count}"
+    if not root.exists():
+        memory = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else folder
+        with tempfile.TemporaryDirectory(dir=memory) as swift:
+            partial = root.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            _fill(Path(swift), count)
+            shutil.copytree(Path(swift, "root"), partial)
+            partial.rename(root)
+    return root
+
+
+def synced_store(folder: Path, count: int) -> Path:
+    """Return a store that was synced from a containerd of the first `count` images."""
+    path = folder / f"{SCHEMA_FINGERPRINT[:8]}-containerd-{count}.db"
+    if not path.exists():
+        with containerd(root_of(folder, count)) as socket:
+            wait_until(lambda: len(ids_in(listed(socket))) == count)
+            partial = path.with_suffix(".partial")
+            with (
+                Containerd(str(socket)) as source,
+                Store.open(partial, source=source, platform=PLATFORM) as store,
+            ):
+                if len(sync(store).transitions) != 2 * count:
+                    raise ValueError("sync: not every reference")
+            partial.with_name(f"{partial.name}-lock").unlink()
+            partial.rename(path)
+    return path
+
+
+def _fill(folder: Path, count: int) -> None:
+    """Let a new containerd import images; its CRI plugin then adds to each a record named by its id."""
+    archive = folder / "images.tar"
+    _write_archive(archive, count)
+    with containerd(folder / "root") as socket:
+        wait_until(socket.exists)
+        ctr = ["ctr", "-a", str(socket), "-n", "k8s.io"]
+        told = ["images", "import", "--no-unpack", "--all-platforms", str(archive)]
+        subprocess.run([*ctr, *told], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        with Containerd(str(socket)) as source:
+
+            def all_noticed() -> bool:
+                records = source.references()
+                return len(records) == 2 * count and all(_MANAGED in record.labels for record in records)
+
+            wait_until(all_noticed, pause=0.5)
+
+
+def _write_archive(path: Path, count: int) -> None:
+    """Write an OCI archive of images; of their layers there are only the descriptors."""
+    with tarfile.open(path, "w") as archive:
+
+        def write(name: str, content: bytes) -> None:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+        entries = []
+        for image in made_images(count):
+            write(f"blobs/sha256/{image.image_id[7:]}", image.config_json)
+            write(f"blobs/sha256/{image.target.digest[7:]}", image.manifest)
+            named = {"io.containerd.image.name": image.tag}
+            entries.append(
+                {
+                    "mediaType": MANIFEST,
+                    "digest": image.target.digest,
+                    "size": len(image.manifest),
+                    "annotations": named,
+                }
+            )
+        write("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        write("index.json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
