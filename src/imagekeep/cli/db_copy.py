@@ -23,7 +23,10 @@ def back_up(settings: Settings, file: str | None) -> None:
     """Copy the store to a new file, and print the file's name.
 
     By default that is beside the store, named after the revision and the time. The copy is one state of the
-    store, whatever is written meanwhile. To restore it, put it in the store's place while nothing uses that.
+    store, whatever is written meanwhile.
+
+    To restore it, put it in the store's place while nothing uses that, and remove the store's -wal and -shm
+    files: they belong to the file that was there, and would be read into the copy.
     """
     with reading(settings.path) as (_, revision):
         default = backup_path(settings.path, revision or "base")

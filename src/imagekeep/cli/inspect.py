@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def inspect_images(settings: Settings, images: tuple[str, ...], output: str) -> None:
     """Show all that is kept of images, configs included.
 
-    A config holds the environment and the labels, where people put secrets: nothing else prints them.
+    A config holds the environment and the labels, where people put secrets: nothing else prints them, but a
+    query of the table configs.
     """
     with settings.open_reader() as reader:
         found = [reader.find(name) for name in images]

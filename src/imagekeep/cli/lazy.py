@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class Place(NamedTuple):
     """Where a command is, as `module:name` beneath imagekeep.cli, and what it does, in one line."""
 
-    name: str
+    command: str
     summary: str
 
     def load(self) -> click.Command:
         """Import the command."""
-        module, _, name = self.name.partition(":")
-        command: click.Command = getattr(importlib.import_module(f"imagekeep.cli.{module}"), name)
-        return command
+        module, _, name = self.command.partition(":")
+        loaded: click.Command = getattr(importlib.import_module(f"imagekeep.cli.{module}"), name)
+        return loaded
 
 
 class LazyGroup(ExampleCommand, click.Group):

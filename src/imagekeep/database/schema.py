@@ -14,7 +14,7 @@ with it on the image, move with it and go with it; when an image's last referenc
 it cannot hold (an image put in with no reference; an id that is the digest of its config), `imagekeep db
 check` looks at. The comments below are part of the file: `sqlite3 images.db .schema` shows them.
 
-The file is made by the migrations; a test compares the two, statement by statement, in sqlite_master.
+The file is made by the migrations; a test compares the two, statement by statement, in sqlite_schema.
 """
 
 from __future__ import annotations
