@@ -40,7 +40,7 @@ def imagekeep(kept: Path, own: Path, count: int) -> Iterator[Peer]:
     command = [sys.executable, "-m", "imagekeep", "--store", str(stores.store_of(kept, count))]
     inspect = [*command, "image", "inspect"]
     yield Peer(
-        lambda: _hex(output_of(*command, "images", "--no-trunc")),
+        lambda: _hex(output_of(*command, "images", "-q")),
         lambda name: output_of(*inspect, name),
         lambda truncated: output_of(*inspect, truncated),
     )
@@ -65,7 +65,7 @@ def ctr(kept: Path, own: Path, count: int) -> Iterator[Peer]:
             return id_of[output_of(*command, "-q", f"name=={name}").strip()]
 
         yield Peer(
-            lambda: _hex(output_of(*command)),
+            lambda: _hex(output_of(*command, "-q")),  # without it ctr reads every manifest too
             by_name,
             lambda truncated: output_of(*command, "-q", f"name~=^sha256:{truncated}"),
         )
@@ -125,7 +125,7 @@ def crictl(kept: Path, own: Path, count: int) -> Iterator[Peer]:
         daemons.wait_until(lambda: bool(daemons.listed(socket)))
         command = ["crictl", "--image-endpoint", f"unix://{socket}"]
         yield Peer(
-            lambda: _hex(output_of(*command, "images", "--no-trunc")),
+            lambda: _hex(output_of(*command, "images", "-q")),
             lambda name: output_of(*command, "inspecti", name),
             lambda truncated: output_of(*command, "inspecti", truncated),
         )

@@ -50,10 +50,14 @@ KINDS = (
     Kind("sqlite-utils", lambda: peer_libraries.version("sqlite-utils"), peer_libraries.sqlite_utils),
     Kind("diskcache", lambda: peer_libraries.version("diskcache"), peer_libraries.diskcache),
     Kind("TinyDB, in memory", lambda: peer_libraries.version("tinydb"), peer_libraries.tinydb),
-    Kind("imagekeep, command", peer_libraries.imagekeep_version, peer_commands.imagekeep),
-    Kind("ctr images", peer_commands.ctr_version, peer_commands.ctr),
-    Kind("containers-storage", peer_commands.containers_storage_version, peer_commands.containers_storage),
-    Kind("crictl", peer_commands.crictl_version, peer_commands.crictl),
+    Kind("`imagekeep images -q`, `image inspect`", peer_libraries.imagekeep_version, peer_commands.imagekeep),
+    Kind("`ctr images ls -q`", peer_commands.ctr_version, peer_commands.ctr),
+    Kind(
+        "`containers-storage images`, `image`",
+        peer_commands.containers_storage_version,
+        peer_commands.containers_storage,
+    ),
+    Kind("`crictl images -q`, `inspecti`", peer_commands.crictl_version, peer_commands.crictl),
 )
 
 
