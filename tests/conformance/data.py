@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from imagekeep.platform import Platform
+
 TESTS = Path(__file__).parents[1]
 BESIDE = TESTS.parents[1] / "shared" / "conformance"
 COPY = TESTS / "data" / "conformance"
@@ -46,3 +48,14 @@ def cases(subject: str) -> list[tuple[str, Case]]:
         for name, document in documents(subject)
         for number, case in enumerate(document["cases"])
     ]
+
+
+def platform_of(fields: Case) -> Platform:
+    """Return the platform in a case, whose keys are those of the image-spec."""
+    return Platform(
+        fields["os"],
+        fields["architecture"],
+        fields.get("variant", ""),
+        fields.get("os.version", ""),
+        tuple(fields.get("os.features", ())),
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from imagekeep.errors import InvalidPlatformError
 from imagekeep.platform import Platform, PlatformMatcher, only, only_strict
-from tests.conformance.data import Case, cases
+from tests.conformance.data import Case, cases, platform_of
 
 HOST = Platform("linux", "amd64")
 CASES = cases("platforms")
@@ -18,17 +18,6 @@ def each(kind: str) -> pytest.MarkDecorator:
     """Parametrise a test with every case of a kind."""
     chosen = [(name, case) for name, case in CASES if case["kind"] == kind]
     return pytest.mark.parametrize("case", [case for _, case in chosen], ids=[name for name, _ in chosen])
-
-
-def platform_of(fields: dict[str, Any]) -> Platform:
-    """Return the platform of a case, whose keys are those of the image-spec."""
-    return Platform(
-        fields["os"],
-        fields["architecture"],
-        fields.get("variant", ""),
-        fields.get("os.version", ""),
-        tuple(fields.get("os.features", ())),
-    )
 
 
 def assert_forms(platform: Platform, case: Case) -> None:

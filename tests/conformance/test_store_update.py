@@ -21,7 +21,7 @@ from tests.conformance.holders import MODES
 from tests.worker import PLATFORM, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
     from pathlib import Path
 
     from imagekeep import Observed
@@ -34,12 +34,21 @@ class RecordedSource:
     """A source over the records and blobs of a case, which fails when it is told to."""
 
     def __init__(self, case: Case) -> None:
+        self.steps: list[list[Any]] = case["ops"]
         self.targets = [
             Descriptor(target["mediaType"], target["digest"], target["size"]) for target in case["targets"]
         ]
         self.blobs: dict[str, bytes] = {digest: blob.encode() for digest, blob in case["blobs"].items()}
         self.records: dict[str, ImageRecord] = {}
         self.fails = False
+
+    def updates(self) -> Iterator[list[Any]]:
+        """Give each step that is an update, having done here what comes before it."""
+        for step in self.steps:
+            if step[0] == "update":
+                yield step
+            else:
+                self.change(step)
 
     def change(self, step: list[Any]) -> None:
         """Do what a step says happens at the source."""
@@ -63,7 +72,7 @@ class RecordedSource:
             raise ImageNotFoundError(reference)
         return self.records[reference]
 
-    def references(self) -> Iterable[ImageRecord]:
+    def references(self) -> list[ImageRecord]:
         return list(self.records.values())
 
     def read(self, descriptor: Descriptor) -> bytes:
@@ -120,11 +129,7 @@ def test_an_update_answers_as_go_does(case: Case, mode: str, volatile_path: Path
     source = RecordedSource(case)
     updater = Updater(volatile_path, source, mode, worker)
     with looking_into(volatile_path) as connection:
-        for number, step in enumerate(case["ops"]):
-            if step[0] != "update":
-                source.change(step)
-                continue
-            _, reference, expected, _, state = step
+        for number, (_, reference, expected, _, state) in enumerate(source.updates()):
             assert updater.update(reference) == expected, (number, reference)
             assert state_of(connection) == state, (number, reference)
     updater.store.close()
@@ -134,13 +139,10 @@ def test_an_update_answers_as_go_does(case: Case, mode: str, volatile_path: Path
 def test_an_update_that_fails_changes_no_byte(case: Case, volatile_path: Path) -> None:
     source = RecordedSource(case)
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
-        for step in case["ops"]:
-            if step[0] != "update":
-                source.change(step)
-                continue
+        for _, reference, *_ in source.updates():
             before = bytes_of(volatile_path)
-            if update(store, step[1]) != "ok":
-                assert bytes_of(volatile_path) == before, step[1]
+            if update(store, reference) != "ok":
+                assert bytes_of(volatile_path) == before, reference
 
 
 def bytes_of(path: Path) -> tuple[bytes, bytes]:
@@ -154,11 +156,8 @@ def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: 
     """What `sync` confirms without reading a document is what reading it again would say."""
     source = RecordedSource(case)
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
-        for step in case["ops"]:
-            if step[0] != "update":
-                source.change(step)
-                continue
-            update(store, step[1])
+        for _, reference, *_ in source.updates():
+            update(store, reference)
             confirmed = store.confirm(source.references(), dry_run=True)
             source.fails, failing = False, source.fails
             for name, transition in confirmed.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,7 +20,7 @@ from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.read import read_image
 from imagekeep.platform import Platform, PlatformMatcher, only, only_strict
-from tests.conformance.data import cases
+from tests.conformance.data import cases, platform_of
 
 if TYPE_CHECKING:
     from tests.conformance.data import Case
@@ -42,16 +42,6 @@ class Blobs:
 
     def info(self, digest: str) -> ContentInfo:
         return ContentInfo(digest, len(self.blobs[digest]))
-
-
-def platform_of(spec: dict[str, Any]) -> Platform:
-    return Platform(
-        spec["os"],
-        spec["architecture"],
-        spec.get("variant", ""),
-        spec.get("os.version", ""),
-        tuple(spec.get("os.features", ())),
-    )
 
 
 def matcher_of(case: Case) -> PlatformMatcher:

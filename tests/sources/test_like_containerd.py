@@ -24,6 +24,7 @@ from tests.images import (
     tar_of,
     tar_of_folder,
 )
+from tests.sources.archives import CONFIG
 from tests.tools import run
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tests.sources.conftest import Containerd
 
 NAMESPACES = (f"archive-{number}" for number in itertools.count())
-CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
 
 
 @pytest.fixture
