@@ -337,3 +337,15 @@ def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
     with Store.open(tmp_path / "new" / "images.db") as store:
         assert store.list() == []
     assert (tmp_path / "new" / "images.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_error_names_its_reference_fit_for_a_terminal(store: Store, source: MemorySource) -> None:
+    name = "\x1b[2Ja\n" + "b" * 1000
+    source.put(name, 1)
+    source.blobs.clear()
+    with pytest.raises(ContentNotFoundError) as raised:
+        store.update(name)
+    assert str(raised.value).startswith("\\x1b[2Ja\\nbbb")
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 500
+    assert raised.value.reference == name

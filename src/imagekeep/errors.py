@@ -80,7 +80,7 @@ class ImagekeepError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{self.reference}: {message}" if self.reference else message
+        return f"{shorten(self.reference)}: {message}" if self.reference else message
 
 
 class NotFoundError(ImagekeepError):

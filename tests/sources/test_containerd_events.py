@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,19 @@ def test_an_event_whose_name_no_store_can_keep_is_passed_over() -> None:
     envelope = SUBSCRIBE.response(topic="/images/delete")
     envelope.event.value = EVENT_MESSAGES["ImageDelete"](name=b"\xff").SerializeToString()
     assert event_of(envelope) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "year"),
+    [(2**63 - 1, "9999-12-31"), (-(2**63), "0001-01-01"), (253_402_300_799, "9999-12-31")],
+)
+def test_a_time_is_one_that_can_be_kept(seconds: int, year: str) -> None:
+    envelope = SUBSCRIBE.response(topic="/images/create")
+    envelope.event.value = EVENT_MESSAGES["ImageCreate"](name=b"a:b").SerializeToString()
+    envelope.timestamp.seconds = seconds
+    event = event_of(envelope)
+    assert event is not None
+    assert str(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=event.at)).startswith(year)
 
 
 @pytest.mark.parametrize(("topic", "value"), [("/tasks/exit", b""), ("/images/create", b"\xff")])

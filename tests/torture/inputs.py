@@ -53,12 +53,18 @@ SLOWEST = 10.0
 """Seconds of processor time that one input of ordinary size may take."""
 
 
+SLOW = {"daemons": 10}
+"""The kinds of which only one input in so many is fed."""
+
+
 def feed(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
-    """Feed so many inputs of each kind that is named, or of every kind; bombs once each."""
+    """Feed so many inputs of each kind that is named, or of every kind; of slow ones fewer, and bombs once each."""
     toll = Toll("inputs", "inputs")
     draw = random.Random(seed)
     for kind in kinds or KINDS:
-        chunks = [(bomb,) for bomb in BOMBS if kind in ("bombs", bomb)] or _chunks(count)
+        chunks = [(bomb,) for bomb in BOMBS if kind in ("bombs", bomb)] or _chunks(
+            -(-count // SLOW.get(kind, 1))
+        )
         for number, chunk in enumerate(chunks):
             place = folder / f"{kind}-{number}"
             place.mkdir()
@@ -311,11 +317,19 @@ def feed_calls(place: Path, draw: random.Random, count: int) -> list[Seen]:
     return calls.feed_calls(place, draw, count, CONFIG)
 
 
+def feed_daemons(place: Path, draw: random.Random, count: int) -> list[Seen]:
+    """Ask a containerd that answers anything."""
+    from tests.torture import daemons  # for the same reason
+
+    return daemons.feed_daemons(place, draw, count, write_layout, judged)
+
+
 KINDS: dict[str, Callable[[Path, random.Random, Any], list[Seen]]] = {
     "words": feed_words,
     "documents": feed_documents,
     "layouts": feed_layouts,
     "archives": feed_archives,
     "calls": feed_calls,
+    "daemons": feed_daemons,
     "bombs": feed_bombs,
 }

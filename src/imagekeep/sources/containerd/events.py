@@ -35,6 +35,9 @@ class ImageEvent(NamedTuple):
     at: int
 
 
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""The seconds since 1970 of a protobuf Timestamp: of the years 1 to 9999."""
+
 _MESSAGES = {
     Topic.CREATED: EVENT_MESSAGES["ImageCreate"],
     Topic.UPDATED: EVENT_MESSAGES["ImageUpdate"],
@@ -85,5 +88,7 @@ def event_of(envelope: Message) -> ImageEvent | None:
         document = f"event {envelope.topic}"
         raise InvalidDocumentError(document, InvalidDocumentError.Reason.TYPE, "not understood") from failure
     reference = reference_of(name)
-    at = envelope.timestamp.seconds * 1_000_000 + envelope.timestamp.nanos // 1000
+    # A time is only shown: one that protobuf does not allow becomes the nearest that it does.
+    seconds = min(max(envelope.timestamp.seconds, _FIRST_SECOND), _LAST_SECOND)
+    at = seconds * 1_000_000 + envelope.timestamp.nanos // 1000
     return ImageEvent(topic, reference, at) if reference is not None else None
