@@ -8,14 +8,16 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from imagekeep.errors import UnavailableError
+from imagekeep.protobuf import Schema
 from imagekeep.sources.containerd import Containerd
+from imagekeep.sources.containerd.connection import Connection
 from tests.images import IMAGE_NAME, LayoutWriter, tar_of_folder
 from tests.tools import require, run
 
@@ -45,6 +47,16 @@ bin_dir = "{folder}/cni"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{folder}/opt"
 """
+
+# What imagekeep itself never asks of containerd.
+CREATE_IMAGE = Schema("""
+package containerd.services.images.v1;
+message Descriptor { string media_type = 1; string digest = 2; int64 size = 3; }
+message Image { bytes name = 1; Descriptor target = 3; }
+message CreateImageRequest { Image image = 1; }
+message CreateImageResponse { Image image = 1; }
+service Images { rpc Create(CreateImageRequest) returns (CreateImageResponse); }
+""").methods["/containerd.services.images.v1.Images/Create"]
 
 _NUMBERS = itertools.count(1)
 
@@ -110,16 +122,27 @@ class Daemon:
         self.import_archive(tar_of_folder(folder, folder.with_suffix(".tar")), namespace)
         return {**image, "image_id": layout.config_digest(image)}
 
+    def make_record(self, name: str, target: dict[str, Any]) -> None:
+        """Give a target a name of any bytes; `ctr` takes only references, from containerd 2 on."""
+        fields = {"media_type": target["mediaType"], "digest": target["digest"], "size": target["size"]}
+        request = CREATE_IMAGE.request(image={"name": os.fsencode(name), "target": fields})
+        with closing(Connection(self.socket, K8S)) as connection:
+            connection.call(CREATE_IMAGE, request, timeout=10)
+
     def _answers(self) -> bool:
         """Tell whether it answers calls; fail where it has ended."""
         assert self._process is not None
         if self._process.poll() is not None:
             pytest.fail(f"containerd did not start: {(self.folder / 'log').read_text()}")
         try:
-            with Containerd(self.socket) as source:
-                return bool(source.version().version)
+            return bool(self.version())
         except UnavailableError:
             return False
+
+    def version(self) -> str:
+        """Return the version that it says it has."""
+        with Containerd(self.socket) as source:
+            return source.version().version
 
 
 @contextmanager

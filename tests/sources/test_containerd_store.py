@@ -61,13 +61,13 @@ def test_an_update_follows_a_reference_through_its_life(
 def test_a_sync_makes_the_store_say_what_containerd_says(
     daemon: Daemon, namespace: str, store: Store, source: Containerd, tmp_path: Path
 ) -> None:
-    image = daemon.make_image(tmp_path / "a", "example.test/a:v1", "not a reference", namespace=namespace)
+    image = daemon.make_image(tmp_path / "a", "example.test/a:v1", "example.test/a:v2", namespace=namespace)
     other = daemon.make_image(tmp_path / "b", "example.test/b:v1", namespace=namespace)
     source.pin("example.test/b:v1")
     assert set(sync(store).transitions.values()) == {Transition.NEW}
     kept = {image.id: (image.references, image.pinned) for image in store.list()}
     assert kept == {
-        image["image_id"]: (("example.test/a:v1", "not a reference"), False),
+        image["image_id"]: (("example.test/a:v1", "example.test/a:v2"), False),
         other["image_id"]: (("example.test/b:v1",), True),
     }
     assert set(sync(store).transitions.values()) == {Transition.UNCHANGED}
