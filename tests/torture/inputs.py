@@ -39,6 +39,7 @@ from tests.torture.children import ChildError, ask
 from tests.torture.commands import run
 from tests.torture.nasty import SECRET, damaged, encoded, mutated, word
 from tests.torture.orders import PLATFORM
+from tests.torture.sentences import feed_queries
 from tests.torture.survey import broken_invariants
 from tests.torture.toll import Harm, Toll
 
@@ -329,6 +330,7 @@ KINDS: dict[str, Callable[[Path, random.Random, Any], list[Seen]]] = {
     "documents": feed_documents,
     "layouts": feed_layouts,
     "archives": feed_archives,
+    "queries": lambda place, draw, count: feed_queries(place, draw, count, judged),
     "calls": feed_calls,
     "daemons": feed_daemons,
     "bombs": feed_bombs,
