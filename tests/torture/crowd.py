@@ -12,10 +12,11 @@ import time
 from typing import TYPE_CHECKING
 
 from imagekeep import Reader, Store
+from imagekeep.database.copy import copy_store
 from imagekeep.sync import sync
 from tests.torture.children import Child, ChildError, ask
 from tests.torture.orders import PINNED_EVERY, PLATFORM, OrderedSource, Orders, order_in, reference, twin
-from tests.torture.survey import order_of, possible, survey
+from tests.torture.survey import broken_invariants, order_of, possible, survey
 from tests.torture.toll import Harm, Toll
 from tests.torture.victims import update_twins
 
@@ -56,6 +57,7 @@ def crowd(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
     Store.open(folder / "images.db", platform=PLATFORM).close()
     shared = Shared(folder, seed, count)
     children = [Child(work, shared, number) for number in range(PROCESSES) for work in (write, read)]
+    children.append(Child(look_after, shared))
     for child in children:
         if not child.wait(count + 120):
             toll.add(Harm.HUNG, "a process did not end")
@@ -123,6 +125,20 @@ def read(report: Callable[[str], None], shared: Shared, number: int) -> None:
                 report(what)
             answers += 1
     report(f"{answers} answers")
+
+
+def look_after(report: Callable[[str], None], shared: Shared) -> None:
+    """Check the store and copies of it until the time is over: each is one state, and whole."""
+    checks = 0
+    copy = shared.path.with_name("copy.db")
+    while time.monotonic() < shared.until:
+        copy_store(shared.path, copy)
+        for path in (shared.path, copy):
+            for harm, what in broken_invariants(path):
+                report(f"{harm} {path.name}: {what}")
+            checks += 1
+        copy.unlink()
+    report(f"{checks} checks")
 
 
 def _impossible(reader: Reader, number: int, shared: Shared) -> Iterator[str]:
