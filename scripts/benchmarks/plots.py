@@ -1,27 +1,39 @@
-"""Draws cost against the number of images, both in powers of ten: imagekeep's and the bare driver's."""
+"""Draws cost against the number of images, both in powers of ten: imagekeep's and the bare driver's.
+
+A point is the least of some rounds. In each of them all stores take turns, so that what else the machine does
+bends no line.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import sys
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import bare, stores
 from benchmarks.corpus import made_images
-from benchmarks.measure import in_turns
-from benchmarks.reads import opened
+from benchmarks.measure import timed
+from benchmarks.reads import Opened, opened
 from imagekeep.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-ROUNDS = 5
+ROUNDS = 9
 OPENINGS = 20
 _DRAWN_AT = (1_000, 10_000, 100_000, 1_000_000)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")  # told apart by colour-blind readers too
+
+
+class Verb(NamedTuple):
+    """One question by imagekeep and by the bare driver, and how many times each asks it."""
+
+    name: str
+    ours: Callable[[], object]
+    bare: Callable[[], object]
+    times: int
 
 
 class Point(NamedTuple):
@@ -42,7 +54,7 @@ def draw(file: Path, folder: Path, sizes: tuple[int, int, int]) -> int:
         print(f"scripts/benchmark: --plot: {error}; pip install --group benchmark", file=sys.stderr)
         return 1
     counts = [count for count in _DRAWN_AT if count <= sizes[-1]] or [*sorted(set(sizes))]
-    points = [point for count in counts for point in measured(folder, count)]
+    points = list(measured(folder, counts))
     # The same figures give the same bytes, with texts as texts: the file stays small, and can be searched.
     matplotlib.rcParams.update({"svg.hashsalt": "imagekeep", "svg.fonttype": "none"})
     figure = figures.Figure(figsize=(8, 5), layout="constrained")
@@ -59,30 +71,39 @@ def draw(file: Path, folder: Path, sizes: tuple[int, int, int]) -> int:
     return 0
 
 
-def measured(folder: Path, count: int) -> Iterator[Point]:
-    """Measure every verb in a store of so many images."""
-    path = stores.store_of(folder, count)
-    with opened(path, count) as store:
-        names, ids, truncated, connection = store.names, store.ids, store.truncated, store.bare
+def measured(folder: Path, counts: list[int]) -> Iterator[Point]:
+    """Measure every verb in stores of so many images."""
+    with contextlib.ExitStack() as stack:
+        paths = [stores.store_of(folder, count) for count in counts]
+        several = [
+            stack.enter_context(opened(path, count)) for path, count in zip(paths, counts, strict=True)
+        ]
+        verbs = [
+            _verbs(store, path, count) for store, path, count in zip(several, paths, counts, strict=True)
+        ]
+        for of_verb in zip(*verbs, strict=True):
+            rounds = [[(timed(verb.ours), timed(verb.bare)) for verb in of_verb] for _ in range(ROUNDS + 1)]
+            for verb, count, taken in zip(of_verb, counts, zip(*rounds[1:], strict=True), strict=True):
+                ours, theirs = (min(seconds) / verb.times * 1e6 for seconds in zip(*taken, strict=True))
+                print(f"{verb.name}, {count:,} images: {ours:.3g} µs, bare {theirs:.3g} µs", file=sys.stderr)
+                yield Point(verb.name, count, ours, theirs)
 
-        def point(verb: str, ours: Callable[[], object], theirs: Callable[[], object], times: int) -> Point:
-            mine, others = (median(seconds) for seconds in zip(*in_turns(ours, theirs, ROUNDS), strict=True))
-            made = Point(verb, count, mine / times * 1e6, others / times * 1e6)
-            print(
-                f"{made.verb}, {count:,} images: {made.ours:.3g} µs, bare {made.bare:.3g} µs", file=sys.stderr
-            )
-            return made
 
-        yield point("open, and resolve", lambda: _open(path), lambda: _open_bare(path), OPENINGS)
-        yield point(
+def _verbs(store: Opened, path: Path, count: int) -> list[Verb]:
+    """Return what is asked of one store."""
+    names, ids, truncated, connection = store.names, store.ids, store.truncated, store.bare
+    return [
+        Verb("open, and resolve", lambda: _open(path), lambda: _open_bare(path), OPENINGS),
+        Verb(
             "get, 12 hex",
             lambda: store.get(truncated),
             lambda: bare.get_each_by_prefix(connection, truncated),
             len(ids),
-        )
-        yield point("get, full id", lambda: store.get(ids), lambda: bare.get_each(connection, ids), len(ids))
-        yield point("list, an image", store.reader.list, lambda: bare.list_images(connection), count)
-        yield point("resolve", store.resolve, lambda: bare.resolve_each(connection, names), len(names))
+        ),
+        Verb("get, full id", lambda: store.get(ids), lambda: bare.get_each(connection, ids), len(ids)),
+        Verb("list, an image", store.reader.list, lambda: bare.list_images(connection), count),
+        Verb("resolve", store.resolve, lambda: bare.resolve_each(connection, names), len(names)),
+    ]
 
 
 _NAME = next(made_images(1)).tag
