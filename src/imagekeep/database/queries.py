@@ -137,9 +137,7 @@ def all_images(connection: sqlite.Connection) -> list[Image]:
     references, pinned = _references_by_image(connection), _pinned_images(connection)
     found = [
         Image(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, document)
-        for key, image_id, chain_id, size, document in typed(
-            connection.execute(statements.IMAGES).fetchall(), _IMAGE
-        )
+        for key, image_id, chain_id, size, document in typed(connection.execute(statements.IMAGES), _IMAGE)
     ]
     found.sort(key=_by_id)
     return found
@@ -151,7 +149,7 @@ def all_summaries(connection: sqlite.Connection) -> list[ImageSummary]:
     found = [
         ImageSummary(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned)
         for key, image_id, chain_id, size in typed(
-            connection.execute(statements.IMAGES_WITHOUT_CONFIG).fetchall(), _IMAGE
+            connection.execute(statements.IMAGES_WITHOUT_CONFIG), _IMAGE
         )
     ]
     found.sort(key=_by_id)
@@ -185,7 +183,7 @@ def all_states(connection: sqlite.Connection) -> dict[str, State]:
     return {
         name: State(image_id, bool(pinned), target_digest, platform)
         for name, image_id, pinned, target_digest, platform in typed(
-            connection.execute(statements.REFERENCE_STATES).fetchall(), (TEXT, *_STATE)
+            connection.execute(statements.REFERENCE_STATES), (TEXT, *_STATE)
         )
     }
 
@@ -197,7 +195,7 @@ def all_references(connection: sqlite.Connection) -> list[str]:
 
 def history_of(connection: sqlite.Connection, reference: str) -> list[HistoryEntry]:
     """Return every change to a reference, the oldest first."""
-    rows = typed(connection.execute(statements.HISTORY_OF_REFERENCE, (reference,)).fetchall(), _HISTORY)
+    rows = typed(connection.execute(statements.HISTORY_OF_REFERENCE, (reference,)), _HISTORY)
     return [
         HistoryEntry(at, event, image_id, target, bool(pinned))
         for at, event, image_id, target, pinned in rows
@@ -218,7 +216,7 @@ def incomplete_references(connection: sqlite.Connection) -> list[IncompleteRefer
     """Return the references whose images could not be read, by name."""
     from imagekeep.health import IncompleteReference  # not needed by what has to start quickly
 
-    rows = typed(connection.execute(statements.INCOMPLETE_REFERENCES).fetchall(), _INCOMPLETE)
+    rows = typed(connection.execute(statements.INCOMPLETE_REFERENCES), _INCOMPLETE)
     return [IncompleteReference(*row) for row in rows]
 
 
@@ -270,7 +268,7 @@ def _references_of(connection: sqlite.Connection, image_key: int) -> tuple[tuple
 def _references_by_image(connection: sqlite.Connection) -> dict[int, list[str]]:
     """Return the references of every image in Sort's order."""
     found: dict[int, list[str]] = {}
-    rows = typed(connection.execute(statements.REFERENCES).fetchall(), _REFERENCE)
+    rows = typed(connection.execute(statements.REFERENCES), _REFERENCE)
     for key, _, _, name in sorted(rows):
         found.setdefault(key, []).append(name)
     return found
