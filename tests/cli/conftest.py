@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from imagekeep.cli import main
+from imagekeep.database.copy import copy_store
 from imagekeep.sources.layout import OCILayout
 from imagekeep.store import Store
 from imagekeep.sync import sync
@@ -40,11 +41,12 @@ class Run(Protocol):
 
 @pytest.fixture(scope="session")
 def folder_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the folder; only to be copied."""
+    """Make the folder, with a store and a copy of it; only to be copied itself."""
     folder = tmp_path_factory.mktemp("cli")
     write_layout(folder / "busybox")
     with Store.open(folder / "images.db", source=OCILayout(folder / "busybox")) as store:
         sync(store)
+    copy_store(folder / "images.db", folder / "yesterday.db")
     return folder
 
 

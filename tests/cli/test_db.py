@@ -117,6 +117,13 @@ def test_backup_of_an_older_store_needs_no_migration(run: Run, old_store: Path) 
     assert run("--store", old_store, "db", "backup", "copy.db").out == "copy.db\n"
 
 
+def test_restore_names_what_it_read_and_what_it_kept(run: Run, folder: Path) -> None:
+    run("db", "backup", "copy.db")
+    first, second = run("db", "restore", "copy.db").lines
+    assert first == "restored copy.db"
+    assert (folder / second.removeprefix("copy from before: ")).is_file()
+
+
 @pytest.mark.parametrize("command", ["backup", "export"])
 def test_copy_replaces_no_file(run: Run, folder: Path, command: str) -> None:
     (folder / "there").write_text("mine")

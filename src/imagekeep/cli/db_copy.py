@@ -1,4 +1,4 @@
-"""`imagekeep db backup` and `imagekeep db export`."""
+"""`imagekeep db backup`, `imagekeep db restore` and `imagekeep db export`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from imagekeep.cli.command import command
 from imagekeep.cli.output import write_line
 from imagekeep.cli.store_file import reading
 from imagekeep.database.copy import backup_path, copy_store
+from imagekeep.database.restore import restore_store
+from imagekeep.errors import shorten
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
@@ -23,14 +25,27 @@ def back_up(settings: Settings, file: str | None) -> None:
     """Copy the store to a new file, and print the file's name.
 
     By default that is beside the store, named after the revision and the time. The copy is one state of the
-    store, whatever is written meanwhile.
-
-    To restore it, put it in the store's place while nothing uses that, and remove the store's -wal and -shm
-    files: they belong to the file that was there, and would be read into the copy.
+    store, whatever is written meanwhile. `imagekeep db restore` puts it back.
     """
     with reading(settings.path) as (_, revision):
         default = backup_path(settings.path, revision or "base")
     copy(settings.path, Path(file) if file else default)
+
+
+@command("imagekeep db restore yesterday.db")
+@click.argument("file")
+@click.pass_obj
+def restore(settings: Settings, file: str) -> None:
+    """Put a copy into the store's place, and keep the store as it was.
+
+    That happens in one step, also for programs that have the store open; none has to be stopped. The name of the
+    copy that is kept is printed. Do not copy the file over the store yourself: what the old -wal file holds
+    would be read into it.
+    """
+    kept = restore_store(settings.path, Path(file))
+    write_line(f"restored {shorten(file)}")
+    if kept:
+        write_line(f"copy from before: {kept}")
 
 
 @command("imagekeep db export images-of-this-node.db")

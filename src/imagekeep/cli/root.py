@@ -45,6 +45,9 @@ database = LazyGroup(
         "check": Place("db_check:check_store", "Look at every invariant, and name each row that breaks one."),
         "migrate": Place("db_migrate:migrate_store", "Move the schema to this imagekeep's revision."),
         "backup": Place("db_copy:back_up", "Copy the store to a new file, and print the file's name."),
+        "restore": Place(
+            "db_copy:restore", "Put a copy into the store's place, and keep the store as it was."
+        ),
         "export": Place("db_copy:export", "Copy the store to a new file that needs no write access."),
     },
 )

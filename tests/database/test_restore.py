@@ -1,0 +1,155 @@
+"""A copy of a store, put back into its place."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.database.copy import copy_store
+from imagekeep.database.restore import restore_store
+from imagekeep.errors import (
+    CorruptStoreError,
+    FailedPreconditionError,
+    ImagekeepError,
+    InvalidArgumentError,
+    NotAStoreError,
+    NotFoundError,
+    SchemaVersionError,
+    StoreBusyError,
+)
+from imagekeep.store import Store
+from tests.database.rows import add_image, contents, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def store(store_path: Path) -> Path:
+    with opened(store_path) as connection:
+        add_image(connection, 1, "old", document=bytes(300_000))
+    return store_path
+
+
+@pytest.fixture
+def backup(store: Path, tmp_path: Path) -> Path:
+    """A copy of the store, which has changed since."""
+    copy_store(store, tmp_path / "copy")
+    with opened(store) as connection:
+        add_image(connection, 2, "new", document=b"other")
+    return tmp_path / "copy"
+
+
+def assert_refused(store: Path, copy: Path, kind: type[ImagekeepError]) -> None:
+    """See a copy refused, and nothing of the store or beside it changed."""
+    before, names = contents(store), {path.name for path in store.parent.iterdir()}
+    with pytest.raises(kind):
+        restore_store(store, copy)
+    assert contents(store) == before
+    assert {path.name for path in store.parent.iterdir()} - names <= {f"{store.name}-lock"}
+
+
+def test_the_store_is_what_the_copy_is(store: Path, backup: Path) -> None:
+    restore_store(store, backup)
+    assert contents(store) == contents(backup)
+
+
+def test_what_the_store_was_is_kept(store: Path, backup: Path) -> None:
+    before = contents(store)
+    kept = restore_store(store, backup)
+    assert kept is not None
+    assert contents(kept) == before
+
+
+def test_who_has_the_store_open_sees_the_copy(store: Path, backup: Path) -> None:
+    with Store.open(store) as open_store:
+        assert set(open_store.references()) == {"old", "new"}
+        restore_store(store, backup)
+        assert open_store.references() == ["old"]
+        assert open_store.delete(open_store.resolve("old"), "old")
+
+
+def test_a_log_that_a_killed_writer_left_is_not_read_into_the_copy(
+    store: Path, backup: Path, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with opened(store) as connection:
+        add_image(connection, 3, "later", document=b"third")
+        for companion in ("", "-wal"):
+            shutil.copy(f"{store}{companion}", killed / f"{store.name}{companion}")
+    restore_store(killed / store.name, backup)
+    assert contents(killed / store.name) == contents(backup)
+
+
+def test_where_there_is_no_store_the_copy_becomes_one_of_its_owners_alone(
+    backup: Path, tmp_path: Path
+) -> None:
+    assert restore_store(tmp_path / "fresh", backup) is None
+    assert contents(tmp_path / "fresh") == contents(backup)
+    assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_log_of_a_store_that_is_gone_is_not_taken_for_the_copys(backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone-wal").write_bytes(b"log")
+    with pytest.raises(FailedPreconditionError, match="gone-wal"):
+        restore_store(tmp_path / "gone", backup)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_damaged_copy_is_refused(store: Path, backup: Path) -> None:
+    with backup.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(bytes(5000))
+    assert_refused(store, backup, CorruptStoreError)
+
+
+def test_a_copy_of_a_newer_schema_is_refused(store: Path, backup: Path) -> None:
+    with contextlib.closing(sqlite3.connect(backup)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert_refused(store, backup, SchemaVersionError)
+
+
+def test_another_programs_database_is_refused(store: Path, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "other")) as connection, connection:
+        connection.execute("CREATE TABLE mine (a)")
+    assert_refused(store, tmp_path / "other", NotAStoreError)
+
+
+def test_an_empty_file_is_no_copy(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert_refused(store, tmp_path / "empty", NotAStoreError)
+
+
+def test_a_copy_that_is_not_there_is_not_found(store: Path, tmp_path: Path) -> None:
+    assert_refused(store, tmp_path / "nowhere", NotFoundError)
+
+
+def test_the_store_is_no_copy_of_itself(store: Path) -> None:
+    assert_refused(store, store, InvalidArgumentError)
+
+
+def test_a_damaged_store_is_not_overwritten(store: Path, backup: Path) -> None:
+    with store.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(bytes(5000))
+    damaged = store.read_bytes()
+    with pytest.raises(CorruptStoreError, match="move it away"):
+        restore_store(store, backup)
+    assert store.read_bytes() == damaged
+
+
+def test_another_program_that_writes_is_not_waited_for_without_end(
+    store: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.database.connection.BUSY_WAIT", 0.01)
+    before = contents(store)
+    with opened(store) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusyError):
+            restore_store(store, backup)
+    assert contents(store) == before
