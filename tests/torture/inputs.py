@@ -80,9 +80,10 @@ def feed(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
     return toll
 
 
-def _chunks(count: int) -> list[Any]:
-    """Split a count into what one process is fed."""
-    return [min(CHUNK, count - fed) for fed in range(0, count, CHUNK)]
+def _chunks(count: int, slowness: int) -> list[Any]:
+    """Split a count into what one process is fed; of what is slow there is less, in all and in each."""
+    count, chunk = -(-count // slowness), CHUNK // slowness
+    return [min(chunk, count - fed) for fed in range(0, count, chunk)]
 
 
 def _feed_chunk(kind: str, place: Path, seed: int, chunk: Any) -> tuple[int, list[Seen]]:
