@@ -1,8 +1,9 @@
-"""What a store knows of its own currency: the watcher that follows the source, and what could not be read."""
+"""What a store knows of its own currency: the time, the watcher of its source, and what could not be read."""
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 
@@ -53,3 +54,8 @@ def is_running(state: WatcherState) -> bool:
     except (ProcessLookupError, OverflowError):  # the file may hold any number
         return False
     return True
+
+
+def timestamp() -> int:
+    """Return the time as a store keeps it: microseconds since 1970, UTC."""
+    return time.time_ns() // 1000

@@ -12,7 +12,6 @@ whose answer stays. If anything fails, nothing has changed.
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,6 +32,7 @@ from imagekeep.errors import (
     PinNeedsReferenceError,
     shorten,
 )
+from imagekeep.health import timestamp
 from imagekeep.image import Observed, observed_of
 from imagekeep.oci.read import read_image
 from imagekeep.platform import Platform, only
@@ -137,7 +137,7 @@ class Store(Reader):
     def note_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
         """Note which references could not be read, and why, until they can or are gone."""
         with self._writing() as connection:
-            write_incomplete(connection, failures, _now())
+            write_incomplete(connection, failures, timestamp())
 
     def note_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""
@@ -168,6 +168,7 @@ class Store(Reader):
             _check(reference, image)
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
+            """Decide each reference from what the store says of it."""
             before = queries.states_of(connection, observed)
             return [
                 change_to(reference, before.get(reference), image, self._wanted)
@@ -184,6 +185,7 @@ class Store(Reader):
         """
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
+            """Decide those records whose target the store has read."""
             states = queries.states_of(connection, [record.reference for record in records])
             return [
                 Change(record.reference, decide(before, after), before, after)
@@ -219,6 +221,7 @@ class Store(Reader):
             _check(reference, facts)
 
         def decide_all(connection: sqlite.Connection) -> list[Change]:
+            """Decide each of the image's references."""
             changes = []
             for reference in dict.fromkeys(image.references):
                 before = queries.state_of(connection, reference)
@@ -233,10 +236,11 @@ class Store(Reader):
         """Take `reference` from the image with this full or truncated id; tell whether it was there.
 
         The image goes with its last reference. An id that is no one image's deletes nothing (containerd:
-        store.delete).
+        store.delete); raises InvalidArgumentError for the empty one.
         """
 
         def decide_one(connection: sqlite.Connection) -> list[Change]:
+            """Decide the reference, where it is one of that image."""
             try:
                 found = queries.find_id(connection, image_id)
             except (ImageNotFoundError, AmbiguousError):
@@ -264,6 +268,7 @@ class Store(Reader):
 
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
         def decide_one(connection: sqlite.Connection) -> list[Change]:
+            """Decide the pin, where the reference is one of that image."""
             found = queries.find_id(connection, image_id)
             before = queries.state_of(connection, reference)
             if before is None or before.image_id != found:
@@ -283,7 +288,7 @@ class Store(Reader):
         """Decide and write changes in one transaction; return the transitions once they are on disk."""
         with self._writing() as connection:
             changes = decide_all(connection)
-            write_changes(connection, changes, _now())
+            write_changes(connection, changes, timestamp())
             if dry_run:
                 connection.rollback()
         return {change.reference: change.transition for change in changes}
@@ -320,11 +325,6 @@ class Store(Reader):
         super().forget_connections()
         leave_to_parent(self._writer)
         self._writer = None
-
-
-def _now() -> int:
-    """Return the time in microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
 
 
 def _check(reference: str, image: Observed | None) -> None:

@@ -26,7 +26,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnavailableError
-from imagekeep.health import WatcherState
+from imagekeep.health import WatcherState, timestamp
 from imagekeep.sources import Source
 from imagekeep.sync import SyncReport, sync
 
@@ -113,7 +113,7 @@ class Watcher:
         self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._pace)
         self._stopping = threading.Event()
-        self.state = WatcherState(os.getpid(), source_name, started_at=_now())
+        self.state = WatcherState(os.getpid(), source_name, started_at=timestamp())
 
     def run(self) -> None:
         """Follow the source until `stop` is called; a source or a store that fails is waited for."""
@@ -130,7 +130,7 @@ class Watcher:
                 self._note_lost(error)
                 self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
                 pause = min(pause * 2, self._pace.longest)
-        self._try_to_note(connected_at=None, stopped_at=_now())
+        self._try_to_note(connected_at=None, stopped_at=timestamp())
 
     def stop(self) -> None:
         """End `run` soon, from another thread: a call that is under way fails at once.
@@ -146,7 +146,7 @@ class Watcher:
         """Subscribe, reconcile, and update what events tell of, until the stream or the source is lost."""
         with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
             self._reconcile()
-            self._note(connected_at=_now())
+            self._note(connected_at=timestamp())
             log.info("following %s", self.state.source)
             settled, now = False, time.monotonic()
             settle_at, reconcile_at = now + self._pace.settle, now + self._pace.reconcile
@@ -182,7 +182,7 @@ class Watcher:
 
     def _reconcile(self) -> None:
         """Make the store say what the source says of every reference."""
-        self._record(sync(self._store), reconciles=self.state.reconciles + 1, last_reconcile_at=_now())
+        self._record(sync(self._store), reconciles=self.state.reconciles + 1, last_reconcile_at=timestamp())
 
     def _record(self, report: SyncReport, **progress: int) -> None:
         """Log what a sync did, plan what must be tried again, and note it in the store."""
@@ -276,8 +276,3 @@ class _Retries:
     def due(self, now: float) -> list[str]:
         """Return what is to be tried now."""
         return [reference for reference, (at, _) in self._waits.items() if at <= now]
-
-
-def _now() -> int:
-    """Return the time in microseconds since 1970, UTC."""
-    return time.time_ns() // 1000

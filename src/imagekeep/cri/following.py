@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from typing import TYPE_CHECKING
 
-from imagekeep.health import is_running
+from imagekeep.health import is_running, timestamp
 from imagekeep.watch import Watcher
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class CurrentWatcher:
     def __init__(self, reader: Reader, *, own: bool) -> None:
         self._reader = reader
         self._own = own
-        self._begun = time.time_ns() // 1000
+        self._begun = timestamp()
 
     def state(self) -> WatcherState | None:
         """Return how far it has come, or None where there is none; raises as `Reader.watcher` does."""
