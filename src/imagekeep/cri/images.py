@@ -32,7 +32,10 @@ USAGE_WAIT: Final = 1.0
 """Seconds to wait for the source's usage, which takes it a millisecond; crictl waits for two."""
 
 STATUSES_MAX: Final = 4096
-"""Replies to ImageStatus that are kept: some 2 MB."""
+"""Replies to ImageStatus that are kept: some 2 MB, as most are half a kilobyte."""
+
+STATUS_BYTES_MAX: Final = 4096
+"""A longer reply is not kept: an image may have any number of references."""
 
 STREAM_BATCH: Final = 1000
 """Images in one message of a stream: some 300 KB. containerd sends 5,000."""
@@ -82,7 +85,7 @@ class ImageService:
         if image is None:
             return IMAGE_STATUS.response()
         reply = status_reply(image, user_or_none(image), verbose=request.verbose)
-        if not request.verbose and len(kept) < STATUSES_MAX:
+        if not request.verbose and len(kept) < STATUSES_MAX and reply.ByteSize() <= STATUS_BYTES_MAX:
             kept[name] = reply.SerializeToString()
         return reply
 
