@@ -63,9 +63,7 @@ def feed(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
     toll = Toll("inputs", "inputs")
     draw = random.Random(seed)
     for kind in kinds or KINDS:
-        chunks = [(bomb,) for bomb in BOMBS if kind in ("bombs", bomb)] or _chunks(
-            -(-count // SLOW.get(kind, 1))
-        )
+        chunks = [(bomb,) for bomb in BOMBS if kind in ("bombs", bomb)] or _chunks(count, SLOW.get(kind, 1))
         for number, chunk in enumerate(chunks):
             place = folder / f"{kind}-{number}"
             place.mkdir()
