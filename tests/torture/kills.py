@@ -211,6 +211,35 @@ def _rows(path: Path, table: str) -> list[tuple[object, ...]]:
         return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
 
 
+def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
+    """Kill `imagekeep db restore`, which goes back and forth between two copies."""
+    path, copies = place / "images.db", {number: place / f"copy-{number}.db" for number in (1, 2)}
+    ask(victims.prepare_copies, path, place / "layout", copies)
+    longest, done, now = 0.2, 0, 2
+    while done < rounds:
+        child = Child(victims.restore, path, copies[3 - now])
+        killed = kills.strike([child], longest)
+        longest = max(0.02, longest * (0.9 if not killed else 1.05))
+        done += len(killed)
+        now = 3 - now
+        kills.judge(survey_restore, path, copies[now], now, len(child.lines) > 1)
+
+
+def survey_restore(path: Path, copy: Path, generation: int, acknowledged: bool) -> list[Seen]:
+    """Return the harms in a store that was becoming one of two copies, and again once the command has run again."""
+    seen = survey_layout(path, *((generation, generation) if acknowledged else (1, 2)))
+    victims.restore(lambda line: None, path, copy)
+    for kept in path.parent.glob("*.backup"):
+        seen += broken_invariants(kept)
+        kept.unlink()
+    seen += [(Harm.BROKEN, f"{left.name} is left behind") for left in path.parent.glob("*.partial-*")]
+    with Store.open(path, platform=PLATFORM) as store:
+        found = {victims.generation_in(image.config_json) for image in store.list()}
+    if found != {generation}:
+        seen.append((Harm.LOST, f"generation {generation} was put back; the store has {found}"))
+    return seen
+
+
 def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
     """Kill a process that makes a store."""
     longest, done = 0.2, 0
@@ -234,6 +263,7 @@ KINDS: dict[str, Callable[[Kills, Path, int], None]] = {
     "watch": kill_watchers,
     "sync": kill_syncs,
     "backup": kill_backups,
+    "restore": kill_restores,
     "migrate": kill_migrations,
     "create": kill_creations,
 }

@@ -147,15 +147,27 @@ def survey_cut(folder: Path, orders: Orders, acknowledged: list[str]) -> list[Se
         migrate(path)
     with Store.open(path, platform=PLATFORM) as store:
         said = [line.split() for line in acknowledged]
-        changes: dict[int, int] = {}
-        for number, order in (words for words in said if words[0].isdigit()):
-            changes[int(number)] = max(int(order), changes.get(int(number), 0))
+        changes = changes_in(said)
         seen += broken_invariants(path)
         seen += lost_changes(store, orders, changes)
-    for copy in (name for verb, name in (words for words in said if words[0] == "copied")):
+    for copy in (words[1] for words in said if words[0] == "copied"):
         if not (folder / copy).exists():
             seen.append((Harm.LOST, f"{copy} was acknowledged"))
     return seen + copies_broken(folder)
+
+
+def changes_in(said: list[list[str]]) -> dict[int, int]:
+    """Return the order of each reference that must be there: from where a copy is put back, at least the copy's."""
+    changes: dict[int, int] = {}
+    copied = changes
+    for verb, *words in said:
+        if verb.isdigit():
+            changes[int(verb)] = max(int(words[0]), changes.get(int(verb), 0))
+        elif verb == "copied":
+            copied = dict(changes)
+        elif verb == "restoring":
+            changes = dict(copied)
+    return changes
 
 
 def copies_broken(folder: Path) -> list[Seen]:

@@ -107,12 +107,26 @@ def restore(recorded: Recorded) -> None:
     recorded.work(5)
 
 
+def put_back(recorded: Recorded) -> None:
+    """Put a copy back, twice, each time over what was changed since."""
+    copy = recorded.path.with_name("copy-0.db")
+    recorded.work(3)
+    recorded.command("db", "backup", str(copy))
+    recorded.acknowledge(f"copied {copy.name}")
+    for _ in range(2):
+        recorded.work(2)
+        recorded.acknowledge("restoring")
+        recorded.command("db", "restore", str(copy))
+        recorded.acknowledge("restored")
+
+
 SCENARIOS: dict[str, Callable[[Recorded], None]] = {
     "updates": make_and_update,
     "long": update_for_long,
     "backup": back_up,
     "migrate": migrate,
     "restore": restore,
+    "put-back": put_back,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.cli import main
+from imagekeep.database.copy import copy_store
 from imagekeep.sync import sync
 from imagekeep.watch import Pace, Watcher
 from tests.images import LayoutWriter, named
@@ -109,6 +110,20 @@ def migrate(report: Callable[[str], None], path: Path) -> None:
     """Move the store's schema; the command prints what it did."""
     report(READY)
     _command(path, "db", "migrate")
+
+
+def restore(report: Callable[[str], None], path: Path, copy: Path) -> None:
+    """Put a copy back; the command prints that it did."""
+    report(READY)
+    _command(path, "db", "restore", str(copy))
+
+
+def prepare_copies(path: Path, folder: Path, copies: dict[int, Path]) -> None:
+    """Make a store of a layout's generations, one after another, and a copy of it after each."""
+    for generation, copy in copies.items():
+        write_generation(folder, generation)
+        _command(path, "--source", f"oci:{folder}", "--base-name", "docker.io/library/layout", "sync", "-q")
+        copy_store(path, copy)
 
 
 def create(report: Callable[[str], None], path: Path) -> None:
