@@ -48,6 +48,13 @@ class Writing(NamedTuple):
             if self.store.update(name) is not expected:
                 raise ValueError(f"update of {name}: not {expected}")
 
+    def apply(self, pairs: list[Pair], expected: Transition) -> None:
+        """Do what an update does once it has read the documents."""
+        for name, image in pairs:
+            with self.store.holding([name]):
+                if self.store.apply(name, observation(image, name)) is not expected:
+                    raise ValueError(f"update of {name}: not {expected}")
+
 
 @contextlib.contextmanager
 def writing(path: Path, folder: Path) -> Iterator[Writing]:
@@ -74,21 +81,26 @@ def new_images(number: int) -> list[MadeImage]:
 
 
 def updates(path: Path, folder: Path) -> Iterator[Row]:
-    """Measure single updates from a source in memory, each of which is on disk when it returns."""
+    """Measure single updates, each on disk when it returns: from a source in memory, and once that is read."""
     known = [image for image in made_images(UPDATES + 1) if not image.pinned]
     for transition in (Transition.NEW, Transition.MOVED, Transition.UNCHANGED):
-        with writing(path, folder) as both:
-            turns = [_pairs(transition, known) for _ in range(TURNS + 1)]
-            ours, theirs = iter(turns), iter(turns)
-            yield speed(
-                f"update, {transition.value}",
-                lambda: both.update(next(ours), transition),  # noqa: B023 - called before the next turn
-                lambda: bare.update_each(both.bare, next(theirs), transition.value),  # noqa: B023
-                len(known),
-                at_least=0.80,
-                rounds=TURNS,
-                note="one fsync each; ours also reads and verifies the documents",
-            )
+        for verb, note in (
+            (Writing.update, "one fsync each; ours also reads and verifies the documents"),
+            (Writing.apply, "one fsync each"),
+        ):
+            read_before = ", documents read before" if verb is Writing.apply else ""
+            with writing(path, folder) as both:
+                turns = [_pairs(transition, known) for _ in range(TURNS + 1)]
+                ours, theirs = iter(turns), iter(turns)
+                yield speed(
+                    f"update, {transition.value}{read_before}",
+                    lambda: verb(both, next(ours), transition),  # noqa: B023 - called before the next turn
+                    lambda: bare.update_each(both.bare, next(theirs), transition.value),  # noqa: B023
+                    len(known),
+                    at_least=0.80,
+                    rounds=TURNS,
+                    note=note,
+                )
 
 
 def _pairs(transition: Transition, known: list[MadeImage]) -> list[Pair]:

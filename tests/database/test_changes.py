@@ -34,7 +34,7 @@ def store(store_path: Path) -> Iterator[Store]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The time that the store is told, in microseconds, by what the test puts last."""
     times = [1_000_000]
-    monkeypatch.setattr("imagekeep.store.time.time_ns", lambda: times[-1] * 1000)
+    monkeypatch.setattr("imagekeep.store.timestamp", lambda: times[-1])
     return times
 
 

@@ -138,7 +138,8 @@ def write_changes(connection: sqlite.Connection, changes: Sequence[Change], now:
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
     verified = (change for change in changes if change.only_verifies)
     _run(connection, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
-    _write_changed(connection, [change for change in changes if not change.only_verifies], now)
+    if changed := [change for change in changes if not change.only_verifies]:
+        _write_changed(connection, changed, now)
     if connection.execute(_ANY_INCOMPLETE).fetchone()[0]:
         _run(connection, _COMPLETE, map(_name_row, changes))
 

@@ -104,10 +104,12 @@ def _open(path: Path) -> int:
     """Open the lock file, making it where there is none; only its owner may use it."""
     name = f"{path}-lock"
     try:
-        with contextlib.suppress(FileExistsError):
-            if not os.path.lexists(name):
-                return create_private(name)
-        return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        while True:
+            try:
+                return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                with contextlib.suppress(FileExistsError):  # another may make it first
+                    return create_private(name)
     except PermissionError as error:
         raise PermissionDeniedError(f"lock file {shorten(name)}: {error.strerror}") from error
     except OSError as error:
