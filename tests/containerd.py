@@ -122,11 +122,11 @@ class Daemon:
         self.import_archive(tar_of_folder(folder, folder.with_suffix(".tar")), namespace)
         return {**image, "image_id": layout.config_digest(image)}
 
-    def make_record(self, name: str, target: dict[str, Any]) -> None:
+    def make_record(self, name: str, target: dict[str, Any], namespace: str = K8S) -> None:
         """Give a target a name of any bytes; `ctr` takes only references, from containerd 2 on."""
         fields = {"media_type": target["mediaType"], "digest": target["digest"], "size": target["size"]}
         request = CREATE_IMAGE.request(image={"name": os.fsencode(name), "target": fields})
-        with closing(Connection(self.socket, K8S)) as connection:
+        with closing(Connection(self.socket, namespace)) as connection:
             connection.call(CREATE_IMAGE, request, timeout=10)
 
     def _answers(self) -> bool:

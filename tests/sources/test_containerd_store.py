@@ -108,6 +108,22 @@ def test_one_image_whose_blobs_are_missing_is_reported_and_the_others_are_kept(
     assert isinstance(report.failures["example.test/broken:v1"], ContentNotFoundError)
 
 
+@pytest.mark.parametrize(
+    "name", ["z" * 20_000, "é" * 2_500, "\x01" * 32_768], ids=["long", "wide", "longest"]
+)
+def test_a_record_of_a_long_name_that_went_vanishes_and_does_not_stop_the_others(
+    name: str, daemon: Daemon, store: Store, namespace: str, source: Containerd, tmp_path: Path
+) -> None:
+    image = daemon.make_image(tmp_path / "one", "example.test/one:v1", namespace=namespace)
+    daemon.make_record(name, image, namespace)
+    sync(store)
+    source.remove(name)
+    daemon.make_image(tmp_path / "two", "example.test/two:v1", namespace=namespace)
+    transitions = sync(store).transitions
+    assert transitions.get(name) is Transition.VANISHED
+    assert transitions.get("example.test/two:v1") is Transition.NEW
+
+
 def test_a_blob_that_was_changed_on_disk_is_refused(
     daemon: Daemon, namespace: str, store: Store, tmp_path: Path
 ) -> None:

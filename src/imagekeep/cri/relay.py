@@ -9,7 +9,7 @@ import grpc.aio
 
 from imagekeep.cri.failures import Refusal
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
-from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX
+from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_BYTES_MAX
 
 if TYPE_CHECKING:
     from imagekeep.protobuf import Message, Method
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+    ("grpc.max_metadata_size", TRAILER_BYTES_MAX),
     ("grpc.use_local_subchannel_pool", 1),
     # A containerd that was started again is back within a second; gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),

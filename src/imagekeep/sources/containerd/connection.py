@@ -46,6 +46,13 @@ gRPC's own limit of 4 MiB would end at 13,000. containerd sends at most 16 MiB u
 otherwise (`max_send_message_size`), so that this is room for one that was told to send more.
 """
 
+TRAILER_BYTES_MAX: Final = 1 << 20
+"""The longest words of a failure that are taken, percent-encoded as HTTP/2 has them.
+
+containerd says which name it has not, quoted: four bytes for each of up to 32,768. gRPC's own limit of 8 KiB would
+make of "not found" a failure of containerd itself, and no sync would get past a record of a long name that went.
+"""
+
 DETAIL_LENGTH_MAX: Final = 500
 """The most characters of containerd's own words in a message."""
 
@@ -54,6 +61,7 @@ CONNECT_TIMEOUT: Final = 2.0
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+    ("grpc.max_metadata_size", TRAILER_BYTES_MAX),
     # A connection of its own, whose back-off nobody else in the process has made long.
     ("grpc.use_local_subchannel_pool", 1),
     # gRPC's own go from 1 s to 2 minutes; a containerd that was started again is back within a second.
