@@ -40,13 +40,16 @@ never carry the content of a config document, whose environment may hold secrets
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CANDIDATES_LIMIT = 10
 """How many ids an ambiguous one lists: enough to choose among, few enough to read."""
+
+
+Made = TypeVar("Made", bound="ImagekeepError")
 
 
 class Category(enum.StrEnum):
@@ -81,6 +84,20 @@ class ImagekeepError(Exception):
     def __str__(self) -> str:
         message = super().__str__()
         return f"{shorten(self.reference)}: {message}" if self.reference else message
+
+    def __reduce__(self) -> tuple[Callable[..., ImagekeepError], tuple[Any, ...], dict[str, Any]]:
+        """Let a copy be made in this process or, by pickle, in another one.
+
+        Exception's own way calls the class with the message, which those with other arguments do not take.
+        """
+        return _made_again, (type(self), *self.args), self.__dict__
+
+
+def _made_again(kind: type[Made], *arguments: object) -> Made:
+    """Make an error that has its message already."""
+    error = kind.__new__(kind, *arguments)
+    super(ImagekeepError, error).__init__(*arguments)
+    return error
 
 
 class NotFoundError(ImagekeepError):
