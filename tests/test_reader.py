@@ -205,6 +205,12 @@ def test_a_reader_cannot_write(reader: Reader) -> None:
     assert not hasattr(reader, "apply")
 
 
+def test_a_closed_reader_gives_no_images(reader: Reader) -> None:
+    reader.close()
+    with pytest.raises(FailedPreconditionError, match="closed"):
+        next(reader.iter())
+
+
 def test_a_closed_reader_says_so(reader: Reader) -> None:
     reader.close()
     with pytest.raises(FailedPreconditionError, match="closed"):

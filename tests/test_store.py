@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -317,6 +318,14 @@ def test_a_failed_update_is_not_in_the_history(store: Store, source: MemorySourc
     with pytest.raises(SourceUnavailableError):
         store.update(NAME)
     assert store.history(NAME) == []
+
+
+@pytest.mark.parametrize("size", [2**63, -(2**63) - 1])
+def test_a_size_beyond_64_bits_is_refused(store: Store, size: int) -> None:
+    image = image_named(ONE, NAME)
+    with pytest.raises(InvalidArgumentError, match="64 bits"):
+        store.add(replace(image, size=size))
+    assert store.list() == []
 
 
 def test_a_closed_store_says_so(store: Store) -> None:

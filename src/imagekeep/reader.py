@@ -26,6 +26,7 @@ from imagekeep.errors import (
     StoreUnavailableError,
     shorten,
 )
+from imagekeep.paths import full_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,15 +63,15 @@ class Reader:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open an existing store to read.
+        """Open an existing store to read; a relative path stays that file where the process changes its folder.
 
         Raises StoreUnavailableError where there is none, NotAStoreError where the file is something else, and
         SchemaVersionError where its schema is older or newer than this imagekeep's.
         """
         file = Path(path)
+        reader = cls(full_path(file))
         if not exists(file):
             raise StoreUnavailableError(f"no store at {shorten(str(file))}; `imagekeep sync` makes one")
-        reader = cls(file)
         try:
             with translating(file):
                 require_head(find_revision(reader._connection(), file), file)
@@ -146,6 +147,7 @@ class Reader:
 
         It reads on a connection of its own, so that other verbs may be called meanwhile.
         """
+        self._require_open()
         with translating(self.path), contextlib.closing(connect(self.path, read_only=True)) as connection:
             connection.execute(BEGIN)
             yield from queries.each_image(connection)
@@ -213,11 +215,15 @@ class Reader:
         try:
             return self._thread.kept.connection  # type: ignore[no-any-return]
         except AttributeError:
-            if self._closed:
-                raise FailedPreconditionError(f"store {shorten(str(self.path))}: it is closed") from None
+            self._require_open()
             kept = self._thread.kept = _Kept(connect(self.path, read_only=True))
             self._kept.add(kept)
             return kept.connection
+
+    def _require_open(self) -> None:
+        """Raise FailedPreconditionError once the store has been closed."""
+        if self._closed:
+            raise FailedPreconditionError(f"store {shorten(str(self.path))}: it is closed") from None
 
     def forget_connections(self) -> None:
         """Leave the connections that there are to the parent, in a child after a fork."""

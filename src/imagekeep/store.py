@@ -35,6 +35,7 @@ from imagekeep.errors import (
 from imagekeep.health import timestamp
 from imagekeep.image import Observed, observed_of
 from imagekeep.oci.read import read_image
+from imagekeep.paths import full_path
 from imagekeep.platform import Platform, only
 from imagekeep.reader import Reader, leave_to_parent
 from imagekeep.reference import check_name
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.read import ImageFacts
     from imagekeep.sources import Source
+
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 class Store(Reader):
@@ -79,13 +82,15 @@ class Store(Reader):
     ) -> Self:
         """Open the store at `path`, making the file (mode 0600) where there is none.
 
-        `platform` is the host's own unless it is given, as a specifier or parsed. Raises SchemaVersionError for
+        A relative path stays that file where the process changes its folder. `platform` is the host's own unless it
+        is given, as a specifier or parsed. Raises SchemaVersionError for
         an older or newer schema, NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError.
         """
         wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
         file = Path(path)
+        store = cls(full_path(file), source, wanted)
         open_or_create(file)
-        return cls(file, source, wanted)
+        return store
 
     def close(self) -> None:
         """Close the connections of every thread, and the writing one; the store can be used no more."""
@@ -314,8 +319,7 @@ class Store(Reader):
 
     def _open_writer(self) -> sqlite.Connection:
         """Return the one connection that writes, which the writers' lock keeps to one thread at a time."""
-        if self._closed:
-            raise FailedPreconditionError(f"store {shorten(str(self.path))}: it is closed")
+        self._require_open()
         if self._writer is None:
             self._writer = connect(self.path)
         return self._writer
@@ -328,9 +332,11 @@ class Store(Reader):
 
 
 def _check(reference: str, image: Observed | None) -> None:
-    """Raise InvalidReferenceError or InvalidDigestError for what the store cannot keep."""
+    """Raise InvalidReferenceError, InvalidDigestError or InvalidArgumentError for what the store cannot keep."""
     check_name(reference)
     if image is not None:
         validate(image.id)
+        if not _SMALLEST <= image.size <= _LARGEST:
+            raise InvalidArgumentError(f"image {image.id}: its size does not fit in 64 bits")
         if image.target_digest is not None:
             validate(image.target_digest)

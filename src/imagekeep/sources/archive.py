@@ -28,6 +28,7 @@ from imagekeep.digest import split, validate
 from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, shorten
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.gojson import Reason
+from imagekeep.paths import full_path
 from imagekeep.platform import Platform, only
 from imagekeep.sources.blobs import FileBlob, Holder, open_archive
 from imagekeep.sources.docker_archive import convert
@@ -71,7 +72,7 @@ class Archive:
         its suffix, `stdin` for a stream; `matcher` chooses the platform that image ids are of, by default
         the host's. Raises InvalidReferenceError, and for a stream as `get` does.
         """
-        self._path = Path(file) if isinstance(file, Path | str) else Path(STANDARD_INPUT)
+        self._path = full_path(file) if isinstance(file, Path | str) else Path(STANDARD_INPUT)
         self._base = default_base_name(self._path) if base_name is None else parse_base_name(base_name)
         self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()

@@ -19,13 +19,13 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep.digest import split
 from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, shorten
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
 from imagekeep.oci.gojson import Reason, scan, struct, take, text
+from imagekeep.paths import full_path
 from imagekeep.platform import Platform, only
 from imagekeep.sources.folder import Signature, open_regular, read_whole
 from imagekeep.sources.listing import list_entries, parse_entries
@@ -34,6 +34,7 @@ from imagekeep.sources.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
@@ -62,7 +63,7 @@ class OCILayout:
         `base_name` is the repository of entries that have only a tag, by default the folder's name; `matcher`
         chooses the platform that image ids are of, by default the host's. Raises InvalidReferenceError.
         """
-        self.folder = Path(folder)
+        self.folder = full_path(folder)
         self._base = default_base_name(self.folder) if base_name is None else parse_base_name(base_name)
         self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()

@@ -1,0 +1,24 @@
+"""Paths that go on meaning the same file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep.errors import UnavailableError, shorten
+
+if TYPE_CHECKING:
+    import os
+
+
+def full_path(path: str | os.PathLike[str]) -> Path:
+    """Return `path` from the root on, so that it stays that file where the process changes its folder.
+
+    Links are not followed. Raises UnavailableError for a relative one where the process's folder is gone.
+    """
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            f"{shorten(str(path))}: the current folder has been removed; change to another, or give a full path"
+        ) from error
