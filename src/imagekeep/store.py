@@ -82,9 +82,9 @@ class Store(Reader):
     ) -> Self:
         """Open the store at `path`, making the file (mode 0600) where there is none.
 
-        A relative path stays that file where the process changes its folder. `platform` is the host's own unless it
-        is given, as a specifier or parsed. Raises SchemaVersionError for
-        an older or newer schema, NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError.
+        A relative path stays that file where the process changes its folder. `platform` is the host's own unless
+        it is given, as a specifier or parsed. Raises SchemaVersionError for an older or newer schema,
+        NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError.
         """
         wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
         file = Path(path)
