@@ -12,6 +12,7 @@ import pytest
 
 from imagekeep.errors import InvalidArgumentError, InvalidReferenceError
 from imagekeep.sources.archive import Archive
+from imagekeep.sources.containerd import DEFAULT_SOCKET, Containerd
 from imagekeep.sources.layout import OCILayout
 from imagekeep.sources.specifier import SCHEMES, open_source
 from tests.images import LayoutWriter, named, tar_of_folder
@@ -37,6 +38,20 @@ def test_archive_names_a_file(layout: LayoutWriter, tmp_path: Path) -> None:
     source = open_source(f"archive:{file}")
     assert isinstance(source, Archive)
     assert source.references() == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "socket"),
+    [
+        ("containerd", DEFAULT_SOCKET),
+        ("containerd:/srv/grpc", "/srv/grpc"),
+        ("containerd:unix:///srv/grpc", "/srv/grpc"),
+    ],
+)
+def test_containerd_names_a_socket_by_its_path_or_its_address(spec: str, socket: str) -> None:
+    source = open_source(spec)
+    assert isinstance(source, Containerd)
+    assert source.socket == socket
 
 
 def test_the_base_name_and_the_platform_are_handed_on(layout: LayoutWriter, matcher: PlatformMatcher) -> None:
@@ -86,9 +101,9 @@ def test_an_unknown_scheme_is_refused_with_those_that_are_known(spec: str) -> No
     assert "\x1b" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["oci", "oci:", "archive", "archive:", "oci:a\0b"])
+@pytest.mark.parametrize("spec", ["oci", "oci:", "archive", "archive:", "oci:a\0b", "containerd:unix://"])
 def test_a_place_that_is_no_path_is_refused_with_the_form(spec: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"given as (oci:FOLDER|archive:FILE)"):
+    with pytest.raises(InvalidArgumentError, match=r"given as (oci:FOLDER|archive:FILE|containerd:SOCKET)"):
         open_source(spec)
 
 

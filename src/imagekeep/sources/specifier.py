@@ -71,11 +71,12 @@ def _open_archive(place: str, wishes: _Wishes) -> Source:
 
 
 def _open_containerd(place: str, wishes: _Wishes) -> Source:
-    """Open `containerd`, at its usual socket, or `containerd:SOCKET`."""
+    """Open `containerd`, at its usual socket, or `containerd:SOCKET`: a path, or `unix://` before it."""
     # Imported here because gRPC is an extra, and takes longer to import than all other sources together.
     from imagekeep.sources.containerd import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Containerd
 
-    path = _path(place or DEFAULT_SOCKET, "containerd:SOCKET")
+    # CRI clients and kubelets are told the same socket in this form.
+    path = _path((place or DEFAULT_SOCKET).removeprefix("unix://"), "containerd:SOCKET")
     return Containerd(str(path), namespace=wishes.namespace or DEFAULT_NAMESPACE)
 
 
