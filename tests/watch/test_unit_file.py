@@ -1,4 +1,4 @@
-"""The systemd unit is one that systemd takes, and says what the watcher needs."""
+"""The systemd units are such as systemd takes, and say what the watcher and the server need."""
 
 from __future__ import annotations
 
@@ -10,27 +10,37 @@ from pathlib import Path
 
 import pytest
 
+from imagekeep.cli.serve import serve_images
 from imagekeep.cli.settings import SYSTEM_STORE
 
-UNIT = Path(__file__).parents[2] / "scripts" / "imagekeep-watch.service"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(params=["watch", "serve"])
+def unit(request: pytest.FixtureRequest) -> Path:
+    return SCRIPTS / f"imagekeep-{request.param}.service"
 
 
 @pytest.fixture
-def service() -> configparser.SectionProxy:
-    """Return what the unit says of the service; of a setting that is there twice, the last."""
+def service(unit: Path) -> configparser.SectionProxy:
+    """Return what a unit says of the service; of a setting that is there twice, the last."""
+    return service_of(unit)
+
+
+def service_of(unit: Path) -> configparser.SectionProxy:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(UNIT.read_text())
+    parser.read_string(unit.read_text())
     return parser["Service"]
 
 
-def test_systemd_takes_it(tmp_path: Path) -> None:
+def test_systemd_takes_it(unit: Path, tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("imagekeep")
     verifier = shutil.which("systemd-analyze")
     if verifier is None or not command.exists():
         pytest.skip(f"it takes systemd-analyze, and {command}")
-    copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/usr/local/bin/imagekeep", str(command)))
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/usr/local/bin/imagekeep", str(command)))
     done = subprocess.run([verifier, "verify", "--man=no", copy], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -39,8 +49,8 @@ def test_it_waits_for_ready_and_is_started_again(service: configparser.SectionPr
     assert (service["Type"], service["Restart"]) == ("notify", "always")
 
 
-def test_its_store_is_the_one_that_the_command_means(service: configparser.SectionProxy) -> None:
-    assert f"IMAGEKEEP_STORE={SYSTEM_STORE}" in UNIT.read_text()
+def test_its_store_is_the_one_that_the_command_means(unit: Path, service: configparser.SectionProxy) -> None:
+    assert f"IMAGEKEEP_STORE={SYSTEM_STORE}" in unit.read_text()
     assert SYSTEM_STORE.parent == Path("/var/lib") / service["StateDirectory"]
 
 
@@ -50,3 +60,14 @@ def test_only_its_owner_reads_what_it_writes(service: configparser.SectionProxy)
 
 def test_it_speaks_over_unix_sockets_alone(service: configparser.SectionProxy) -> None:
     assert service["RestrictAddressFamilies"] == "AF_UNIX"
+
+
+def test_the_server_may_make_its_socket_and_others_reach_it() -> None:
+    service = service_of(SCRIPTS / "imagekeep-serve.service")
+    listen = next(option for option in serve_images.params if option.name == "listen").default
+    assert listen == f"unix:///run/{service['RuntimeDirectory']}/imagekeep.sock"
+    assert service["RuntimeDirectoryMode"] == "0755"
+
+
+def test_two_watchers_do_not_run_at_once() -> None:
+    assert "\nConflicts=imagekeep-watch.service\n" in (SCRIPTS / "imagekeep-serve.service").read_text()
