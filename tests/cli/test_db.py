@@ -119,9 +119,11 @@ def test_backup_of_an_older_store_needs_no_migration(run: Run, old_store: Path) 
 
 def test_restore_names_what_it_read_and_what_it_kept(run: Run, folder: Path) -> None:
     run("db", "backup", "copy.db")
-    first, second = run("db", "restore", "copy.db").lines
+    result = run("db", "restore", "copy.db")
+    first, second = result.lines
     assert first == "restored copy.db"
     assert (folder / second.removeprefix("copy from before: ")).is_file()
+    assert result.err == "what has changed since that copy is missing until `imagekeep sync`\n"
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekeep.cli.command import command
-from imagekeep.cli.output import write_line
+from imagekeep.cli.output import warn, write_line
 from imagekeep.cli.store_file import reading
 from imagekeep.database.copy import backup_path, copy_store
 from imagekeep.database.restore import restore_store
@@ -41,11 +41,15 @@ def restore(settings: Settings, file: str) -> None:
     That happens in one step, also for programs that have the store open; none has to be stopped. The name of the
     copy that is kept is printed. Do not copy the file over the store yourself: what the old -wal file holds
     would be read into it.
+
+    The store then says what it said when the copy was made. `imagekeep sync` brings what has changed since; a
+    watcher, which hears of changes only as they happen, does so when it next compares all, within ten minutes.
     """
     kept = restore_store(settings.path, Path(file))
     write_line(f"restored {shorten(file)}")
     if kept:
         write_line(f"copy from before: {kept}")
+    warn("what has changed since that copy is missing until `imagekeep sync`")
 
 
 @command("imagekeep db export images-of-this-node.db")
