@@ -129,7 +129,9 @@ def test_a_port_that_is_taken_is_refused(begin: Serve, metrics: Metrics, socket:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = Loopback("127.0.0.1", other.getsockname()[1])
-        with pytest.raises(FailedPreconditionError, match="no metrics at"):
+        with pytest.raises(
+            FailedPreconditionError, match=r"no metrics at 127\.0\.0\.1:\d+: Address already in use$"
+        ):
             begin(beside=functools.partial(scraping, taken, Access(), metrics.page, CONTENT_TYPE))
     assert not socket.exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagekeep.cri.sockets import Access, claiming, grant, parse_address, private
@@ -81,7 +82,9 @@ async def _listen(
         try:
             return await asyncio.start_server(answer, *target, limit=HEAD_BYTES_MAX)
         except OSError as error:
-            raise FailedPreconditionError(f"no metrics at {target.host}:{target.port}: {error}") from error
+            # asyncio puts words of its own before the system's.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise FailedPreconditionError(f"no metrics at {target.host}:{target.port}: {reason}") from error
     held.enter_context(claiming(target))
     with private():
         server = await asyncio.start_unix_server(answer, target, limit=HEAD_BYTES_MAX)
