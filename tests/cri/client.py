@@ -32,6 +32,7 @@ class Client:
         options = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", 16 << 20),
+            ("grpc.max_metadata_size", 16 << 20),  # as Go's clients take it, for a refusal's words
             ("grpc.max_reconnect_backoff_ms", 100),
             ("grpc.default_authority", "localhost"),
         ]

@@ -122,10 +122,11 @@ def test_a_pull_is_handed_on_byte_for_byte(
     assert SECRET not in caplog.text
 
 
-def test_a_refusal_comes_back_as_it_was(client: Client, fake: FakeCRI) -> None:
-    fake.refusal = grpc.StatusCode.PERMISSION_DENIED, "insufficient_scope: <é>"
+@pytest.mark.parametrize("words", ["insufficient_scope: <é>", "é" * 20_000], ids=["short", "long"])
+def test_a_refusal_comes_back_as_it_was(words: str, client: Client, fake: FakeCRI) -> None:
+    fake.refusal = grpc.StatusCode.PERMISSION_DENIED, words
     answer = client.ask("PullImage", named("example.test/a:v1"))
-    assert (answer.code, answer.details) == ("PERMISSION_DENIED", "insufficient_scope: <é>")
+    assert (answer.code, answer.details) == ("PERMISSION_DENIED", words)
 
 
 def test_usage_is_what_the_cri_last_said_where_it_does_not_answer(client: Client, fake: FakeCRI) -> None:
