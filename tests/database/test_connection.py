@@ -15,6 +15,7 @@ from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,
     NotAStoreError,
+    PermissionDeniedError,
     StoreBusyError,
     StoreUnavailableError,
 )
@@ -188,11 +189,14 @@ def test_an_interrupted_statement_is_unavailable(writer: sqlite.Connection, stor
         writer.execute("SELECT count(*) FROM images, configs").fetchall()
 
 
-def test_a_file_that_may_not_be_read_is_unavailable(public_folder: Path, store_path: Path) -> None:
+def test_a_file_that_may_not_be_read_is_named_so(public_folder: Path, store_path: Path) -> None:
     path = store_path.rename(public_folder / "images.db")
     path.chmod(0)
 
-    with without_privileges(), pytest.raises(StoreUnavailableError, match="imagekeep db export"):
+    with (
+        without_privileges(),
+        pytest.raises(PermissionDeniedError, match=r"not readable by this user; .* export"),
+    ):
         connect(path, read_only=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from imagekeep.database.driver import sqlite
@@ -126,7 +127,18 @@ def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> Imagekeep
         )
     primary = getattr(error, "sqlite_errorcode", sqlite.SQLITE_MISUSE) & 0xFF
     kind, advice = _MEANINGS.get(primary, _MISUSE)
+    if primary == sqlite.SQLITE_CANTOPEN and _is_unreadable(path):
+        kind = PermissionDeniedError
+        advice = (
+            "not readable by this user; give read permission, or to a copy that `imagekeep db export` makes"
+        )
     return kind(f"store {shorten(str(path))}: {advice} ({error})")
+
+
+def _is_unreadable(path: Path) -> bool:
+    """Tell whether the file itself is there and not this user's to read, which SQLite does not say apart."""
+    there, readable = (os.access(path, mode, effective_ids=True) for mode in (os.F_OK, os.R_OK))
+    return there and not readable
 
 
 def damaged_row(path: Path) -> CorruptStoreError:
