@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,5 +20,5 @@ class Descriptor:
     media_type: str
     digest: str
     size: int
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     platform: Platform | None = None

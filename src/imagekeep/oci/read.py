@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError, Stage
@@ -32,7 +32,7 @@ class ImageFacts:
     id: str
     chain_id: str
     size: int
-    config_json: bytes
+    config_json: bytes = field(repr=False)
 
 
 def read_image(target: Descriptor, content: ContentReader, matcher: PlatformMatcher) -> ImageFacts:
