@@ -147,9 +147,6 @@ def test_another_program_that_writes_is_not_waited_for_without_end(
     store: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.database.connection.BUSY_WAIT", 0.01)
-    before = contents(store)
     with opened(store) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreBusyError):
-            restore_store(store, backup)
-    assert contents(store) == before
+        assert_refused(store, backup, StoreBusyError)

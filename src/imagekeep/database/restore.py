@@ -44,10 +44,14 @@ def restore_store(path: Path, copy: Path) -> Path | None:
         if path.samefile(copy):
             raise InvalidArgumentError(f"{shorten(str(copy))}: it is the store itself")
         with holding(path, None), writing(path), translating(path):
-            before = _keep(path)
-            with contextlib.closing(connect(path)) as store:
-                source.backup(store, progress=_raise_if_busy)
-    return before
+            kept = _keep(path)
+            try:
+                with contextlib.closing(connect(path)) as store:
+                    source.backup(store, progress=_raise_if_busy)
+            except BaseException:
+                kept.unlink()  # the store is what it was: a copy of each try would fill the disk
+                raise
+    return kept
 
 
 def _open_whole(copy: Path) -> sqlite.Connection:
