@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import CheckConstraint
 
-from imagekeep import Store
+from imagekeep import Observed, Store
 from imagekeep.database.check import Problem, find_problems, fingerprint
 from imagekeep.database.connection import connect
 from imagekeep.database.constraints import CHECKS
 from imagekeep.database.revision import SCHEMA_FINGERPRINT
 from imagekeep.database.schema import metadata
-from tests.database.rows import opened
+from imagekeep.oci.identity import chain_id
+from tests.database.rows import digest_of, opened
 from tests.model import IMAGES
 
 if TYPE_CHECKING:
@@ -106,6 +108,36 @@ def test_an_id_that_is_no_digest_is_named(unguarded: sqlite.Connection) -> None:
 def test_a_chain_id_that_does_not_follow_from_the_layers_is_named(unguarded: sqlite.Connection) -> None:
     update = f"UPDATE images SET chain_id = '{DIGEST}' WHERE id = '{TWO.id}'"
     assert broken(unguarded, update) == [("images", TWO.id)]
+
+
+LAYERS = [DIGEST, f"sha256:{'1' * 64}"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"rootfs": {"diff_ids": LAYERS}},
+        {"rootfs": {"DIFF_IDS": LAYERS}},  # as Go reads it
+        {"author": {"diff_ids": [DIGEST]}, "rootfs": {"diff_ids": LAYERS}},  # no author that Go would read
+        {"other": {"diff_ids": [DIGEST]}, "rootfs": {"diff_ids": LAYERS}},
+        {"rootfs": {"diff_ids": ["no digest", "nor this"]}},
+    ],
+    ids=["plain", "case", "no config", "elsewhere", "no digests"],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_chain_id_is_that_of_the_layers_however_they_are_written(
+    store_path: Path, config: dict[str, Any], indent: int | None
+) -> None:
+    document = json.dumps(config, indent=indent).encode()
+    is_config = "author" not in config
+    layers = next(iter(config["rootfs"].values()))
+    right, wrong = chain_id(layers), chain_id([*layers, DIGEST])
+    with Store.open(store_path) as store:
+        for chain, expected in ((right, [] if is_config else ["images"]), (wrong, ["images"])):
+            store.apply(NAME, None)
+            store.apply(NAME, Observed(digest_of(document), chain, 1, document, None))
+            with opened(store_path) as connection:
+                assert [problem.table for problem in find_problems(connection)] == expected
 
 
 def test_a_reference_of_no_image_is_named(unguarded: sqlite.Connection) -> None:

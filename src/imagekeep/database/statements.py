@@ -137,6 +137,12 @@ IMAGES_WITH_ANY_CONFIG = """
 SELECT id, chain_id, document FROM images LEFT JOIN configs USING (image_key)
 """
 
+CONFIGS_WITHOUT_IMAGE = """
+SELECT 'image_key ' || image_key FROM configs WHERE NOT EXISTS (
+    SELECT 1 FROM images WHERE images.image_key = configs.image_key
+)
+"""
+
 REFERENCES_WITHOUT_IMAGE = """
 SELECT name FROM "references" WHERE NOT EXISTS (
     SELECT 1 FROM images WHERE images.image_key = "references".image_key
