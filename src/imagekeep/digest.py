@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.errors import (
     AmbiguousError,
@@ -89,8 +88,7 @@ def verify(digest: str, content: bytes) -> None:
         raise CorruptContentError(f"content named {digest} has the digest {actual}")
 
 
-@dataclass(frozen=True, slots=True)
-class DigestQuery:
+class DigestQuery(NamedTuple):
     """A full or truncated id, split as digestset's Lookup splits it; made by `parse_query`.
 
     `algorithm` is empty where the query names none; `encoded` is what a digest's hex must begin with.
@@ -104,21 +102,27 @@ class DigestQuery:
         """Return the query as it was given."""
         return f"{self.algorithm}:{self.encoded}" if self.algorithm else self.encoded
 
+    @property
+    def is_hex(self) -> bool:
+        """Tell whether a digest's hex can begin as the query's does."""
+        return not self.encoded.strip(_HEX)
+
     def ranges(self) -> tuple[tuple[str, str], ...]:
         """Return for each algorithm the half-open range [low, high) of the full ids that `choose` must see.
 
         They are the ids whose hex begins with the query's, of every algorithm: where the query names one, an
         id of another can still stand first, and then the answer is not found. Empty where no id can match.
         """
-        if self.encoded.strip(_HEX) or (self.algorithm and self.algorithm not in ENCODED_LENGTHS):
+        if not self.is_hex or (self.algorithm and self.algorithm not in ENCODED_LENGTHS):
             return ()
         return tuple(
-            [
-                (f"{algorithm}:{self.encoded}", f"{algorithm}:{self.encoded}{_AFTER_HEX}")
-                for algorithm, length in ENCODED_LENGTHS.items()
-                if len(self.encoded) <= length
-            ]
+            [self.range_of(name) for name, length in ENCODED_LENGTHS.items() if len(self.encoded) <= length]
         )
+
+    def range_of(self, algorithm: str) -> tuple[str, str]:
+        """Return the half-open range [low, high) of an algorithm's ids whose hex begins with the query's."""
+        low = f"{algorithm}:{self.encoded}"
+        return low, low + _AFTER_HEX
 
     def choose(self, candidates: Iterable[str]) -> str:
         """Return the id that answers the query (digestset: Set.Lookup).

@@ -74,7 +74,7 @@ class Reader:
             raise StoreUnavailableError(f"no store at {shorten(str(file))}; `imagekeep sync` makes one")
         try:
             with translating(file):
-                require_head(find_revision(reader._connection(), file), file)
+                require_head(find_revision(reader._cursor(), file), file)
         except BaseException:
             reader.close()
             raise
@@ -103,7 +103,7 @@ class Reader:
         Raises ImageNotFoundError.
         """
         try:
-            image_id = queries.find_reference(self._connection(), reference)
+            image_id = queries.find_reference(self._cursor(), reference)
         except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
         if image_id is None:
@@ -150,7 +150,7 @@ class Reader:
         self._require_open()
         with translating(self.path), contextlib.closing(connect(self.path, read_only=True)) as connection:
             connection.execute(BEGIN)
-            yield from queries.each_image(connection)
+            yield from queries.each_image(connection.cursor())
 
     def summaries(self) -> Summaries:
         """Return every image without its config, in the order of ids."""
@@ -197,12 +197,12 @@ class Reader:
     def _in_snapshot(self, query: Callable[..., Answer], *names: str) -> Answer:
         """Return what a query answers in one read transaction."""
         try:
-            connection = self._connection()
-            connection.execute(BEGIN)
+            cursor = self._cursor()
+            cursor.execute(BEGIN)
             try:
-                return query(connection, *names)
+                return query(cursor, *names)
             finally:
-                connection.execute(COMMIT)
+                cursor.execute(COMMIT)
         except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
         except (TypeError, AttributeError) as error:
@@ -210,15 +210,15 @@ class Reader:
                 raise  # the caller's own
             raise damaged_row(self.path) from error
 
-    def _connection(self) -> sqlite.Connection:
-        """Return this thread's connection, opening it where there is none yet."""
+    def _cursor(self) -> sqlite.Cursor:
+        """Return the cursor of this thread's connection, opening that where there is none yet."""
         try:
-            return self._thread.kept.connection  # type: ignore[no-any-return]
+            return self._thread.kept.cursor  # type: ignore[no-any-return]
         except AttributeError:
             self._require_open()
             kept = self._thread.kept = _Kept(connect(self.path, read_only=True))
             self._kept.add(kept)
-            return kept.connection
+            return kept.cursor
 
     def _require_open(self) -> None:
         """Raise FailedPreconditionError once the store has been closed."""
@@ -237,6 +237,7 @@ class _Kept:
 
     def __init__(self, connection: sqlite.Connection) -> None:
         self.connection = connection
+        self.cursor = connection.cursor()
 
     def __del__(self) -> None:
         self.connection.close()

@@ -141,13 +141,13 @@ class Store(Reader):
 
     def note_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
         """Note which references could not be read, and why, until they can or are gone."""
-        with self._writing() as connection:
-            write_incomplete(connection, failures, timestamp())
+        with self._writing() as cursor:
+            write_incomplete(cursor, failures, timestamp())
 
     def note_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""
-        with self._writing() as connection:
-            write_watcher(connection, state)
+        with self._writing() as cursor:
+            write_watcher(cursor, state)
 
     def require_source(self) -> Source:
         """Return the source, or raise FailedPreconditionError where the store was opened without one."""
@@ -172,9 +172,9 @@ class Store(Reader):
         for reference, image in observed.items():
             _check(reference, image)
 
-        def decide_all(connection: sqlite.Connection) -> list[Change]:
+        def decide_all(cursor: sqlite.Cursor) -> list[Change]:
             """Decide each reference from what the store says of it."""
-            before = queries.states_of(connection, observed)
+            before = queries.states_of(cursor, observed)
             return [
                 change_to(reference, before.get(reference), image, self._wanted)
                 for reference, image in observed.items()
@@ -189,9 +189,9 @@ class Store(Reader):
         changed. A reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
         """
 
-        def decide_all(connection: sqlite.Connection) -> list[Change]:
+        def decide_all(cursor: sqlite.Cursor) -> list[Change]:
             """Decide those records whose target the store has read."""
-            states = queries.states_of(connection, [record.reference for record in records])
+            states = queries.states_of(cursor, [record.reference for record in records])
             return [
                 Change(record.reference, decide(before, after), before, after)
                 for record in records
@@ -225,11 +225,11 @@ class Store(Reader):
         for reference in image.references:
             _check(reference, facts)
 
-        def decide_all(connection: sqlite.Connection) -> list[Change]:
+        def decide_all(cursor: sqlite.Cursor) -> list[Change]:
             """Decide each of the image's references."""
             changes = []
             for reference in dict.fromkeys(image.references):
-                before = queries.state_of(connection, reference)
+                before = queries.state_of(cursor, reference)
                 keeps_pin = before is not None and before.image_id == image.id and before.pinned
                 after = State(image.id, image.pinned or keeps_pin)
                 changes.append(Change(reference, decide(before, after), before, after, facts))
@@ -244,13 +244,13 @@ class Store(Reader):
         store.delete); raises InvalidArgumentError for the empty one.
         """
 
-        def decide_one(connection: sqlite.Connection) -> list[Change]:
+        def decide_one(cursor: sqlite.Cursor) -> list[Change]:
             """Decide the reference, where it is one of that image."""
             try:
-                found = queries.find_id(connection, image_id)
+                found = queries.find_id(cursor, image_id)
             except (ImageNotFoundError, AmbiguousError):
                 return []
-            before = queries.state_of(connection, reference)
+            before = queries.state_of(cursor, reference)
             if before is None or before.image_id != found:
                 return []
             return [change_to(reference, before, None, self._wanted)]
@@ -272,10 +272,10 @@ class Store(Reader):
         self._set_pin(image_id, reference, pinned=False)
 
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
-        def decide_one(connection: sqlite.Connection) -> list[Change]:
+        def decide_one(cursor: sqlite.Cursor) -> list[Change]:
             """Decide the pin, where the reference is one of that image."""
-            found = queries.find_id(connection, image_id)
-            before = queries.state_of(connection, reference)
+            found = queries.find_id(cursor, image_id)
+            before = queries.state_of(cursor, reference)
             if before is None or before.image_id != found:
                 if pinned:
                     raise PinNeedsReferenceError(
@@ -288,19 +288,19 @@ class Store(Reader):
         self._write(decide_one)
 
     def _write(
-        self, decide_all: Callable[[sqlite.Connection], list[Change]], *, dry_run: bool = False
+        self, decide_all: Callable[[sqlite.Cursor], list[Change]], *, dry_run: bool = False
     ) -> dict[str, Transition]:
         """Decide and write changes in one transaction; return the transitions once they are on disk."""
-        with self._writing() as connection:
-            changes = decide_all(connection)
-            write_changes(connection, changes, timestamp())
+        with self._writing() as cursor:
+            changes = decide_all(cursor)
+            write_changes(cursor, changes, timestamp())
             if dry_run:
-                connection.rollback()
+                cursor.connection.rollback()
         return {change.reference: change.transition for change in changes}
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite.Connection]:
-        """Give the connection that writes, in a transaction that nobody else's overlaps.
+    def _writing(self) -> Iterator[sqlite.Cursor]:
+        """Give a cursor of the connection that writes, in a transaction that nobody else's overlaps.
 
         It begins as BEGIN IMMEDIATE: one that begins deferred and writes later fails with "locked", whatever the
         timeout, when another has committed in between. The schema is looked at again in each: another process
@@ -308,10 +308,11 @@ class Store(Reader):
         """
         with writing(self.path), translating(self.path):
             connection = self._open_writer()
-            connection.execute(BEGIN_IMMEDIATE)
+            cursor = connection.cursor()
+            cursor.execute(BEGIN_IMMEDIATE)
             try:
-                require_head(look_again(connection), self.path)
-                yield connection
+                require_head(look_again(cursor), self.path)
+                yield cursor
                 connection.commit()
             except BaseException:
                 connection.rollback()

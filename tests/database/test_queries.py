@@ -23,79 +23,79 @@ NAME = "docker.io/library/busybox:1"
 
 
 @pytest.fixture
-def connection(store_path: Path) -> Iterator[sqlite.Connection]:
-    """A connection to a store of every image of the model, each with three references."""
+def cursor(store_path: Path) -> Iterator[sqlite.Cursor]:
+    """A cursor of a store of every image of the model, each with three references."""
     with Store.open(store_path, platform=PLATFORM) as store:
         store.apply_all({f"app:{each}-{number}": i for number, i in enumerate(IMAGES) for each in "abc"})
         store.apply(NAME, ONE)
         store.pin(ONE.id, NAME)
-    with opened(store_path) as opened_connection:
-        yield opened_connection
+    with opened(store_path) as connection:
+        yield connection.cursor()
 
 
-def statements_of(connection: sqlite.Connection, query: Callable[[], object]) -> list[str]:
+def statements_of(cursor: sqlite.Cursor, query: Callable[[], object]) -> list[str]:
     """Return the statements that a query runs."""
     ran: list[str] = []
-    connection.set_trace_callback(ran.append)
+    cursor.connection.set_trace_callback(ran.append)
     query()
-    connection.set_trace_callback(None)
+    cursor.connection.set_trace_callback(None)
     return ran
 
 
 @pytest.mark.parametrize("query", [queries.all_images, queries.all_summaries])
 def test_a_list_is_three_statements_however_many_images_there_are(
-    connection: sqlite.Connection, query: Callable[[sqlite.Connection], list[object]]
+    cursor: sqlite.Cursor, query: Callable[[sqlite.Cursor], list[object]]
 ) -> None:
-    assert len(statements_of(connection, lambda: query(connection))) == 3
-    assert len(query(connection)) == len(IMAGES)
+    assert len(statements_of(cursor, lambda: query(cursor))) == 3
+    assert len(query(cursor)) == len(IMAGES)
 
 
-def test_the_states_of_all_references_are_one_statement(connection: sqlite.Connection) -> None:
-    assert len(statements_of(connection, lambda: queries.all_states(connection))) == 1
+def test_the_states_of_all_references_are_one_statement(cursor: sqlite.Cursor) -> None:
+    assert len(statements_of(cursor, lambda: queries.all_states(cursor))) == 1
 
 
-def test_a_whole_id_is_found_without_a_range(connection: sqlite.Connection) -> None:
-    assert len(statements_of(connection, lambda: queries.find_image(connection, ONE.id))) == 2
+def test_a_whole_id_is_found_without_a_range(cursor: sqlite.Cursor) -> None:
+    assert len(statements_of(cursor, lambda: queries.find_image(cursor, ONE.id))) == 2
 
 
-def test_a_truncated_id_is_found_by_one_range_statement(connection: sqlite.Connection) -> None:
-    assert len(statements_of(connection, lambda: queries.find_id(connection, ONE.id[7:20]))) == 1
+def test_a_truncated_id_is_found_by_one_range_statement(cursor: sqlite.Cursor) -> None:
+    assert len(statements_of(cursor, lambda: queries.find_id(cursor, ONE.id[7:20]))) == 1
 
 
 @pytest.mark.parametrize("query", ["x", "ABC", "md5:ab", "sha256:zz", ONE.id + "0", "%", "_", "*"])
-def test_what_no_id_begins_with_is_not_found(connection: sqlite.Connection, query: str) -> None:
+def test_what_no_id_begins_with_is_not_found(cursor: sqlite.Cursor, query: str) -> None:
     with pytest.raises(ImageNotFoundError):
-        queries.find_id(connection, query)
+        queries.find_id(cursor, query)
 
 
-def test_what_has_no_range_is_not_looked_up(connection: sqlite.Connection) -> None:
+def test_what_has_no_range_is_not_looked_up(cursor: sqlite.Cursor) -> None:
     def look_up() -> None:
         with pytest.raises(ImageNotFoundError):
-            queries.find_id(connection, "not hex")
+            queries.find_id(cursor, "not hex")
 
-    assert statements_of(connection, look_up) == []
+    assert statements_of(cursor, look_up) == []
 
 
-def test_the_empty_id_is_not_looked_up(connection: sqlite.Connection) -> None:
+def test_the_empty_id_is_not_looked_up(cursor: sqlite.Cursor) -> None:
     with pytest.raises(InvalidArgumentError):
-        queries.find_id(connection, "")
+        queries.find_id(cursor, "")
 
 
-def test_the_state_of_a_reference(connection: sqlite.Connection) -> None:
-    assert queries.state_of(connection, NAME) == State(ONE.id, True, ONE.target_digest, PLATFORM)
+def test_the_state_of_a_reference(cursor: sqlite.Cursor) -> None:
+    assert queries.state_of(cursor, NAME) == State(ONE.id, True, ONE.target_digest, PLATFORM)
 
 
 @pytest.mark.parametrize("name", ["", "busybox:1", NAME.upper(), "\ud800", "a\x00b"])
-def test_what_is_no_reference_has_no_state(connection: sqlite.Connection, name: str) -> None:
-    assert queries.state_of(connection, name) is None
-    assert queries.find_reference(connection, name) is None
+def test_what_is_no_reference_has_no_state(cursor: sqlite.Cursor, name: str) -> None:
+    assert queries.state_of(cursor, name) is None
+    assert queries.find_reference(cursor, name) is None
 
 
-def test_images_come_one_by_one_as_they_come_in_a_list(connection: sqlite.Connection) -> None:
-    assert list(queries.each_image(connection)) == queries.all_images(connection)
+def test_images_come_one_by_one_as_they_come_in_a_list(cursor: sqlite.Cursor) -> None:
+    assert list(queries.each_image(cursor)) == queries.all_images(cursor)
 
 
-def test_any_name_of_a_whole_digest_is_an_id_and_never_a_reference(connection: sqlite.Connection) -> None:
+def test_any_name_of_a_whole_digest_is_an_id_and_never_a_reference(cursor: sqlite.Cursor) -> None:
     with pytest.raises(ImageNotFoundError):
-        queries.find_by_any_name(connection, f"sha256:{'0' * 64}")
-    assert queries.find_by_any_name(connection, TWO.id).id == TWO.id
+        queries.find_by_any_name(cursor, f"sha256:{'0' * 64}")
+    assert queries.find_by_any_name(cursor, TWO.id).id == TWO.id

@@ -36,7 +36,7 @@ def check_store(settings: Settings) -> None:
         if broken:
             store = shorten(str(settings.path))
             raise CorruptStoreError(f"store {store}: {counted(broken, 'broken invariant')}")
-        counts = count(connection)
+        counts = count(connection.cursor())
     write_line(
         f"ok: {counted(counts.images, 'image')}, {counted(counts.references, 'reference')}, "
         f"{counted(counts.pinned_refs, 'pinned reference')}"

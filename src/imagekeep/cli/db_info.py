@@ -38,10 +38,11 @@ def show_info(settings: Settings, output: str) -> None:
     """
     path = settings.path
     with reading(path) as (connection, revision):
-        counts = count(connection) if revision in REVISIONS else None
+        cursor = connection.cursor()
+        counts = count(cursor) if revision in REVISIONS else None
         document = describe(path, revision, counts)
         if revision == HEAD:
-            document |= describe_watcher(watcher_state(connection), incomplete_references(connection))
+            document |= describe_watcher(watcher_state(cursor), incomplete_references(cursor))
     if output == "table":
         write(table(_rows(document)))
     else:

@@ -32,4 +32,4 @@ def reading(path: Path) -> Iterator[tuple[sqlite.Connection, str | None]]:
     require_file(path)
     with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
         connection.execute(BEGIN)
-        yield connection, find_revision(connection, path)
+        yield connection, find_revision(connection.cursor(), path)

@@ -133,59 +133,59 @@ _INCOMPLETE = _sql(
 _NOTE_WATCHER = _sql(insert(watcher).prefix_with("OR REPLACE"))
 
 
-def write_changes(connection: sqlite.Connection, changes: Sequence[Change], now: int) -> None:
+def write_changes(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -> None:
     """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC."""
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
     verified = (change for change in changes if change.only_verifies)
-    _run(connection, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
+    _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
     if changed := [change for change in changes if not change.only_verifies]:
-        _write_changed(connection, changed, now)
-    if connection.execute(_ANY_INCOMPLETE).fetchone()[0]:
-        _run(connection, _COMPLETE, map(_name_row, changes))
+        _write_changed(cursor, changed, now)
+    if cursor.execute(_ANY_INCOMPLETE).fetchone()[0]:
+        _run(cursor, _COMPLETE, map(_name_row, changes))
 
 
-def _write_changed(connection: sqlite.Connection, changes: Sequence[Change], now: int) -> None:
+def _write_changed(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -> None:
     """Write the changes that do more than verify.
 
     New references come first, and those that vanish last, so that an image that only changes names stays.
     """
     new = [change for change in changes if change.transition is Transition.NEW]
-    _run(connection, _ADD_IMAGE, map(_image_row, new))
-    _run(connection, _ADD_CONFIG, map(_config_row, new))
-    _run(connection, _ADD_REFERENCE, map(_reference_row, new))
+    _run(cursor, _ADD_IMAGE, map(_image_row, new))
+    _run(cursor, _ADD_CONFIG, map(_config_row, new))
+    _run(cursor, _ADD_REFERENCE, map(_reference_row, new))
     for change in changes:
         if change.transition is Transition.MOVED:
-            connection.execute(_ADD_IMAGE, _image_row(change))
-            connection.execute(_ADD_CONFIG, _config_row(change))
-            connection.execute(_MOVE_REFERENCE, _name_row(change) | {"image_id": _image(change).id})
+            cursor.execute(_ADD_IMAGE, _image_row(change))
+            cursor.execute(_ADD_CONFIG, _config_row(change))
+            cursor.execute(_MOVE_REFERENCE, _name_row(change) | {"image_id": _image(change).id})
     # A reference that moved brought its pin along by cascade, and loses it here if it must.
-    _run(connection, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
-    _run(connection, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
-    _run(connection, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
+    _run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
+    _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
+    _run(cursor, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
     # What the source said of a reference is void once it was moved without asking the source.
-    _run(connection, _FORGET, (_name_row(c) for c in changes if c.moves_unasked))
-    _run(connection, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
-    _run(connection, _RECORD, (_history_row(c, now) for c in changes if c.event))
+    _run(cursor, _FORGET, (_name_row(c) for c in changes if c.moves_unasked))
+    _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
+    _run(cursor, _RECORD, (_history_row(c, now) for c in changes if c.event))
 
 
-def write_incomplete(connection: sqlite.Connection, failures: Mapping[str, ImagekeepError], now: int) -> None:
+def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepError], now: int) -> None:
     """Note which references could not be read, and why."""
     rows = [
         {"reference": name, "error": str(error), "since": now, "tried_at": now, "tries": 1}
         for name, error in failures.items()
     ]
-    connection.executemany(_INCOMPLETE, rows)
+    cursor.executemany(_INCOMPLETE, rows)
 
 
-def write_watcher(connection: sqlite.Connection, state: WatcherState) -> None:
+def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Note how far the watcher has come, in place of what was said before."""
-    connection.execute(_NOTE_WATCHER, {"watcher_key": 1} | asdict(state))
+    cursor.execute(_NOTE_WATCHER, {"watcher_key": 1} | asdict(state))
 
 
-def _run(connection: sqlite.Connection, statement: str, rows: Iterable[Row]) -> None:
+def _run(cursor: sqlite.Cursor, statement: str, rows: Iterable[Row]) -> None:
     """Run a statement for every row, which is nothing where there are none."""
     if listed := list(rows):
-        connection.executemany(statement, listed)
+        cursor.executemany(statement, listed)
 
 
 def _image(change: Change) -> Observed:

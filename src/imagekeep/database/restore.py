@@ -60,7 +60,7 @@ def _open_whole(copy: Path) -> sqlite.Connection:
         raise NotFoundError(f"no such file: {shorten(str(copy))}")
     connection = connect(copy, read_only=True)
     try:
-        revision = find_revision(connection, copy)
+        revision = find_revision(connection.cursor(), copy)
         if revision is None:
             raise NotAStoreError(f"{shorten(str(copy))}: an empty database, and no copy of a store")
         require_known(revision, copy)
@@ -87,7 +87,7 @@ def _require_no_log(path: Path) -> None:
 def _keep(path: Path) -> Path:
     """Copy the store as it is before it becomes another one."""
     with contextlib.closing(connect(path, read_only=True)) as connection:
-        kept = backup_path(path, find_revision(connection, path) or "base")
+        kept = backup_path(path, find_revision(connection.cursor(), path) or "base")
     try:
         copy_store(path, kept)
     except CorruptStoreError as error:

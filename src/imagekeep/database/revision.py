@@ -60,24 +60,24 @@ def exists(path: Path) -> bool:
     return True
 
 
-def find_revision(connection: sqlite.Connection, path: Path) -> str | None:
+def find_revision(cursor: sqlite.Cursor, path: Path) -> str | None:
     """Return the revision of the schema, or None in a file that has none yet.
 
     Raises NotAStoreError where the file is another program's. Let SQLite's own errors pass.
     """
     # In this order: a store that another process makes between the two has its mark when it has its tables.
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    identity = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = {name for (name,) in cursor.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    identity = cursor.execute("PRAGMA application_id").fetchone()[0]
     if identity != APPLICATION_ID and (identity or tables):
         raise NotAStoreError(f"store {shorten(str(path))}: another program's database; give another path")
     if "alembic_version" not in tables:
         return None
-    return look_again(connection)
+    return look_again(cursor)
 
 
-def look_again(connection: sqlite.Connection) -> str | None:
+def look_again(cursor: sqlite.Cursor) -> str | None:
     """Return the revision of a file that is known to be a store, or None. Let SQLite's own errors pass."""
-    row = connection.execute(statements.REVISION).fetchone()
+    row = cursor.execute(statements.REVISION).fetchone()
     return str(row[0]) if row else None
 
 

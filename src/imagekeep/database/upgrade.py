@@ -68,7 +68,7 @@ def open_or_create(path: Path) -> None:
 def read_revision(path: Path) -> str | None:
     """Return the revision of the file at `path`, or None; raises as `find_revision` and `connect` do."""
     with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
-        return find_revision(connection, path)
+        return find_revision(connection.cursor(), path)
 
 
 def migrate(path: Path, *, dry_run: bool = False) -> Migration:
@@ -99,7 +99,7 @@ def moving(migration: Migration, destination: str | None) -> Iterator[Connection
             driver.execute("PRAGMA foreign_keys = OFF")
             with _transaction(driver, migration) as connection:
                 yield connection
-                migration.after = find_revision(driver, path)
+                migration.after = find_revision(driver.cursor(), path)
 
 
 @contextlib.contextmanager
