@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from imagekeep.digest import digest_of
@@ -23,9 +21,9 @@ def test_inline_bytes_are_taken_without_asking_the_source() -> None:
 @pytest.mark.parametrize(
     "inline",
     [
-        pytest.param(replace(INLINE, size=3), id="another size"),
-        pytest.param(replace(INLINE, data=b"[]"), id="another digest"),
-        pytest.param(replace(INLINE, data=b""), id="none"),
+        pytest.param(INLINE._replace(size=3), id="another size"),
+        pytest.param(INLINE._replace(data=b"[]"), id="another digest"),
+        pytest.param(INLINE._replace(data=b""), id="none"),
     ],
 )
 def test_inline_bytes_that_do_not_fit_leave_the_source_to_answer(inline: Descriptor) -> None:
@@ -44,7 +42,7 @@ def test_a_descriptor_of_nothing_needs_no_source() -> None:
 def test_a_size_that_is_not_the_blob_s_is_ignored(size: int) -> None:
     content = Blobs()
     entry = content.add("application/json", b"{}")
-    assert read_document(content, replace(descriptor(entry), size=size)) == b"{}"
+    assert read_document(content, descriptor(entry)._replace(size=size)) == b"{}"
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
@@ -72,4 +70,4 @@ def test_a_document_may_have_the_limit_s_bytes_and_no_more() -> None:
     larger = content.add("", b" " * (DOCUMENT_LIMIT + 1))
     assert len(read_document(content, descriptor(largest))) == DOCUMENT_LIMIT
     with pytest.raises(CorruptContentError, match="more than"):
-        read_document(content, replace(descriptor(larger), size=1))
+        read_document(content, descriptor(larger)._replace(size=1))

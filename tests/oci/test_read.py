@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from imagekeep.errors import (
@@ -97,7 +95,7 @@ def test_every_occurrence_of_a_layer_counts(size: int) -> None:
 def test_the_target_s_own_size_counts_as_the_record_says_it() -> None:
     content = Blobs()
     target = content.add_manifest()
-    said = replace(descriptor(target), size=1_000_000)
+    said = descriptor(target)._replace(size=1_000_000)
     grown = 1_000_000 - target["size"]
     assert read_image(said, content, linux_amd64()).size == facts_of(content, target).size + grown
 

@@ -17,7 +17,6 @@ from imagekeep.oci.gojson import (
     boolean,
     list_of,
     map_of,
-    optional,
     scan,
     struct,
     take,
@@ -106,10 +105,12 @@ def parse_diff_ids(document: bytes, name: str) -> list[str]:
     return rootfs.get("diff_ids") or []
 
 
-def _created(node: Node, held: str | None) -> str:
-    """Take a Go time.Time, as Go would write it again."""
+def _created(node: Node, held: str | None) -> str | None:
+    """Take a pointer to a Go time.Time, as Go would write it again."""
+    if node is None:
+        return None
     try:
-        return reformat(text(node, held))
+        return reformat(node if type(node) is str else text(node, held))
     except ValueError as error:
         raise Mismatch(str(error), Reason.TIME) from None
 
@@ -130,7 +131,7 @@ _EXECUTION: Final[dict[str, Shape[Any]]] = {
     "ArgsEscaped": boolean,
 }
 _HISTORY: Final[dict[str, Shape[Any]]] = {
-    "created": optional(_created),
+    "created": _created,
     "created_by": text,
     "author": text,
     "comment": text,
@@ -138,7 +139,7 @@ _HISTORY: Final[dict[str, Shape[Any]]] = {
 }
 _IMAGE: Final = struct(
     {
-        "created": optional(_created),
+        "created": _created,
         "author": text,
         "architecture": text,
         "os": text,

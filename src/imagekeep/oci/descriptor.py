@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from imagekeep.platform import Platform
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """Names a blob by media type, digest and size in bytes.
 
     `size` is what the descriptor says, which may be wrong or negative. `data` is the blob itself where the
     descriptor carries it inline. `platform` is None where the descriptor has none.
+
+    It is a tuple because an image has many of them, each made once and looked up several times: a dataclass took
+    three times as long.
     """
 
     media_type: str
     digest: str
     size: int
-    data: bytes = field(default=b"", repr=False)
+    data: bytes = b""
     platform: Platform | None = None
+
+    def __repr__(self) -> str:
+        """Leave the blob out: a config holds an environment."""
+        named = f"{self.media_type!r}, {self.digest!r}, {self.size!r}, platform={self.platform!r}"
+        return f"{type(self).__name__}({named})"

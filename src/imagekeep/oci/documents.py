@@ -159,11 +159,11 @@ def _descriptor(fields: dict[str, Any]) -> Descriptor:
     """Return a descriptor with Go's zero values for the fields that it lacks."""
     platform = fields.get("platform")
     return Descriptor(
-        media_type=fields.get("mediaType", ""),
-        digest=fields.get("digest", ""),
-        size=fields.get("size", 0),
-        data=fields.get("data", b""),
-        platform=None if platform is None else _platform(platform),
+        fields.get("mediaType", ""),
+        fields.get("digest", ""),
+        fields.get("size", 0),
+        fields.get("data", b""),
+        None if platform is None else _platform(platform),
     )
 
 

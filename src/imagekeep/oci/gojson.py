@@ -43,6 +43,7 @@ _LEVELS: Final = 256
 """How deep the scanner is let down at once: it counts against Python's recursion limit, 1,000 by default."""
 
 _INT64: Final = range(-(2**63), 2**63)
+_INT64_LENGTH: Final = len(str(-(2**63)))
 _BYTE: Final = range(256)
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPE = re.compile(
@@ -50,7 +51,6 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
-_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -123,6 +123,10 @@ def boolean(node: Node, held: bool | None) -> bool:
     if node is None:
         return held or False
     raise _wrong_type(node, "true or false")
+
+
+_TAKEN_AS_IS: Final[Mapping[Shape[Any], type]] = {text: str, boolean: bool}
+"""The shapes that take a node as it is where it has this very type."""
 
 
 def whole(node: Node, held: int | None) -> int:
@@ -236,8 +240,8 @@ def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
 
 def struct(shapes: Mapping[str, Shape[Any]]) -> Shape[dict[str, Any]]:
     """Take a Go struct with these JSON names: a dict of the fields that occurred, under those very names."""
-    fields = {folded(name): (name, shape) for name, shape in shapes.items()}
-    fields |= {name: (name, shape) for name, shape in shapes.items()}
+    known = {name: (name, shape, _TAKEN_AS_IS.get(shape)) for name, shape in shapes.items()}
+    fields = {folded(name): field for name, field in known.items()} | known
 
     def take_struct(node: Node, held: dict[str, Any] | None) -> dict[str, Any]:
         """Take each known field onto what an object of the same key left of it."""
@@ -250,8 +254,8 @@ def struct(shapes: Mapping[str, Shape[Any]]) -> Shape[dict[str, Any]]:
             field = fields.get(key) or fields.get(folded(key))
             if field is None:
                 continue
-            name, shape = field
-            if shape is text and type(child) is str:  # most fields are, and a call takes twice as long
+            name, shape, kind = field
+            if type(child) is kind:  # most fields are, and a call takes twice as long
                 taken[name] = child
                 continue
             try:
@@ -276,8 +280,11 @@ def _integer(node: Node, allowed: range) -> int:
     """Return a number that is written as a whole one and lies in a range."""
     if type(node) is not Number:
         raise _wrong_type(node, "a whole number")
-    # Nineteen digits hold every int64, and int() refuses or is slow on thousands of them.
-    if not _WHOLE.fullmatch(node) or (value := int(node)) not in allowed:
+    try:  # a sign and 19 digits hold every int64, and int() refuses or is slow on thousands of them
+        value = int(node) if len(node) <= _INT64_LENGTH else None
+    except ValueError:  # a fraction or an exponent, the only other forms that the scanner lets pass
+        value = None
+    if value is None or value not in allowed:
         raise Mismatch("a number that is not whole, or out of range")
     return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imagekeep.errors import ContentNotFoundError, shorten
 from imagekeep.oci.choice import best_entry
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.reader import ImageReader
     from imagekeep.platform import PlatformMatcher
+
+_FOLLOWED: Final = MANIFEST_TYPES | INDEX_TYPES
+"""The media types of documents that are read; all others are of blobs, which are counted as they are."""
 
 
 def compressed_size(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> int:
@@ -33,13 +36,15 @@ def compressed_size(target: Descriptor, reader: ImageReader, matcher: PlatformMa
     while waiting:
         descriptor = waiting[-1]
         children = () if descriptor in sums else _children(descriptor, reader, matcher)
-        if missing := [child for child in children if _has_children(child) and child not in sums]:
+        followed = [child for child in children if child.media_type in _FOLLOWED]
+        if missing := [child for child in followed if child not in sums]:
             waiting.extend(dict.fromkeys(reversed(missing)))
             continue
         waiting.pop()
         if descriptor not in sums:
-            below = sum(sums[child] if _has_children(child) else _own_size(child) for child in children)
-            sums[descriptor] = _int64(_own_size(descriptor) + below)
+            sizes = [child.size for child in children if child.media_type not in _FOLLOWED]
+            own = sum(size for size in (descriptor.size, *sizes) if size > 0)
+            sums[descriptor] = _int64(own + sum(sums[child] for child in followed))
     return sums[target]
 
 
@@ -56,16 +61,6 @@ def _children(
             raise ContentNotFoundError(f"no match for the platform in {shorten(descriptor.digest)}")
         return (best,)
     return ()
-
-
-def _has_children(descriptor: Descriptor) -> bool:
-    """Tell whether a descriptor's media type is one whose document is read."""
-    return descriptor.media_type in MANIFEST_TYPES or descriptor.media_type in INDEX_TYPES
-
-
-def _own_size(descriptor: Descriptor) -> int:
-    """Return the size that a descriptor says, where it says one."""
-    return max(descriptor.size, 0)
 
 
 def _int64(number: int) -> int:
