@@ -15,7 +15,7 @@ from imagekeep.errors import ImagekeepError
 from imagekeep.protobuf import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from imagekeep.cri.handlers import Call
     from imagekeep.protobuf import Message
@@ -96,8 +96,11 @@ class Reflection:
         }
         self._services = sorted({service_of(path) for schema in schemas for path in schema.methods})
 
-    async def answer(self, request: Message, call: Call) -> Message:
+    async def answer(self, request: Message, call: Call) -> AsyncIterator[Message]:
         """Answer one question; each may be of another kind."""
+        yield self._described(request)
+
+    def _described(self, request: Message) -> Message:
         reply = self.method.response(valid_host=request.host, original_request=request)
         if request.list_services:
             for name in self._services:

@@ -57,21 +57,22 @@ def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[An
     services: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         _, service, name = endpoint.method.path.split("/")
-        behaviour = _behaviour(endpoint, observe)
-        services.setdefault(service, {})[name] = grpc.stream_stream_rpc_method_handler(
-            behaviour, response_serializer=_encode
-        )
+        # Where there is one reply, gRPC sends it and the code of the call together.
+        many = endpoint.method.streams
+        make = grpc.stream_stream_rpc_method_handler if many else grpc.stream_unary_rpc_method_handler
+        handler = make(_behaviour(endpoint, observe), response_serializer=_encode)
+        services.setdefault(service, {})[name] = handler
     return [grpc.method_handlers_generic_handler(*service) for service in services.items()]
 
 
-def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awaitable[None]]:
+def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awaitable[Any]]:
     """Return what gRPC calls with the stream of requests and the context of a call."""
 
-    async def behave(requests: Any, context: Any) -> None:
+    async def behave(requests: Any, context: Any) -> Any:
         """Answer one call, and observe how it ended; requests are read from the context, which can wait."""
         began, code = time.perf_counter(), Code.CANCELLED
         try:
-            await _answer(endpoint, context)
+            reply = await _answer(endpoint, context)
             code = Code.OK
         except Refusal as refusal:
             code = refusal.code
@@ -79,32 +80,30 @@ def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awa
         except Exception:
             code = Code.UNKNOWN
             raise
+        else:
+            return reply
         finally:
             observe(endpoint.method.path, code.name, time.perf_counter() - began)
 
     return behave
 
 
-async def _answer(endpoint: Endpoint, context: Any) -> None:
-    """Take the request, answer it, and send what is answered; raises Refusal."""
+async def _answer(endpoint: Endpoint, context: Any) -> Message | bytes | None:
+    """Take the request, and return the reply; where there can be many, write them. Raises Refusal."""
     request = await _receive(endpoint.method, context)
     if request is None:
         raise Refusal(Code.INTERNAL, "the call ended without a request")
-    while request is not None:
-        await _answer_one(endpoint, request, context)
-        request = await _receive(endpoint.method, context) if endpoint.converses else None
-
-
-async def _answer_one(endpoint: Endpoint, request: Message, context: Any) -> None:
     try:
-        answer = endpoint.answer(request, context)
-        if isinstance(answer, AsyncIterator):
+        while request is not None:
+            answer = endpoint.answer(request, context)
+            if not isinstance(answer, AsyncIterator):
+                return await answer
             async for message in answer:
                 await context.write(message)
-        else:
-            await context.write(await answer)
+            request = await _receive(endpoint.method, context) if endpoint.converses else None
     except ImagekeepError as error:
         raise refusal_of(error) from error
+    return None
 
 
 async def _receive(method: Method, context: Any) -> Message | None:
