@@ -59,7 +59,7 @@ class Model:
         for reference in image.references:
             after = State(image.id, image.pinned)
             if (before := self.said.get(reference)) and before.image_id == image.id:
-                after = replace(before, pinned=before.pinned or image.pinned)
+                after = before._replace(pinned=before.pinned or image.pinned)
             self._put(reference, after, facts)
 
     def delete(self, image_id: str, reference: str) -> bool:
@@ -74,11 +74,11 @@ class Model:
     def pin(self, image_id: str, reference: str) -> None:
         if not self._names(image_id, reference):
             raise PinNeedsReferenceError(reference)
-        self.said[reference] = replace(self.said[reference], pinned=True)
+        self.said[reference] = self.said[reference]._replace(pinned=True)
 
     def unpin(self, image_id: str, reference: str) -> None:
         if self._names(image_id, reference):
-            self.said[reference] = replace(self.said[reference], pinned=False)
+            self.said[reference] = self.said[reference]._replace(pinned=False)
 
     def is_pinned(self, image_id: str, reference: str) -> bool:
         try:

@@ -172,7 +172,8 @@ def _why_invalid(digest: str) -> Reason | None:
     if algorithm not in ENCODED_LENGTHS:
         return Reason.ALGORITHM if re.fullmatch(_GRAMMAR, digest) else Reason.FORMAT
     # A name from outside may hold what UTF-8 cannot; its length still comes before its characters.
-    if len(encoded.encode("utf-8", "surrogatepass")) != ENCODED_LENGTHS[algorithm]:
+    counted = encoded if encoded.isascii() else encoded.encode("utf-8", "surrogatepass")
+    if len(counted) != ENCODED_LENGTHS[algorithm]:
         return Reason.LENGTH
     return Reason.FORMAT if encoded.strip(_HEX) else None
 

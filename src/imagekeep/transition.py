@@ -17,8 +17,7 @@ MOVED: the reference leaves A, and A goes if that was its last; its pin goes wit
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from imagekeep.image import Observed
@@ -41,8 +40,7 @@ class Transition(enum.StrEnum):
         return self not in (Transition.UNCHANGED, Transition.ABSENT)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What is said of one reference: its image and its pin.
 
     Where a source was asked, also its target, and the platform for which the image was chosen beneath it.
@@ -55,11 +53,10 @@ class State:
 
     def with_pin(self, pinned: bool) -> State:
         """Return the state that differs in nothing but the pin."""
-        return self if pinned == self.pinned else replace(self, pinned=pinned)
+        return self if pinned == self.pinned else self._replace(pinned=pinned)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One reference on its way from a state to another; None is a reference that is not there.
 
     `image` has the facts of the image, which the store may not know yet; None where the change needs none.
