@@ -70,10 +70,15 @@ def reading(path: Path, count: int) -> Iterator[Row]:
     yield Row(
         f"{SIDE_BY_SIDE} processes reading by truncated id, to one ({count:,} images)",
         Figure.of(ratios),
-        at_least=2.8,
+        at_least=_where_each_has_a_core(2.8),
         ours=1 / Figure.of(alone).value,
         note=f"bare {bare.value:.2f} ± {bare.noise:.2f}",
     )
+
+
+def _where_each_has_a_core(target: float) -> float | None:
+    """Return a target for processes side by side; none where they wait for a core, and not for one another."""
+    return target if len(os.sched_getaffinity(0)) >= SIDE_BY_SIDE else None
 
 
 def _each_second(said: list[dict[str, Any]]) -> float:
@@ -95,7 +100,11 @@ def reading_and_writing(path: Path, folder: Path) -> Iterator[Row]:
             p50 += [child["p50"] for child in readers]
     finally:
         _remove(copy)
-    yield Row("3 readers and a writer that never pauses: p99 to p50", Figure.of(ratios), at_most=5)
+    yield Row(
+        "3 readers and a writer that never pauses: p99 to p50",
+        Figure.of(ratios),
+        at_most=_where_each_has_a_core(5),
+    )
     yield Row("the same: lock errors", Figure(locked, 0), at_most=0)
 
 

@@ -9,7 +9,8 @@ image that the next one moves to.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, exists, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import dialect
@@ -29,7 +30,7 @@ from imagekeep.reference import sort_key
 from imagekeep.transition import Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import ClauseElement
 
@@ -42,9 +43,22 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def _sql(statement: ClauseElement) -> str:
-    """Return a statement in SQLite's own SQL, each parameter by its name; it returns no rows that it adds."""
-    return str(statement.compile(dialect=dialect(paramstyle="named"), for_executemany=True))
+class _Statement(NamedTuple):
+    """A statement in SQLite's own SQL, and what puts a row's values in the order of its parameters."""
+
+    sql: str
+    values: Callable[[Row], tuple[Any, ...]]
+
+
+def _compiled(statement: ClauseElement) -> _Statement:
+    """Compile a statement; it returns no rows that it adds.
+
+    Its parameters stand by their places: the driver takes twice as long to run one that has them by name.
+    """
+    compiled = statement.compile(dialect=dialect(paramstyle="qmark"), for_executemany=True)
+    names: list[str] = compiled.positiontup  # type: ignore[attr-defined]
+    in_place = itemgetter(*names) if len(names) > 1 else lambda row: tuple(row[name] for name in names)
+    return _Statement(str(compiled), in_place)
 
 
 _key_of_image = select(images.c.image_key).where(images.c.id == bindparam("image_id"))
@@ -53,17 +67,17 @@ _key_of_reference = select(references.c.name, references.c.image_key).where(
 )
 
 # A known image keeps its first size, chain id and config (containerd: store.add).
-_ADD_IMAGE = _sql(
+_ADD_IMAGE = _compiled(
     upsert(images)
     .values(id=bindparam("image_id"), chain_id=bindparam("chain_id"), size=bindparam("size"))
     .on_conflict_do_nothing()
 )
-_ADD_CONFIG = _sql(
+_ADD_CONFIG = _compiled(
     upsert(configs)
     .values(image_key=_key_of_image.scalar_subquery(), document=bindparam("document"))
     .on_conflict_do_nothing()
 )
-_ADD_REFERENCE = _sql(
+_ADD_REFERENCE = _compiled(
     insert(references).values(
         name=bindparam("reference_name"),
         image_key=_key_of_image.scalar_subquery(),
@@ -71,18 +85,18 @@ _ADD_REFERENCE = _sql(
         sort_name=bindparam("canonical"),
     )
 )
-_MOVE_REFERENCE = _sql(
+_MOVE_REFERENCE = _compiled(
     update(references)
     .where(references.c.name == bindparam("reference_name"))
     .values(image_key=_key_of_image.scalar_subquery())
 )
-_REMOVE_REFERENCE = _sql(delete(references).where(references.c.name == bindparam("reference_name")))
-_ADD_PIN = _sql(
+_REMOVE_REFERENCE = _compiled(delete(references).where(references.c.name == bindparam("reference_name")))
+_ADD_PIN = _compiled(
     upsert(pinned_refs)
     .from_select([pinned_refs.c.reference, pinned_refs.c.image_key], _key_of_reference)
     .on_conflict_do_nothing()
 )
-_REMOVE_PIN = _sql(delete(pinned_refs).where(pinned_refs.c.reference == bindparam("reference_name")))
+_REMOVE_PIN = _compiled(delete(pinned_refs).where(pinned_refs.c.reference == bindparam("reference_name")))
 _cache_of_reference = upsert(ref_cache).values(
     reference=bindparam("reference_name"),
     image_key=select(references.c.image_key)
@@ -92,7 +106,7 @@ _cache_of_reference = upsert(ref_cache).values(
     platform=bindparam("wanted"),
     verified_at=bindparam("now"),
 )
-_VERIFY = _sql(
+_VERIFY = _compiled(
     _cache_of_reference.on_conflict_do_update(
         index_elements=[ref_cache.c.reference],
         set_={
@@ -101,13 +115,13 @@ _VERIFY = _sql(
         },
     )
 )
-_VERIFY_AGAIN = _sql(
+_VERIFY_AGAIN = _compiled(
     update(ref_cache)
     .where(ref_cache.c.reference == bindparam("reference_name"))
     .values(verified_at=bindparam("now"))
 )
-_FORGET = _sql(delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name")))
-_RECORD = _sql(
+_FORGET = _compiled(delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name")))
+_RECORD = _compiled(
     insert(reference_history).values(
         reference=bindparam("reference_name"),
         image_id=bindparam("image_id"),
@@ -117,10 +131,12 @@ _RECORD = _sql(
         at=bindparam("now"),
     )
 )
-_ANY_INCOMPLETE = _sql(select(exists(incomplete_refs.select())))
-_COMPLETE = _sql(delete(incomplete_refs).where(incomplete_refs.c.reference == bindparam("reference_name")))
+_ANY_INCOMPLETE = _compiled(select(exists(incomplete_refs.select())))
+_COMPLETE = _compiled(
+    delete(incomplete_refs).where(incomplete_refs.c.reference == bindparam("reference_name"))
+)
 _incomplete = upsert(incomplete_refs)
-_INCOMPLETE = _sql(
+_INCOMPLETE = _compiled(
     _incomplete.on_conflict_do_update(
         index_elements=[incomplete_refs.c.reference],
         set_={
@@ -130,7 +146,7 @@ _INCOMPLETE = _sql(
         },
     )
 )
-_NOTE_WATCHER = _sql(insert(watcher).prefix_with("OR REPLACE"))
+_NOTE_WATCHER = _compiled(insert(watcher).prefix_with("OR REPLACE"))
 
 
 def write_changes(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -> None:
@@ -140,7 +156,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) ->
     _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
-    if cursor.execute(_ANY_INCOMPLETE).fetchone()[0]:
+    if cursor.execute(_ANY_INCOMPLETE.sql).fetchone()[0]:
         _run(cursor, _COMPLETE, map(_name_row, changes))
 
 
@@ -155,9 +171,9 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -
     _run(cursor, _ADD_REFERENCE, map(_reference_row, new))
     for change in changes:
         if change.transition is Transition.MOVED:
-            cursor.execute(_ADD_IMAGE, _image_row(change))
-            cursor.execute(_ADD_CONFIG, _config_row(change))
-            cursor.execute(_MOVE_REFERENCE, _name_row(change) | {"image_id": _image(change).id})
+            _run(cursor, _ADD_IMAGE, [_image_row(change)])
+            _run(cursor, _ADD_CONFIG, [_config_row(change)])
+            _run(cursor, _MOVE_REFERENCE, [_name_row(change) | {"image_id": _image(change).id}])
     # A reference that moved brought its pin along by cascade, and loses it here if it must.
     _run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
     _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
@@ -174,18 +190,18 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
         {"reference": name, "error": str(error), "since": now, "tried_at": now, "tries": 1}
         for name, error in failures.items()
     ]
-    cursor.executemany(_INCOMPLETE, rows)
+    _run(cursor, _INCOMPLETE, rows)
 
 
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Note how far the watcher has come, in place of what was said before."""
-    cursor.execute(_NOTE_WATCHER, {"watcher_key": 1} | asdict(state))
+    _run(cursor, _NOTE_WATCHER, [{"watcher_key": 1} | asdict(state)])
 
 
-def _run(cursor: sqlite.Cursor, statement: str, rows: Iterable[Row]) -> None:
+def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> None:
     """Run a statement for every row, which is nothing where there are none."""
-    if listed := list(rows):
-        cursor.executemany(statement, listed)
+    if values := list(map(statement.values, rows)):
+        cursor.executemany(statement.sql, values)
 
 
 def _image(change: Change) -> Observed:
