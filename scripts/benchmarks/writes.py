@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import statistics
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import bare, stores
@@ -42,7 +42,6 @@ class Writing(NamedTuple):
     def update(self, pairs: list[Pair], expected: Transition) -> None:
         """Let the source say that each reference names the image beside it, and update each."""
         for name, image in pairs:
-            self.source.add(image)
             self.source.records[name] = ImageRecord(name, image.target)
         for name, _ in pairs:
             if self.store.update(name) is not expected:
@@ -91,6 +90,8 @@ def updates(path: Path, folder: Path) -> Iterator[Row]:
             read_before = ", documents read before" if verb is Writing.apply else ""
             with writing(path, folder) as both:
                 turns = [_pairs(transition, known) for _ in range(TURNS + 1)]
+                for _, image in chain.from_iterable(turns):
+                    both.source.add(image)
                 ours, theirs = iter(turns), iter(turns)
                 yield speed(
                     f"update, {transition.value}{read_before}",

@@ -1,6 +1,6 @@
 """Every image as the CRI lists it, encoded once and kept.
 
-With 1,000 images a reply takes 40 ms to make of rows, and 0.03 ms to send again. What is kept is checked, not
+With 1,000 images a reply takes 90 ms to make of rows, and 0.03 ms to send again. What is kept is checked, not
 trusted: a whole reply is sent again while no one has changed the store, and one image's part of it while its row
 is the same.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imagekeep.reader import Reader
 
 SLICE: Final = 256
-"""Images encoded before other calls get their turn: 10 ms."""
+"""Images encoded before other calls get their turn: some 20 ms."""
 
 TRIES: Final = 3
 """How often a state is looked at whose images go while they are read, before one is read at a stretch."""
