@@ -262,3 +262,10 @@ def test_a_schema_that_is_no_utf8_is_found(unguarded: sqlite.Connection) -> None
     statement = f"UPDATE sqlite_schema SET sql = {undecodable} WHERE name = 'image_list'"
 
     assert broken(unguarded, statement) == [("sqlite_schema", "")]
+
+
+def test_a_schema_that_is_no_text_is_found(unguarded: sqlite.Connection) -> None:
+    unguarded.execute("PRAGMA writable_schema = ON")
+    statement = "UPDATE sqlite_schema SET sql = CAST(sql AS BLOB) WHERE name = 'image_list'"
+
+    assert ("file", "") in broken(unguarded, statement)

@@ -26,7 +26,7 @@ from imagekeep.oci.identity import chain_id
 from imagekeep.reference import sort_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
     """
     connection.text_factory = _lenient
     yield from _damaged_pages(connection)
-    yield from _changed_schema(connection)
+    yield from _as_far_as_typed(_changed_schema, connection)
     # The driver's own decoder takes a third of the time of a function of Python's for each text.
     connection.text_factory = str
     if not _decodable_texts(connection):
@@ -62,12 +62,19 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
         _wrong_order,
         _wrong_history,
     ):
-        try:
-            yield from look(connection)
-        except (TypeError, AttributeError):
-            yield Problem(
-                "file", "", "a row does not have the types of its columns; the rows after it were not seen"
-            )
+        yield from _as_far_as_typed(look, connection)
+
+
+def _as_far_as_typed(
+    look: Callable[[sqlite.Connection], Iterator[Problem]], connection: sqlite.Connection
+) -> Iterator[Problem]:
+    """Give what a look finds, up to the first row whose values are not of its columns' types."""
+    try:
+        yield from look(connection)
+    except (TypeError, AttributeError):
+        yield Problem(
+            "file", "", "a row does not have the types of its columns; the rows after it were not seen"
+        )
 
 
 def _damaged_pages(connection: sqlite.Connection) -> Iterator[Problem]:
