@@ -282,10 +282,12 @@ def test_a_verb_is_one_read_transaction(filled: Path, monkeypatch: pytest.Monkey
     assert ran.count("BEGIN") == 1
 
 
-def test_a_verb_that_fails_ends_its_transaction(filled: Path) -> None:
+@pytest.mark.parametrize("verb", ["resolve", "get", "local_resolve"])
+@pytest.mark.parametrize("name", [NAME, ONE.id, "f" * 64])
+def test_a_verb_that_has_ended_holds_no_snapshot(filled: Path, verb: str, name: str) -> None:
     with Reader.open(filled) as reader, contextlib.closing(connect(filled)) as writer:
-        with pytest.raises(ImageNotFoundError):
-            reader.get("f" * 64)
+        with contextlib.suppress(ImageNotFoundError):
+            getattr(reader, verb)(name)
         writer.execute("DELETE FROM pinned_refs")
         answer: Any = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert answer[0] == 0, "a reader still holds a snapshot"
