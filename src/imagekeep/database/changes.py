@@ -131,7 +131,7 @@ _RECORD = _compiled(
         at=bindparam("now"),
     )
 )
-_ANY_INCOMPLETE = _compiled(select(exists(incomplete_refs.select())))
+_ANY_INCOMPLETE = _compiled(select(exists(incomplete_refs.select()))).sql
 _COMPLETE = _compiled(
     delete(incomplete_refs).where(incomplete_refs.c.reference == bindparam("reference_name"))
 )
@@ -156,7 +156,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) ->
     _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
-    if cursor.execute(_ANY_INCOMPLETE.sql).fetchone()[0]:
+    if cursor.execute(_ANY_INCOMPLETE).fetchone()[0]:
         _run(cursor, _COMPLETE, map(_name_row, changes))
 
 

@@ -110,7 +110,7 @@ def _created(node: Node, held: str | None) -> str | None:
     if node is None:
         return None
     try:
-        return reformat(node if type(node) is str else text(node, held))
+        return reformat(text(node, held))
     except ValueError as error:
         raise Mismatch(str(error), Reason.TIME) from None
 
