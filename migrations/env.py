@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic import context
 from alembic.util import CommandError
 
-from imagekeep.database import schema, upgrade
+from imagekeep.database import migrate, schema
 from imagekeep.database.connection import connect
 from imagekeep.database.engine import make_engine
 from imagekeep.errors import ImagekeepError
@@ -30,19 +30,19 @@ def store_path() -> Path:
 def run() -> None:
     """Move the schema, or for `current` and `check` only look at it."""
     given = context.config.attributes.get("migration")
-    migration: upgrade.Migration = given or upgrade.Migration(store_path())
+    migration: migrate.Migration = given or migrate.Migration(store_path())
     try:
         destination = context.get_revision_argument()
     except KeyError:  # a command that goes nowhere
-        upgrade.read_revision(migration.path)  # read-only: another program's file stays as it is
+        migrate.read_revision(migration.path)  # read-only: another program's file stays as it is
         with closing(connect(migration.path)) as driver, make_engine(lambda: driver).connect() as connection:
             context.configure(connection=connection, target_metadata=schema.metadata)
             context.run_migrations()
         return
     if isinstance(destination, tuple):
         raise CommandError("imagekeep's history has one head: give one revision")
-    upgrade.make_file(migration.path)
-    with upgrade.moving(migration, destination) as connection:
+    migrate.make_file(migration.path)
+    with migrate.migration_transaction(migration, destination) as connection:
         context.configure(connection=connection, target_metadata=schema.metadata)
         context.run_migrations()
 

@@ -7,11 +7,11 @@ import shutil
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from imagekeep import Image, Observed, Store
+from imagekeep import Image, ObservedImage, Store
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
 from tests.model import IMAGES, PLATFORM, Model, Operation, Operations, everything, perform
-from tests.volatile import volatile_folder
+from tests.volatile import volatile_directory
 from tests.worker import Worker
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def first_mismatch(stores: Stores, operations: Iterable[Operation], compare_ever
 @contextlib.contextmanager
 def fresh_stores(template: Path, processes: int = 1, opener: Opener = open_store) -> Iterator[Stores]:
     """Give stores on a copy of an empty store's file, in memory where there is such a place."""
-    with volatile_folder() as folder:
-        path = folder / "images.db"
+    with volatile_directory() as directory:
+        path = directory / "images.db"
         shutil.copy(template, path)
         with Stores(path, processes, opener) as stores:
             yield stores
@@ -166,7 +166,7 @@ def in_words(operation: Operation) -> str:
 def _word(argument: object) -> str:
     """Return an argument as a person can read it."""
     match argument:
-        case Observed() | Image():
+        case ObservedImage() | Image():
             number = next(n for n, image in enumerate(IMAGES) if image.id == argument.id)
             pinned = ", pinned" if argument.pinned else ""
             named = f" named {list(argument.references)}" if isinstance(argument, Image) else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from imagekeep.database.upgrade import open_or_create
+from imagekeep.database.migrate import open_or_create
 from tests.containerd import CRI, running
 from tests.images import digest_of
 from tests.tally import print_tally
@@ -43,13 +43,13 @@ def store_path(store_template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """A folder that any user may enter and write to, which those of pytest are not."""
+def public_directory() -> Iterator[Path]:
+    """A directory that any user may enter and write to, which those of pytest are not."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        yield folder
-        folder.chmod(0o777)
+        directory = Path(name)
+        directory.chmod(0o777)
+        yield directory
+        directory.chmod(0o777)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

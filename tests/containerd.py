@@ -1,4 +1,4 @@
-"""A real containerd for tests, with everything it has in a folder of its own."""
+"""A real containerd for tests, with everything it has in a directory of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imagekeep.errors import UnavailableError
 from imagekeep.protobuf import Schema
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.containerd.connection import Connection
-from tests.images import IMAGE_NAME, LayoutWriter, tar_of_folder
+from tests.images import IMAGE_NAME, LayoutWriter, tar_of_directory
 from tests.tools import require, run
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ K8S = "k8s.io"
 
 CONFIGURATION = """
 version = 2
-root = "{folder}/root"
-state = "{folder}/state"
+root = "{directory}/root"
+state = "{directory}/state"
 disabled_plugins = {disabled}
 [grpc]
-address = "{folder}/grpc"
+address = "{directory}/grpc"
 uid = {user}
 gid = {group}
 [ttrpc]
-address = "{folder}/ttrpc"
+address = "{directory}/ttrpc"
 uid = {user}
 gid = {group}
 [plugins."io.containerd.grpc.v1.cri".cni]
-conf_dir = "{folder}/cni"
-bin_dir = "{folder}/cni"
+conf_dir = "{directory}/cni"
+bin_dir = "{directory}/cni"
 [plugins."io.containerd.internal.v1.opt"]
-path = "{folder}/opt"
+path = "{directory}/opt"
 """
 
 # What imagekeep itself never asks of containerd.
@@ -62,22 +62,22 @@ _NUMBERS = itertools.count(1)
 
 
 class Daemon:
-    """A containerd that a test may also stop, end and start again; `folder` has all that it writes."""
+    """A containerd that a test may also stop, end and start again; `directory` has all that it writes."""
 
-    def __init__(self, folder: Path, disabled: tuple[str, ...]) -> None:
-        self.folder = folder
-        self.socket = str(folder / "grpc")
+    def __init__(self, directory: Path, disabled: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.socket = str(directory / "grpc")
         self._process: subprocess.Popen[bytes] | None = None
         configuration = CONFIGURATION.format(
-            folder=folder, disabled=json.dumps(disabled), user=os.getuid(), group=os.getgid()
+            directory=directory, disabled=json.dumps(disabled), user=os.getuid(), group=os.getgid()
         )
-        (folder / "config.toml").write_text(configuration)
+        (directory / "config.toml").write_text(configuration)
 
     def start(self) -> None:
         """Start it and wait until it answers; fail with its log where it does not."""
-        with (self.folder / "log").open("ab") as log:
+        with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [require("containerd"), "-c", self.folder / "config.toml"], stdout=log, stderr=log
+                [require("containerd"), "-c", self.directory / "config.toml"], stdout=log, stderr=log
             )
         wait_until(self._answers)
 
@@ -110,16 +110,16 @@ class Daemon:
         self.ctr("images", "import", "--no-unpack", "--all-platforms", archive, namespace=namespace)
 
     def make_image(
-        self, folder: Path, *names: str, namespace: str = K8S, layers: tuple[bytes, ...] = (b"layer",)
+        self, directory: Path, *names: str, namespace: str = K8S, layers: tuple[bytes, ...] = (b"layer",)
     ) -> dict[str, Any]:
         """Import a new image, unlike any other, under these names; return its manifest's descriptor.
 
-        `folder` must not be there yet; the image's layout is written there.
+        `directory` must not be there yet; the image's layout is written there.
         """
-        layout = LayoutWriter(folder)
+        layout = LayoutWriter(directory)
         image = layout.image(environment=[f"NUMBER={next(_NUMBERS)}", f"WORKER={os.getpid()}"], layers=layers)
         layout.write_index([{**image, "annotations": {IMAGE_NAME: name}} for name in names])
-        self.import_archive(tar_of_folder(folder, folder.with_suffix(".tar")), namespace)
+        self.import_archive(tar_of_directory(directory, directory.with_suffix(".tar")), namespace)
         return {**image, "image_id": layout.config_digest(image)}
 
     def make_record(self, name: str, target: dict[str, Any], namespace: str = K8S) -> None:
@@ -130,10 +130,10 @@ class Daemon:
             connection.call(CREATE_IMAGE, request, timeout=10)
 
     def _answers(self) -> bool:
-        """Tell whether it answers calls; fail where it has ended."""
+        """Return whether it answers calls; fail where it has ended."""
         assert self._process is not None
         if self._process.poll() is not None:
-            pytest.fail(f"containerd did not start: {(self.folder / 'log').read_text()}")
+            pytest.fail(f"containerd did not start: {(self.directory / 'log').read_text()}")
         try:
             return bool(self.version())
         except UnavailableError:
@@ -146,14 +146,14 @@ class Daemon:
 
 
 @contextmanager
-def running(folder: Path, *disabled: str) -> Iterator[Daemon]:
-    """Run a containerd in a new folder, without the plugins named; it is ready in 0.05 s.
+def running(directory: Path, *disabled: str) -> Iterator[Daemon]:
+    """Run a containerd in a new directory, without the plugins named; it is ready in 0.05 s.
 
     It runs as whoever runs the tests, which containerd can as long as it starts no container.
     """
     require("ctr")
-    folder.mkdir(exist_ok=True)
-    daemon = Daemon(folder, disabled)
+    directory.mkdir(exist_ok=True)
+    daemon = Daemon(directory, disabled)
     try:
         daemon.start()
         yield daemon
@@ -162,7 +162,7 @@ def running(folder: Path, *disabled: str) -> Iterator[Daemon]:
 
 
 def is_stopped(thread: Path) -> bool:
-    """Tell whether a thread has taken the signal to stop (proc(5), stat: the state after the name)."""
+    """Return whether a thread has taken the signal to stop (proc(5), stat: the state after the name)."""
     return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 

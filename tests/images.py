@@ -31,22 +31,22 @@ ATTESTATION_PLATFORM = {"os": "unknown", "architecture": "unknown"}
 Document = dict[str, Any]
 
 
-def busybox_layout(folder: Path, *tags: str) -> Path:
+def busybox_layout(directory: Path, *tags: str) -> Path:
     """Make an OCI layout of busybox with umoci, one image for all tags, `v1` by default; 0.15 s."""
     first, *others = tags or ("v1",)
-    run("umoci", "init", "--layout", folder)
-    run("umoci", "new", "--image", f"{folder}:{first}")
-    run("umoci", "insert", "--image", f"{folder}:{first}", require("busybox"), "/bin/busybox")
-    run("umoci", "config", "--image", f"{folder}:{first}", "--config.cmd", "/bin/busybox")
+    run("umoci", "init", "--layout", directory)
+    run("umoci", "new", "--image", f"{directory}:{first}")
+    run("umoci", "insert", "--image", f"{directory}:{first}", require("busybox"), "/bin/busybox")
+    run("umoci", "config", "--image", f"{directory}:{first}", "--config.cmd", "/bin/busybox")
     for tag in others:
-        run("umoci", "tag", "--image", f"{folder}:{first}", tag)
-    run("umoci", "gc", "--layout", folder)
-    return folder
+        run("umoci", "tag", "--image", f"{directory}:{first}", tag)
+    run("umoci", "gc", "--layout", directory)
+    return directory
 
 
-def change_image(folder: Path, tag: str, environment: str) -> None:
+def change_image(directory: Path, tag: str, environment: str) -> None:
     """Make another image of a tag, with an environment variable more: the tag moves, as after a build."""
-    run("umoci", "config", "--image", f"{folder}:{tag}", "--config.env", environment)
+    run("umoci", "config", "--image", f"{directory}:{tag}", "--config.env", environment)
 
 
 def docker_archive(layout: Path, tag: str, file: Path, reference: str) -> Path:
@@ -61,10 +61,10 @@ def oci_archive(layout: Path, tag: str, file: Path, name: str = "") -> Path:
     return file
 
 
-def tar_of_folder(folder: Path, file: Path) -> Path:
-    """Pack what is in a folder into a tar, its members named from there."""
+def tar_of_directory(directory: Path, file: Path) -> Path:
+    """Pack what is in a directory into a tar, its members named from there."""
     with tarfile.open(file, "w") as archive:
-        archive.add(folder, arcname=".")
+        archive.add(directory, arcname=".")
     return file
 
 
@@ -101,10 +101,10 @@ class LayoutWriter:
         layout.write_index([image | {"annotations": {REF_NAME: "v1"}}])
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "blobs" / "sha256").mkdir(parents=True)
-        (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "blobs" / "sha256").mkdir(parents=True)
+        (directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         self.write_index([])
 
     def blob(self, content: bytes) -> str:
@@ -115,7 +115,7 @@ class LayoutWriter:
 
     def path(self, digest: str) -> Path:
         """Return where a blob is."""
-        return self.folder / "blobs" / Path(*digest.split(":"))
+        return self.directory / "blobs" / Path(*digest.split(":"))
 
     def document(self, document: Document, media_type: str, **more: Any) -> Document:
         """Write a JSON document and return its descriptor, with more fields if given."""
@@ -173,9 +173,9 @@ class LayoutWriter:
 
     def write_index(self, entries: Iterable[Document]) -> None:
         """Write index.json anew, in place of the old file, as umoci does."""
-        fresh = self.folder / "index.json.new"
+        fresh = self.directory / "index.json.new"
         fresh.write_text(json.dumps({"schemaVersion": 2, "manifests": list(entries)}))
-        fresh.replace(self.folder / "index.json")
+        fresh.replace(self.directory / "index.json")
 
 
 def named(descriptor: Document, name: str, **annotations: str) -> Document:

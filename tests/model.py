@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from imagekeep import Image, Observed, Store, Transition
+from imagekeep import Image, ObservedImage, Store, Transition
 from imagekeep.digest import digest_of
 from imagekeep.errors import (
     AmbiguousError,
@@ -21,7 +21,7 @@ from imagekeep.errors import (
 )
 from imagekeep.oci.identity import chain_id
 from imagekeep.reference import sort_references
-from imagekeep.transition import State, decide
+from imagekeep.transition import ReferenceState, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,13 +37,13 @@ class Model:
     """A store in two dicts: what each reference says, and the facts of each image."""
 
     def __init__(self) -> None:
-        self.said: dict[str, State] = {}
-        self.known: dict[str, Observed] = {}
+        self.said: dict[str, ReferenceState] = {}
+        self.known: dict[str, ObservedImage] = {}
 
-    def apply(self, reference: str, observed: Observed | None) -> Transition:
+    def apply(self, reference: str, observed: ObservedImage | None) -> Transition:
         return self._put(reference, self._after(observed), observed)
 
-    def apply_all(self, observed: Mapping[str, Observed | None]) -> dict[str, Transition]:
+    def apply_all(self, observed: Mapping[str, ObservedImage | None]) -> dict[str, Transition]:
         # New names come first and vanished ones last, so that an image that only changes names stays as it is.
         order = (Transition.NEW, Transition.MOVED)
         later = {name: decide(self.said.get(name), self._after(facts)) for name, facts in observed.items()}
@@ -55,9 +55,9 @@ class Model:
     def add(self, image: Image) -> None:
         if not image.references:
             raise InvalidArgumentError("an image has at least one reference")
-        facts = Observed(image.id, image.chain_id, image.size, image.config_json, None)
+        facts = ObservedImage(image.id, image.chain_id, image.size, image.config_json, None)
         for reference in image.references:
-            after = State(image.id, image.pinned)
+            after = ReferenceState(image.id, image.pinned)
             if (before := self.said.get(reference)) and before.image_id == image.id:
                 after = before._replace(pinned=before.pinned or image.pinned)
             self._put(reference, after, facts)
@@ -101,7 +101,7 @@ class Model:
     def list(self) -> list[Image]:
         return [self.get(image_id) for image_id in sorted(self.known)]
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, ReferenceState]:
         return self.said
 
     def find(self, image_id: str) -> str:
@@ -117,7 +117,7 @@ class Model:
             raise AmbiguousError(image_id, sorted(found))
         return found[0]
 
-    def _put(self, reference: str, after: State | None, facts: Observed | None) -> Transition:
+    def _put(self, reference: str, after: ReferenceState | None, facts: ObservedImage | None) -> Transition:
         before = self.said.pop(reference, None)
         if after and facts:
             self.known.setdefault(facts.id, facts)
@@ -127,8 +127,12 @@ class Model:
         return decide(before, after)
 
     @staticmethod
-    def _after(observed: Observed | None) -> State | None:
-        return State(observed.id, observed.pinned, observed.target_digest, PLATFORM) if observed else None
+    def _after(observed: ObservedImage | None) -> ReferenceState | None:
+        return (
+            ReferenceState(observed.id, observed.pinned, observed.target_digest, PLATFORM)
+            if observed
+            else None
+        )
 
     def _names(self, image_id: str, reference: str) -> bool:
         found = self.find(image_id)
@@ -146,12 +150,12 @@ def perform(store: Store | Model, operation: Operation) -> Answer:
         return error.category.value, None
 
 
-def everything(store: Store | Model) -> tuple[list[Image], dict[str, State]]:
+def everything(store: Store | Model) -> tuple[list[Image], dict[str, ReferenceState]]:
     """Return all that a store says."""
     return store.list(), store.states()
 
 
-def real_image(number: int, size: int = 1000) -> Observed:
+def real_image(number: int, size: int = 1000) -> ObservedImage:
     """Return an image with a config document whose digest is its id, and with the chain id of its layers."""
     layers = [digest_of(f"layer {layer}".encode()) for layer in range(number % 4)]
     config = {
@@ -162,7 +166,7 @@ def real_image(number: int, size: int = 1000) -> Observed:
     }
     document = json.dumps(config).encode()
     target = digest_of(f"manifest of {number}".encode())
-    return Observed(digest_of(document), chain_id(layers), size + number, document, target)
+    return ObservedImage(digest_of(document), chain_id(layers), size + number, document, target)
 
 
 IMAGES = tuple(map(real_image, range(24)))
@@ -216,11 +220,11 @@ class Operations:
     def reference(self) -> str:
         return self.random.choice(REFERENCES[: self.random.choice((5, len(REFERENCES)))])
 
-    def facts(self) -> Observed:
+    def facts(self) -> ObservedImage:
         """Return an image: some often, so that operations meet, and others seldom."""
         return self.random.choice(IMAGES[: self.random.choice((3, 3, 8, len(IMAGES)))])
 
-    def observed(self) -> Observed | None:
+    def observed(self) -> ObservedImage | None:
         """Return an image as its source says it is: pinned or not, of any size, or nothing."""
         if not self.random.randrange(4):
             return None

@@ -17,10 +17,10 @@ CHECKOUT = Path(__file__).parents[1]
 BENCHMARK = CHECKOUT / "scripts/benchmark"
 
 
-def measure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def measure(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark on tiny stores."""
     return subprocess.run(
-        [sys.executable, BENCHMARK, "--tiny", "--folder", folder, *arguments],
+        [sys.executable, BENCHMARK, "--tiny", "--directory", directory, *arguments],
         capture_output=True,
         text=True,
         check=False,

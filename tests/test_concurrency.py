@@ -13,7 +13,7 @@ import pytest
 from imagekeep import FailedPreconditionError, ImageNotFoundError, Reader, Store, StoreBusyError, Transition
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
-from imagekeep.database.lock import extents_of, locked
+from imagekeep.database.lock import locked, ranges_of
 from tests.memory import MemorySource
 from tests.model import IMAGES, perform
 from tests.worker import Worker
@@ -121,7 +121,7 @@ def test_an_update_does_not_wait_for_one_of_another_reference(store_path: Path) 
 def test_another_process_does_not_update_a_reference_that_is_held(store_path: Path) -> None:
     with Store.open(store_path) as store, Worker() as worker:
         worker.open(store_path)
-        with store.holding([NAME]):
+        with store.lock_references([NAME]):
             assert not worker.ask(can_hold, NAME)
             assert worker.ask(can_hold, OTHER)
         assert worker.ask(can_hold, NAME)
@@ -130,7 +130,7 @@ def test_another_process_does_not_update_a_reference_that_is_held(store_path: Pa
 def can_hold(store: Store, reference: str) -> bool:
     """Tell, in another process, whether it could update a reference now."""
     try:
-        with locked(store.path, extents_of([reference]), 0):
+        with locked(store.path, ranges_of([reference]), 0):
             return True
     except StoreBusyError:
         return False

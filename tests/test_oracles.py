@@ -43,36 +43,36 @@ def keep(source: Source, store_path: Path) -> tuple[Image, str | None]:
         return image, next(iter(store.states().values())).target_digest
 
 
-def by_umoci(folder: Path) -> Path:
+def by_umoci(directory: Path) -> Path:
     """Make an image of three layers, of which two are the same."""
-    layout = busybox_layout(folder / "umoci", "v1")
-    (folder / "note").write_text("in a layer of its own" * 100)
+    layout = busybox_layout(directory / "umoci", "v1")
+    (directory / "note").write_text("in a layer of its own" * 100)
     for path in ("/etc/note", "/etc/note", "/srv/note"):
-        run("umoci", "insert", "--image", f"{layout}:v1", folder / "note", path)
+        run("umoci", "insert", "--image", f"{layout}:v1", directory / "note", path)
     return layout
 
 
-def by_skopeo(folder: Path) -> Path:
+def by_skopeo(directory: Path) -> Path:
     """Make an image by skopeo from an archive of docker's, which it compresses in its own way."""
-    archive = docker_archive(by_umoci(folder), "v1", folder / "docker.tar", NAME)
-    run("skopeo", "copy", "-q", f"docker-archive:{archive}", f"oci:{folder / 'skopeo'}:v1")
-    return folder / "skopeo"
+    archive = docker_archive(by_umoci(directory), "v1", directory / "docker.tar", NAME)
+    run("skopeo", "copy", "-q", f"docker-archive:{archive}", f"oci:{directory / 'skopeo'}:v1")
+    return directory / "skopeo"
 
 
-def by_skopeo_with_zstd(folder: Path) -> Path:
+def by_skopeo_with_zstd(directory: Path) -> Path:
     """Make an image by skopeo whose layers are compressed with zstd."""
-    target = f"oci:{folder / 'zstd'}:v1"
-    run("skopeo", "copy", "-q", "--dest-compress-format", "zstd", f"oci:{by_skopeo(folder)}:v1", target)
-    return folder / "zstd"
+    target = f"oci:{directory / 'zstd'}:v1"
+    run("skopeo", "copy", "-q", "--dest-compress-format", "zstd", f"oci:{by_skopeo(directory)}:v1", target)
+    return directory / "zstd"
 
 
 @pytest.fixture(scope="module", params=[by_umoci, by_skopeo, by_skopeo_with_zstd])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """An image of each tool that makes images."""
-    folder = tmp_path_factory.mktemp("made")
-    layout = request.param(folder)
-    archive = oci_archive(layout, "v1", folder / "archive.tar", NAME)
-    return Made(layout, archive, *keep(OCILayout(layout), folder / "images.db"))
+    directory = tmp_path_factory.mktemp("made")
+    layout = request.param(directory)
+    archive = oci_archive(layout, "v1", directory / "archive.tar", NAME)
+    return Made(layout, archive, *keep(OCILayout(layout), directory / "images.db"))
 
 
 @pytest.fixture(scope="module")

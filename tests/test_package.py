@@ -29,17 +29,17 @@ class Built(NamedTuple):
 
 
 class Installed(NamedTuple):
-    """An environment with the wheel in it, and a folder that is far from the checkout."""
+    """An environment with the wheel in it, and a directory that is far from the checkout."""
 
     binaries: Path
-    folder: Path
+    directory: Path
 
     def run(self, program: str, *arguments: str) -> str:
         """Run one of the environment's programs, and return what it printed; fail with its errors."""
         done = subprocess.run(
             [self.binaries / program, *arguments],
-            cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder)},
+            cwd=self.directory,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.directory)},
             capture_output=True,
             text=True,
             check=False,
@@ -57,21 +57,29 @@ def pyproject() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build a copy of the checkout, as a release is built: the wheel from the sdist."""
-    folder = tmp_path_factory.mktemp("build")
-    shutil.copytree(CHECKOUT, folder / "checkout", ignore=NOT_SOURCES)
+    directory = tmp_path_factory.mktemp("build")
+    shutil.copytree(CHECKOUT, directory / "checkout", ignore=NOT_SOURCES)
     subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "checkout"],
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--outdir",
+            directory / "dist",
+            directory / "checkout",
+        ],
         capture_output=True,
         check=True,
     )
-    return Built(*(next((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")))
+    return Built(*(next((directory / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")))
 
 
 @pytest.fixture(scope="module")
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Install the wheel into an environment of its own, which takes the dependencies from this one."""
-    folder = tmp_path_factory.mktemp("installed")
-    environment = folder / "environment"
+    directory = tmp_path_factory.mktemp("installed")
+    environment = directory / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
     subprocess.run(
@@ -80,17 +88,17 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
         check=True,
     )
     (packages,) = environment.glob("lib/python*/site-packages")
-    # A folder that a .pth file names gives its modules, but its own .pth files are not read: the checkout, which
+    # A directory that a .pth file names gives its modules, but its own .pth files are not read: the checkout, which
     # stands in this environment by one, is not seen from there.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    return Installed(environment / "bin", folder)
+    return Installed(environment / "bin", directory)
 
 
-def modules_of(folder: Path) -> set[str]:
+def modules_of(directory: Path) -> set[str]:
     """Return the Python files and data files of a package, by their path."""
     return {
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
         if path.is_file() and path.suffix in {".py", ".mako", ".typed", ".json", ".proto", ".sql"}
     }
 
@@ -122,13 +130,13 @@ def test_the_sdist_holds_the_tests_and_the_scripts(built: Built) -> None:
 def test_the_installed_package_is_not_the_checkout(installed: Installed) -> None:
     file = Path(installed.run("python", "-c", "import imagekeep; print(imagekeep.__file__)").strip())
 
-    assert file.is_relative_to(installed.folder)
+    assert file.is_relative_to(installed.directory)
 
 
 MAKE_A_STORE = """
 from pathlib import Path
 from imagekeep.database.revision import HEAD
-from imagekeep.database.upgrade import open_or_create, read_revision
+from imagekeep.database.migrate import open_or_create, read_revision
 open_or_create(Path("images.db"))
 print(read_revision(Path("images.db")) == HEAD)
 """
@@ -143,7 +151,7 @@ def test_the_installed_command_says_its_version(installed: Installed, pyproject:
 
 
 def test_the_installed_command_moves_an_old_store_and_lists_its_images(installed: Installed) -> None:
-    shutil.copyfile(CHECKOUT / "tests" / "data" / "stores" / "0001.db", installed.folder / "old.db")
+    shutil.copyfile(CHECKOUT / "tests" / "data" / "stores" / "0001.db", installed.directory / "old.db")
 
     installed.run("imagekeep", "--store", "old.db", "db", "migrate")
 

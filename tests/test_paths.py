@@ -1,4 +1,4 @@
-"""A path that was given goes on meaning the same file, whatever folder the process changes to."""
+"""A path that was given goes on meaning the same file, whatever directory the process changes to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from imagekeep import Archive, OCILayout, Reader, Store, UnavailableError
 from imagekeep.paths import full_path
-from tests.images import tar_of_folder
+from tests.images import tar_of_directory
 from tests.model import IMAGES, PLATFORM
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ LAYOUT = Path(__file__).parent / "data" / "layout"
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "elsewhere"
+    directory.mkdir()
+    return directory
 
 
 @pytest.fixture
 def store(store_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> Iterator[Store]:
-    """A store that was opened by a relative path, in a process that has since changed its folder."""
+    """A store that was opened by a relative path, in a process that has since changed its directory."""
     monkeypatch.chdir(store_path.parent)
     with Store.open(store_path.name, platform=PLATFORM) as opened:
         monkeypatch.chdir(elsewhere)
@@ -67,18 +67,18 @@ def test_a_reader_gives_images_from_where_it_was_opened(
 def test_a_source_is_read_where_it_was_named(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
 ) -> None:
-    tar_of_folder(LAYOUT, tmp_path / "hello.tar")
+    tar_of_directory(LAYOUT, tmp_path / "hello.tar")
     monkeypatch.chdir(LAYOUT.parent if form == "layout" else tmp_path)
     source = OCILayout("layout", base_name="hello") if form == "layout" else Archive("hello.tar")
     monkeypatch.chdir(elsewhere)
     assert source.get("docker.io/library/hello:v1").reference == "docker.io/library/hello:v1"
 
 
-def test_a_relative_path_where_the_folder_is_gone_is_refused(
+def test_a_relative_path_where_the_directory_is_gone_is_refused(
     monkeypatch: pytest.MonkeyPatch, elsewhere: Path
 ) -> None:
     monkeypatch.chdir(elsewhere)
     elsewhere.rmdir()
-    with pytest.raises(UnavailableError, match=r"images\.db: the current folder has been removed"):
+    with pytest.raises(UnavailableError, match=r"images\.db: the current directory has been removed"):
         full_path("images.db")
     assert full_path("/images.db") == Path("/images.db")

@@ -29,7 +29,7 @@ def accepted(specifier: str) -> list[str]:
 
 
 def windows_runs(host: str, container: str) -> bool:
-    """Tell whether a Windows host accepts an image of a version."""
+    """Return whether a Windows host accepts an image of a version."""
     matcher = only(Platform("windows", "amd64", os_version=host), AMD64)
     return matcher.matches(Platform("windows", "amd64", os_version=container))
 

@@ -16,14 +16,14 @@ from imagekeep import (
     ImageSummary,
     InvalidArgumentError,
     NotAStoreError,
-    Observed,
+    ObservedImage,
     Reader,
     Store,
     StoreUnavailableError,
 )
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import sqlite
-from imagekeep.transition import State
+from imagekeep.transition import ReferenceState
 from tests.model import IMAGES, PLATFORM
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_get_takes_a_truncated_id_with_or_without_its_algorithm(reader: Reader, 
 def kept(path: Path, ids: list[str]) -> Store:
     """Return a store of images with these ids."""
     store = Store.open(path)
-    store.apply_all({image_id: Observed(image_id, "", 0, b"{}", None) for image_id in ids})
+    store.apply_all({image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
     return store
 
 
@@ -168,7 +168,7 @@ def test_summaries_are_images_without_their_configs(reader: Reader) -> None:
 
 
 def test_states_say_image_pin_target_and_platform(reader: Reader) -> None:
-    assert reader.states()[OTHER] == State(ONE.id, True, ONE.target_digest, PLATFORM)
+    assert reader.states()[OTHER] == ReferenceState(ONE.id, True, ONE.target_digest, PLATFORM)
     assert set(reader.states()) == {NAME, OTHER, "app:1"}
 
 
@@ -251,7 +251,7 @@ def statements_of(path: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> l
         return connection
 
     with monkeypatch.context() as patched:
-        for module in ("reader", "store", "database.upgrade"):
+        for module in ("reader", "store", "database.migrate"):
             patched.setattr(f"imagekeep.{module}.connect", tracing)
         with Store.open(path, platform=PLATFORM) as store:
             getattr(store, action)(*{"resolve": (NAME,), "get": (ONE.id[7:19],)}.get(action, ()))

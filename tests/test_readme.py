@@ -25,27 +25,29 @@ def block(language: str) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with the layout that the README calls `hello`."""
+def directory(tmp_path: Path) -> Path:
+    """A directory with the layout that the README calls `hello`."""
     shutil.copytree(CHECKOUT / "tests" / "data" / "layout", tmp_path / "hello")
     return tmp_path
 
 
-def test_the_worked_session_is_what_the_program_prints(folder: Path) -> None:
+def test_the_worked_session_is_what_the_program_prints(directory: Path) -> None:
     require("sqlite3")
     first, *lines = (line for line in block("console").splitlines(keepends=True))
     assert first == f"{PROMPT}export IMAGEKEEP_STORE=images.db IMAGEKEEP_SOURCE=oci:hello\n"
     commands = [line.removeprefix(PROMPT).rstrip("\n") for line in lines if line.startswith(PROMPT)]
 
-    printed = transcript(commands, folder, {"IMAGEKEEP_STORE": "images.db", "IMAGEKEEP_SOURCE": "oci:hello"})
+    printed = transcript(
+        commands, directory, {"IMAGEKEEP_STORE": "images.db", "IMAGEKEEP_SOURCE": "oci:hello"}
+    )
 
     assert TIME.sub("TIME", printed) == TIME.sub("TIME", "".join(lines))
 
 
 def test_the_python_example_runs(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(directory)
 
     exec(compile(block("python"), "README.md", "exec"), {})
 

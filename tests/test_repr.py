@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagekeep import Descriptor, Image, ImageRecord, Observed
+from imagekeep import Descriptor, Image, ImageRecord, ObservedImage
 from imagekeep.oci.read import ImageFacts
 
 ID = f"sha256:{'a' * 64}"
@@ -18,7 +18,7 @@ TARGET = Descriptor("application/vnd.oci.image.config.v1+json", ID, len(SECRET),
         TARGET,
         ImageRecord("hello:v1", TARGET),
         ImageFacts(id=ID, chain_id="", size=1, config_json=SECRET),
-        Observed(ID, "", 1, SECRET, ID),
+        ObservedImage(ID, "", 1, SECRET, ID),
         Image(ID, ("hello:v1",), "", 1, pinned=False, config_json=SECRET),
     ],
     ids=lambda carrier: type(carrier).__name__,

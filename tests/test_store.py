@@ -17,7 +17,7 @@ from imagekeep import (
     InvalidArgumentError,
     InvalidDigestError,
     InvalidReferenceError,
-    Observed,
+    ObservedImage,
     PinNeedsReferenceError,
     SourceUnavailableError,
     Stage,
@@ -51,11 +51,13 @@ def store(store_path: Path, source: MemorySource) -> Iterator[Store]:
         yield opened
 
 
-def pinned(image: Observed) -> Observed:
-    return Observed(image.id, image.chain_id, image.size, image.config_json, image.target_digest, pinned=True)
+def pinned(image: ObservedImage) -> ObservedImage:
+    return ObservedImage(
+        image.id, image.chain_id, image.size, image.config_json, image.target_digest, pinned=True
+    )
 
 
-def image_named(observed: Observed, *references: str, pinned: bool = False) -> Image:
+def image_named(observed: ObservedImage, *references: str, pinned: bool = False) -> Image:
     return Image(
         observed.id, references, observed.chain_id, observed.size, pinned, config_json=observed.config_json
     )
@@ -130,7 +132,7 @@ def test_update_of_what_was_never_there_does_nothing(store: Store) -> None:
 
 def test_a_known_image_keeps_its_first_size(store: Store) -> None:
     store.apply(NAME, ONE)
-    store.apply(OTHER, Observed(ONE.id, ONE.chain_id, 5, ONE.config_json, ONE.target_digest))
+    store.apply(OTHER, ObservedImage(ONE.id, ONE.chain_id, 5, ONE.config_json, ONE.target_digest))
     assert store.get(ONE.id).size == ONE.size
 
 
@@ -169,19 +171,19 @@ def test_a_bad_id_changes_nothing(store: Store, bad_id: str) -> None:
     store.apply(NAME, ONE)
     said = everything(store)
     with pytest.raises(InvalidDigestError):
-        store.apply(NAME, Observed(bad_id, "", 0, b"{}", None))
+        store.apply(NAME, ObservedImage(bad_id, "", 0, b"{}", None))
     assert everything(store) == said
 
 
 def test_one_bad_id_in_a_batch_changes_nothing(store: Store) -> None:
     with pytest.raises(InvalidDigestError):
-        store.apply_all({NAME: ONE, OTHER: Observed("bad", "", 0, b"{}", None)})
+        store.apply_all({NAME: ONE, OTHER: ObservedImage("bad", "", 0, b"{}", None)})
     assert everything(store) == ([], {})
 
 
 def test_a_bad_target_changes_nothing(store: Store) -> None:
     with pytest.raises(InvalidDigestError):
-        store.apply(NAME, Observed(ONE.id, "", 0, b"{}", "bad"))
+        store.apply(NAME, ObservedImage(ONE.id, "", 0, b"{}", "bad"))
     assert everything(store) == ([], {})
 
 
@@ -205,7 +207,7 @@ def test_a_disk_that_is_full_changes_nothing(store_path: Path, monkeypatch: pyte
         store.apply(NAME, ONE)
         said = everything(store)
         with pytest.raises(StoreUnavailableError, match="full"):
-            store.apply(OTHER, Observed(TWO.id, "", 0, b"x" * 1_000_000, None))
+            store.apply(OTHER, ObservedImage(TWO.id, "", 0, b"x" * 1_000_000, None))
         assert everything(store) == said
         assert store.apply(OTHER, ONE) is Transition.NEW
 

@@ -1,4 +1,4 @@
-"""A folder in memory where there is one: what is written there is synced in no time, so nothing is weakened."""
+"""A directory in memory where there is one: what is written there is synced in no time, so nothing is weakened."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 @contextlib.contextmanager
-def volatile_folder() -> Iterator[Path]:
-    """Give a folder in memory, or an ordinary one, that is removed at the end."""
+def volatile_directory() -> Iterator[Path]:
+    """Give a directory in memory, or an ordinary one, that is removed at the end."""
     place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="imagekeep-", dir=place) as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="imagekeep-", dir=place) as directory:
+        yield Path(directory)

@@ -47,9 +47,9 @@ sys.stdout.write("".join(f"{{row[1]}}\\n" for row in rows))
 """
 
 
-def install(folder: Path) -> Path:
+def install(directory: Path) -> Path:
     """Install a wheel of this checkout into a new environment with this Python's packages; return its programs."""
-    source, wheels, environment = folder / "source", folder / "wheels", folder / "environment"
+    source, wheels, environment = directory / "source", directory / "wheels", directory / "environment"
     source.mkdir()
     for name in _BUILT_FROM:
         copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
@@ -74,13 +74,13 @@ def cold_starts(path: Path, count: int) -> Iterator[Row]:
     """Measure `image exists` and `images -q` to their exits."""
     image = next(made_images(1))
     ids = "".join(f"{image_id}\n" for image_id in sorted(image.image_id for image in made_images(count)))
-    with tempfile.TemporaryDirectory() as folder:
-        programs = install(Path(folder))
+    with tempfile.TemporaryDirectory() as directory:
+        programs = install(Path(directory))
         for name, words, script, told, expected in (
             ("image exists", ["image", "exists", image.tag], _EXISTS, [image.tag], ""),
             ("images -q", ["images", "-q"], _LIST, [], ids),
         ):
-            file = Path(folder, f"{name.replace(' ', '-')}.py")
+            file = Path(directory, f"{name.replace(' ', '-')}.py")
             file.write_text(script)
             ours = [str(programs / "imagekeep"), "--store", str(path), *words]
             theirs = [str(programs / "python"), str(file), str(path), *told]

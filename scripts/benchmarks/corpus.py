@@ -50,7 +50,7 @@ class MadeImage(NamedTuple):
 
     @property
     def pinned(self) -> bool:
-        """Tell whether its tag pins it."""
+        """Return whether its tag pins it."""
         return self.number % PINNED_EVERY == 0
 
     def records(self) -> list[ImageRecord]:

@@ -30,7 +30,7 @@ PROGRAMS = ("containerd", "ctr")
 DEADLINE = 300.0
 """Seconds after which what is waited for is taken never to come."""
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - each containerd in it has a folder of its own, of mode 0700
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - each containerd in it has a directory of its own, of mode 0700
 """Where a containerd takes images in ten times as fast as on a disk, which it syncs for each record."""
 
 _MANAGED = "io.cri-containerd.image"
@@ -39,20 +39,20 @@ _MANAGED = "io.cri-containerd.image"
 _CONFIGURATION = """
 version = 2
 root = "{root}"
-state = "{folder}/state"
+state = "{directory}/state"
 [grpc]
-address = "{folder}/grpc"
+address = "{directory}/grpc"
 uid = {user}
 gid = {group}
 [ttrpc]
-address = "{folder}/ttrpc"
+address = "{directory}/ttrpc"
 uid = {user}
 gid = {group}
 [plugins."io.containerd.grpc.v1.cri".cni]
-conf_dir = "{folder}/cni"
-bin_dir = "{folder}/cni"
+conf_dir = "{directory}/cni"
+bin_dir = "{directory}/cni"
 [plugins."io.containerd.internal.v1.opt"]
-path = "{folder}/opt"
+path = "{directory}/opt"
 """
 
 
@@ -63,20 +63,20 @@ def missing() -> str | None:
 
 @contextlib.contextmanager
 def containerd(root: Path) -> Iterator[Path]:
-    """Run a containerd on what it has in a folder; give its socket, which answers some time later."""
-    with tempfile.TemporaryDirectory() as folder:
-        configuration = Path(folder, "config.toml")
-        text = _CONFIGURATION.format(root=root, folder=folder, user=os.getuid(), group=os.getgid())
+    """Run a containerd on what it has in a directory; give its socket, which answers some time later."""
+    with tempfile.TemporaryDirectory() as directory:
+        configuration = Path(directory, "config.toml")
+        text = _CONFIGURATION.format(root=root, directory=directory, user=os.getuid(), group=os.getgid())
         configuration.write_text(text)
         with _running(["containerd", "-c", str(configuration)]):
-            yield Path(folder, "grpc")
+            yield Path(directory, "grpc")
 
 
 @contextlib.contextmanager
 def imagekeep(store: Path) -> Iterator[Path]:
     """Run `imagekeep serve` on a store, without a source; give its socket, which answers some time later."""
-    with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder, "cri.sock")
+    with tempfile.TemporaryDirectory() as directory:
+        socket = Path(directory, "cri.sock")
         command = ["-m", "imagekeep", f"--store={store}", "serve", f"--listen=unix://{socket}"]
         with _running([sys.executable, *command]):
             yield socket
@@ -85,8 +85,8 @@ def imagekeep(store: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def constant(reply: bytes) -> Iterator[Path]:
     """Run gRPC's own server, which gives every ImageStatus this reply; give its socket as the others do."""
-    with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder, "cri.sock")
+    with tempfile.TemporaryDirectory() as directory:
+        socket = Path(directory, "cri.sock")
         with _running([sys.executable, "-m", "benchmarks.constant", str(socket), reply.hex()]):
             yield socket
 
@@ -131,11 +131,11 @@ def wait_until(condition: Callable[[], bool], pause: float = 0.002) -> None:
         time.sleep(pause)
 
 
-def root_of(folder: Path, count: int) -> Path:
-    """Return a folder where a containerd has the first `count` images, making it where there is none."""
-    root = folder / f"containerd-{count}"
+def root_of(directory: Path, count: int) -> Path:
+    """Return a directory where a containerd has the first `count` images, making it where there is none."""
+    root = directory / f"containerd-{count}"
     if not root.exists():
-        memory = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else folder
+        memory = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else directory
         with tempfile.TemporaryDirectory(dir=memory) as swift:
             partial = root.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -145,11 +145,11 @@ def root_of(folder: Path, count: int) -> Path:
     return root
 
 
-def synced_store(folder: Path, count: int) -> Path:
+def synced_store(directory: Path, count: int) -> Path:
     """Return a store that was synced from a containerd of the first `count` images."""
-    path = folder / f"{SCHEMA_FINGERPRINT[:8]}-containerd-{count}.db"
+    path = directory / f"{SCHEMA_FINGERPRINT[:8]}-containerd-{count}.db"
     if not path.exists():
-        with containerd(root_of(folder, count)) as socket:
+        with containerd(root_of(directory, count)) as socket:
             wait_until(lambda: len(ids_in(listed(socket))) == count)
             partial = path.with_suffix(".partial")
             with (
@@ -163,11 +163,11 @@ def synced_store(folder: Path, count: int) -> Path:
     return path
 
 
-def _fill(folder: Path, count: int) -> None:
+def _fill(directory: Path, count: int) -> None:
     """Let a new containerd import images; its CRI plugin then adds to each a record named by its id."""
-    archive = folder / "images.tar"
+    archive = directory / "images.tar"
     _write_archive(archive, count)
-    with containerd(folder / "root") as socket:
+    with containerd(directory / "root") as socket:
         wait_until(socket.exists)
         ctr = ["ctr", "-a", str(socket), "-n", "k8s.io"]
         told = ["images", "import", "--no-unpack", "--all-platforms", str(archive)]

@@ -96,11 +96,11 @@ def containers_storage(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 def _put(images: Path, image: MadeImage) -> dict[str, object]:
     """Write an image's documents; return its entry (containers/storage: images.go, Image)."""
     documents = {"manifest": image.manifest, image.image_id: image.config_json}
-    folder = images / image.image_id[7:]
-    folder.mkdir()
+    directory = images / image.image_id[7:]
+    directory.mkdir()
     for name, content in documents.items():
         encoded = name if name == "manifest" else f"={base64.b64encode(name.encode()).decode()}"
-        (folder / encoded).write_bytes(content)
+        (directory / encoded).write_bytes(content)
     return {
         "id": image.image_id[7:],
         "digest": image.target.digest,

@@ -35,7 +35,7 @@ _COLUMNS = ("peer", "version", "images", "list all", "one by name", f"one by {TR
 class Kind(NamedTuple):
     """One sort of peer: its name, how to find its version, and how to open one with so many images.
 
-    `version` raises ImportError or FileNotFoundError where the peer is not installed. `opened` is given a folder
+    `version` raises ImportError or FileNotFoundError where the peer is not installed. `opened` is given a directory
     that is kept, for what takes long to make, and one of its own.
     """
 
@@ -61,7 +61,7 @@ KINDS = (
 )
 
 
-def table(folder: Path, counts: list[int]) -> str:
+def table(directory: Path, counts: list[int]) -> str:
     """Measure every peer that is installed; return the table in Markdown, and which are missing."""
     lines: list[tuple[str, ...]] = [_COLUMNS]
     missing = []
@@ -72,7 +72,7 @@ def table(folder: Path, counts: list[int]) -> str:
             missing.append(kind.name)
             continue
         for count in counts:
-            with tempfile.TemporaryDirectory() as own, kind.opened(folder, Path(own), count) as peer:
+            with tempfile.TemporaryDirectory() as own, kind.opened(directory, Path(own), count) as peer:
                 lines.append((kind.name, version, f"{count:,}", *_measured(kind.name, peer, count)))
                 print("  ".join(lines[-1]), file=sys.stderr)
     ending = f"\n\nNot installed, and so not measured: {', '.join(missing)}." if missing else ""

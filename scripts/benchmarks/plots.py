@@ -45,7 +45,7 @@ class Point(NamedTuple):
     bare: float
 
 
-def draw(file: Path, folder: Path, sizes: tuple[int, int, int]) -> int:
+def draw(file: Path, directory: Path, sizes: tuple[int, int, int]) -> int:
     """Measure, and write the plot to a PNG or SVG; return 1 where matplotlib is missing."""
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
@@ -54,7 +54,7 @@ def draw(file: Path, folder: Path, sizes: tuple[int, int, int]) -> int:
         print(f"scripts/benchmark: --plot: {error}; pip install --group benchmark", file=sys.stderr)
         return 1
     counts = [count for count in _DRAWN_AT if count <= sizes[-1]] or [*sorted(set(sizes))]
-    points = list(measured(folder, counts))
+    points = list(measured(directory, counts))
     # The same figures give the same bytes, with texts as texts: the file stays small, and can be searched.
     matplotlib.rcParams.update({"svg.hashsalt": "imagekeep", "svg.fonttype": "none"})
     figure = figures.Figure(figsize=(8, 5), layout="constrained")
@@ -71,10 +71,10 @@ def draw(file: Path, folder: Path, sizes: tuple[int, int, int]) -> int:
     return 0
 
 
-def measured(folder: Path, counts: list[int]) -> Iterator[Point]:
+def measured(directory: Path, counts: list[int]) -> Iterator[Point]:
     """Measure every verb in stores of so many images."""
     with contextlib.ExitStack() as stack:
-        paths = [stores.store_of(folder, count) for count in counts]
+        paths = [stores.store_of(directory, count) for count in counts]
         several = [
             stack.enter_context(opened(path, count)) for path, count in zip(paths, counts, strict=True)
         ]

@@ -86,9 +86,9 @@ def _each_second(said: list[dict[str, Any]]) -> float:
     return float(sum(child["each_second"] for child in said))
 
 
-def reading_and_writing(path: Path, folder: Path) -> Iterator[Row]:
+def reading_and_writing(path: Path, directory: Path) -> Iterator[Row]:
     """Measure how long readers take while one writer never pauses."""
-    copy = Path(shutil.copy(path, folder / "shared.db"))
+    copy = Path(shutil.copy(path, directory / "shared.db"))
     ratios, locked, p50 = [], 0, []
     try:
         for turn in range(ROUNDS):
@@ -108,9 +108,9 @@ def reading_and_writing(path: Path, folder: Path) -> Iterator[Row]:
     yield Row("the same: lock errors", Figure(locked, 0), at_most=0)
 
 
-def writing(path: Path, folder: Path) -> Iterator[Row]:
+def writing(path: Path, directory: Path) -> Iterator[Row]:
     """Measure the longest wait of four processes that write without pause."""
-    copy = Path(shutil.copy(path, folder / "shared.db"))
+    copy = Path(shutil.copy(path, directory / "shared.db"))
     longest, locked, alone, together = [], 0, [], []
     try:
         for turn in range(ROUNDS):

@@ -72,7 +72,7 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """Return the cells of a row."""
+    """Return the sqlite_pages of a row."""
     return (
         row.name,
         f"{row.figure.value:.3g}",

@@ -98,9 +98,9 @@ class Clients:
         return Load(len(latencies) / seconds, statistics.quantiles(latencies, n=100)[98])
 
 
-def statuses(folder: Path, count: int) -> Iterator[Row]:
+def statuses(directory: Path, count: int) -> Iterator[Row]:
     """Measure ImageStatus by some clients at once, against containerd's own."""
-    root, store = daemons.root_of(folder, count), daemons.synced_store(folder, count)
+    root, store = daemons.root_of(directory, count), daemons.synced_store(directory, count)
     with (
         daemons.containerd(root) as theirs,
         daemons.imagekeep(store) as ours,
@@ -132,11 +132,11 @@ def statuses(folder: Path, count: int) -> Iterator[Row]:
     )
 
 
-def starts(folder: Path, counts: list[int]) -> Iterator[Row]:
+def starts(directory: Path, counts: list[int]) -> Iterator[Row]:
     """Measure the time from a process's start to its first full list, against containerd's own start."""
     taken: dict[int, list[float]] = {}
     for count in counts:
-        root, store = daemons.root_of(folder, count), daemons.synced_store(folder, count)
+        root, store = daemons.root_of(directory, count), daemons.synced_store(directory, count)
         turns = in_turns(
             lambda: _start(daemons.imagekeep(store), count),  # noqa: B023 - called in this turn of the loop
             lambda: _start(daemons.containerd(root), count),  # noqa: B023
@@ -198,10 +198,10 @@ class Counting:
         return self._source.info(digest)
 
 
-def reconciles(folder: Path, count: int) -> Iterator[Row]:
+def reconciles(directory: Path, count: int) -> Iterator[Row]:
     """Measure a sync of a store that is opened anew, nothing changed, against one that reads every image again."""
-    path = daemons.synced_store(folder, count)
-    with daemons.containerd(daemons.root_of(folder, count)) as socket:
+    path = daemons.synced_store(directory, count)
+    with daemons.containerd(daemons.root_of(directory, count)) as socket:
         _wait_for_list(socket, count)
 
         def reconcile() -> None:

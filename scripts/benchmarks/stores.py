@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from benchmarks.corpus import PLATFORM, made_images
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
+from imagekeep.database.migrate import open_or_create
 from imagekeep.database.revision import SCHEMA_FINGERPRINT
-from imagekeep.database.upgrade import open_or_create
 from imagekeep.reference import sort_key
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ VALUES (?, ?, ?, ?, 'new', ?)
 """
 
 
-def store_of(folder: Path, count: int) -> Path:
-    """Return the path of a store with the first `count` images, making it where `folder` has none."""
-    path = folder / f"{SCHEMA_FINGERPRINT[:8]}-{count}.db"
+def store_of(directory: Path, count: int) -> Path:
+    """Return the path of a store with the first `count` images, making it where `directory` has none."""
+    path = directory / f"{SCHEMA_FINGERPRINT[:8]}-{count}.db"
     if not path.exists():
         partial = path.with_suffix(".partial")
         open_or_create(partial)

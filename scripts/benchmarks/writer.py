@@ -14,7 +14,7 @@ from benchmarks.writes import observation
 from imagekeep.store import Store
 
 if TYPE_CHECKING:
-    from imagekeep.image import Observed
+    from imagekeep.image import ObservedImage
 
 
 def write(path: Path, first: int) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def write(path: Path, first: int) -> dict[str, Any]:
     images = cycle([(image.tag, observation(image, image.tag)) for image in made_images(2 * ASKED, first)])
     with Store.open(path, platform=PLATFORM) as store:
 
-        def update(made: tuple[str, Observed]) -> None:
+        def update(made: tuple[str, ObservedImage]) -> None:
             name, observed = made
-            with store.holding([name]):
+            with store.lock_references([name]):
                 store.apply(name, observed)
 
         return repeat(update, images)

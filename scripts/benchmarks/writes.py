@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks import bare, stores
 from benchmarks.corpus import PLATFORM, MemorySource, made_images
 from benchmarks.measure import Figure, Row, speed, timed
-from imagekeep.image import ImageRecord, Observed
+from imagekeep.image import ImageRecord, ObservedImage
 from imagekeep.store import Store
 from imagekeep.sync import BATCH, sync
 from imagekeep.transition import Transition
@@ -50,15 +50,15 @@ class Writing(NamedTuple):
     def apply(self, pairs: list[Pair], expected: Transition) -> None:
         """Do what an update does once it has read the documents."""
         for name, image in pairs:
-            with self.store.holding([name]):
+            with self.store.lock_references([name]):
                 if self.store.apply(name, observation(image, name)) is not expected:
                     raise ValueError(f"update of {name}: not {expected}")
 
 
 @contextlib.contextmanager
-def writing(path: Path, folder: Path) -> Iterator[Writing]:
+def writing(path: Path, directory: Path) -> Iterator[Writing]:
     """Copy a store twice, and open the copies to write; in the end imagekeep's must keep every invariant."""
-    ours, theirs = folder / "ours.db", folder / "bare.db"
+    ours, theirs = directory / "ours.db", directory / "bare.db"
     for copy in (ours, theirs):
         shutil.copy(path, copy)
     source = MemorySource([])
@@ -70,7 +70,7 @@ def writing(path: Path, folder: Path) -> Iterator[Writing]:
             yield Writing(store, source, connection)
         stores.check(ours)
     finally:
-        for copy in (*folder.glob("ours.db*"), *folder.glob("bare.db*")):
+        for copy in (*directory.glob("ours.db*"), *directory.glob("bare.db*")):
             copy.unlink()
 
 
@@ -79,7 +79,7 @@ def new_images(number: int) -> list[MadeImage]:
     return [next(made_images(1, next(_numbers))) for _ in range(number)]
 
 
-def updates(path: Path, folder: Path) -> Iterator[Row]:
+def updates(path: Path, directory: Path) -> Iterator[Row]:
     """Measure single updates, each on disk when it returns: from a source in memory, and once that is read."""
     known = [image for image in made_images(UPDATES + 1) if not image.pinned]
     for transition in (Transition.NEW, Transition.MOVED, Transition.UNCHANGED):
@@ -88,7 +88,7 @@ def updates(path: Path, folder: Path) -> Iterator[Row]:
             (Writing.apply, "one fsync each"),
         ):
             read_before = ", documents read before" if verb is Writing.apply else ""
-            with writing(path, folder) as both:
+            with writing(path, directory) as both:
                 turns = [_pairs(transition, known) for _ in range(TURNS + 1)]
                 for _, image in chain.from_iterable(turns):
                     both.source.add(image)
@@ -113,16 +113,16 @@ def _pairs(transition: Transition, known: list[MadeImage]) -> list[Pair]:
     return list(zip(names, images, strict=True))
 
 
-def new_references(path: Path, folder: Path, references: int = 10_000) -> Iterator[Row]:
+def new_references(path: Path, directory: Path, references: int = 10_000) -> Iterator[Row]:
     """Measure the writes of a sync of new references, batch by batch as `sync` writes them."""
-    with writing(path, folder) as both:
+    with writing(path, directory) as both:
         turns = [_batches(new_images(references // 2)) for _ in range(6)]
         ours, theirs = iter(turns), iter(turns)
 
         def write() -> None:
             for batch in next(ours):
                 observed = {name: observation(image, name) for name, image in batch}
-                with both.store.holding(observed):
+                with both.store.lock_references(observed):
                     if set(both.store.apply_all(observed).values()) != {Transition.NEW}:
                         raise ValueError("sync: not all are new")
 
@@ -141,9 +141,9 @@ def new_references(path: Path, folder: Path, references: int = 10_000) -> Iterat
         )
 
 
-def unchanged_references(path: Path, images: int, folder: Path) -> Iterator[Row]:
+def unchanged_references(path: Path, images: int, directory: Path) -> Iterator[Row]:
     """Measure a sync of which nothing has changed, against one that reads every document again."""
-    with writing(path, folder) as both:
+    with writing(path, directory) as both:
         source = both.source
         for image in made_images(images):
             source.add(image)
@@ -183,9 +183,9 @@ def _batches(images: list[MadeImage]) -> list[list[Pair]]:
     return [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
 
 
-def observation(image: MadeImage, name: str) -> Observed:
+def observation(image: MadeImage, name: str) -> ObservedImage:
     """Return what a source would have said of one reference of an image."""
     pinned = image.pinned and name == image.tag
-    return Observed(
+    return ObservedImage(
         image.image_id, image.chain_id, image.size, image.config_json, image.target.digest, pinned
     )

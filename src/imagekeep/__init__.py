@@ -17,7 +17,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagekeep.acting import Actions, Deed, Outcome
     from imagekeep.errors import (
         AmbiguousError,
         Category,
@@ -51,7 +50,8 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         UnavailableError,
     )
-    from imagekeep.image import Image, ImageRecord, ImageSummary, Observed
+    from imagekeep.image import Image, ImageRecord, ImageSummary, ObservedImage
+    from imagekeep.image_actions import Action, ActionResult, Actions
     from imagekeep.oci.content import ContentInfo
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.platform import Platform
@@ -60,24 +60,24 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive import Archive
     from imagekeep.sources.changeable import Changeable
     from imagekeep.sources.containerd import Containerd as Containerd
-    from imagekeep.sources.layout import OCILayout
+    from imagekeep.sources.oci_layout import OCILayout
     from imagekeep.store import Store
     from imagekeep.transition import Transition
 
 _MODULES = {
-    "Actions": "acting",
+    "Actions": "image_actions",
     "Archive": "sources.archive",
     "Changeable": "sources.changeable",
     "Containerd": "sources.containerd",
     "ContentInfo": "oci.content",
-    "Deed": "acting",
+    "Action": "image_actions",
     "Descriptor": "oci.descriptor",
     "Image": "image",
     "ImageRecord": "image",
     "ImageSummary": "image",
-    "Observed": "image",
-    "OCILayout": "sources.layout",
-    "Outcome": "acting",
+    "ObservedImage": "image",
+    "OCILayout": "sources.oci_layout",
+    "ActionResult": "image_actions",
     "Platform": "platform",
     "Reader": "reader",
     "Source": "sources",
@@ -86,6 +86,8 @@ _MODULES = {
 }
 
 __all__ = [
+    "Action",
+    "ActionResult",
     "Actions",
     "AmbiguousError",
     "Archive",
@@ -96,7 +98,6 @@ __all__ = [
     "CorruptContentError",
     "CorruptError",
     "CorruptStoreError",
-    "Deed",
     "Descriptor",
     "FailedPreconditionError",
     "Image",
@@ -115,8 +116,7 @@ __all__ = [
     "NotAStoreError",
     "NotFoundError",
     "OCILayout",
-    "Observed",
-    "Outcome",
+    "ObservedImage",
     "PermissionDeniedError",
     "PinNeedsReferenceError",
     "Platform",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imagekeep.errors import ImagekeepError
 from imagekeep.reference import check_name
 from imagekeep.sync import RemembersIds, is_of_source
-from imagekeep.transition import State, Transition, decide
+from imagekeep.transition import ReferenceState, Transition, decide
 
 if TYPE_CHECKING:
     from imagekeep.image import ImageRecord
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imagekeep.store import Store
 
 
-class Kind(enum.StrEnum):
+class DifferenceKind(enum.StrEnum):
     """In what the store and the source differ about one reference, seen from the store."""
 
     ADDED = "added"
@@ -29,11 +29,11 @@ class Kind(enum.StrEnum):
 
 
 _KINDS = {
-    Transition.NEW: Kind.ADDED,
-    Transition.VANISHED: Kind.GONE,
-    Transition.MOVED: Kind.MOVED,
-    Transition.PINNED: Kind.PINNED,
-    Transition.UNPINNED: Kind.UNPINNED,
+    Transition.NEW: DifferenceKind.ADDED,
+    Transition.VANISHED: DifferenceKind.GONE,
+    Transition.MOVED: DifferenceKind.MOVED,
+    Transition.PINNED: DifferenceKind.PINNED,
+    Transition.UNPINNED: DifferenceKind.UNPINNED,
 }
 
 
@@ -42,7 +42,7 @@ class Difference:
     """One reference about which the two differ: the image ids that they say, and why one cannot be read."""
 
     reference: str
-    kind: Kind
+    kind: DifferenceKind
     store_id: str | None
     source_id: str | None
     detail: str = ""
@@ -65,7 +65,11 @@ def find_differences(store: Store) -> list[Difference]:
 
 
 def _compare(
-    store: Store, name: str, before: State | None, record: ImageRecord | None, ids: dict[Descriptor, str]
+    store: Store,
+    name: str,
+    before: ReferenceState | None,
+    record: ImageRecord | None,
+    ids: dict[Descriptor, str],
 ) -> Difference | None:
     """Compare one reference, or return None where the two agree; `ids` keeps what was read of each target."""
     store_id = before.image_id if before else None
@@ -74,23 +78,23 @@ def _compare(
     except ImagekeepError as error:
         if is_of_source(error):
             raise
-        return Difference(name, Kind.INCOMPLETE, store_id, None, str(error))
+        return Difference(name, DifferenceKind.INCOMPLETE, store_id, None, str(error))
     kind = _KINDS.get(decide(before, after))
     return Difference(name, kind, store_id, after.image_id if after else None) if kind else None
 
 
 def state_at_source(
-    store: Store, before: State | None, record: ImageRecord, ids: dict[Descriptor, str]
-) -> State:
+    store: Store, before: ReferenceState | None, record: ImageRecord, ids: dict[Descriptor, str]
+) -> ReferenceState:
     """Return what a record says, reading documents only where the store has not read them before.
 
     `before` is what the store says, and `ids` keeps what was read of each target. Raises InvalidReferenceError
     for a name that no store can keep, and as `Store.read_image` does.
     """
     check_name(record.reference)
-    if before is not None and store.confirms(before, record):
+    if before is not None and store.is_current(before, record):
         return before.with_pin(record.pinned)
     target = record.target
     if target not in ids:
         ids[target] = store.read_image(target).id
-    return State(ids[target], record.pinned, target.digest)
+    return ReferenceState(ids[target], record.pinned, target.digest)

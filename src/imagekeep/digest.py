@@ -28,7 +28,7 @@ from imagekeep.errors import (
     ImageNotFoundError,
     InvalidArgumentError,
     InvalidDigestError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def validate(digest: str) -> None:
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether `validate` accepts `text`."""
+    """Return whether `validate` accepts `text`."""
     # Most texts are names, of which the reason would be the dearest to find.
     return text.partition(":")[0] in ENCODED_LENGTHS and _why_invalid(text) is None
 
@@ -105,7 +105,7 @@ class DigestQuery(NamedTuple):
 
     @property
     def is_hex(self) -> bool:
-        """Tell whether a digest's hex can begin as the query's does."""
+        """Return whether a digest's hex can begin as the query's does."""
         return not self.encoded.strip(_HEX)
 
     def ranges(self) -> tuple[tuple[str, str], ...]:
@@ -136,18 +136,18 @@ class DigestQuery(NamedTuple):
         entries = sorted(entry for entry in beginning if entry >= start)
         matches = [entry for entry in entries[:LIMIT_PER_RANGE] if self._same_algorithm(entry)]
         if not matches or matches[0] != entries[0]:
-            raise ImageNotFoundError(f"no such image: {shorten(self.text)}")
+            raise ImageNotFoundError(f"no such image: {printable(self.text)}")
         if len(matches) == 1:
             return _full(matches[0])
         raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])
 
     def matches(self, image_id: str) -> bool:
-        """Tell whether the query is a leading part of a full id, or of its hex where it names no algorithm."""
+        """Return whether the query is a leading part of a full id, or of its hex where it names no algorithm."""
         algorithm, _, encoded = image_id.partition(":")
         return self.algorithm in ("", algorithm) and encoded.startswith(self.encoded)
 
     def _same_algorithm(self, entry: tuple[str, str]) -> bool:
-        """Tell whether the query names this entry's algorithm, or none."""
+        """Return whether the query names this entry's algorithm, or none."""
         return self.algorithm in ("", entry[1])
 
 

@@ -83,7 +83,7 @@ class ImagekeepError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{shorten(self.reference)}: {message}" if self.reference else message
+        return f"{printable(self.reference)}: {message}" if self.reference else message
 
     def __reduce__(self) -> tuple[Callable[..., ImagekeepError], tuple[Any, ...], dict[str, Any]]:
         """Let a copy be made in this process or, by pickle, in another one.
@@ -135,7 +135,7 @@ class InvalidDigestError(InvalidArgumentError):
         ALGORITHM = "unsupported_algorithm"
 
     def __init__(self, digest: str, reason: Reason) -> None:
-        super().__init__(f"invalid digest {shorten(digest)}: {reason.value.replace('_', ' ')}")
+        super().__init__(f"invalid digest {printable(digest)}: {reason.value.replace('_', ' ')}")
         self.digest = digest
         self.reason = reason
 
@@ -144,7 +144,7 @@ class InvalidReferenceError(InvalidArgumentError):
     """Raised for a name that is no image reference; `reason` is a word of the conformance data."""
 
     def __init__(self, reference: str, reason: str) -> None:
-        super().__init__(f"invalid reference {shorten(reference)}: {reason.replace('_', ' ')}")
+        super().__init__(f"invalid reference {printable(reference)}: {reason.replace('_', ' ')}")
         self.name = reference
         self.reason = reason
 
@@ -166,7 +166,7 @@ class AmbiguousError(ImagekeepError):
         self.total = len(candidates) if total is None else total
         unlisted = self.total - len(self.candidates)
         listed = ", ".join(self.candidates) + (f" and {unlisted} more" if unlisted else "")
-        super().__init__(f"ambiguous image id {shorten(truncated_id)}: {listed}; give more characters")
+        super().__init__(f"ambiguous image id {printable(truncated_id)}: {listed}; give more characters")
 
 
 class FailedPreconditionError(ImagekeepError):
@@ -207,7 +207,7 @@ class MissingExtraError(FailedPreconditionError, ImportError):
 
 
 class PermissionDeniedError(ImagekeepError):
-    """Raised when the system does not let this user use a file, a folder or a socket."""
+    """Raised when the system does not let this user use a file, a directory or a socket."""
 
     category = Category.PERMISSION_DENIED
 
@@ -265,15 +265,16 @@ class InvalidDocumentError(CorruptError):
         MEDIA_TYPE = "media_type"
 
     def __init__(self, document: str, reason: Reason, detail: str) -> None:
-        super().__init__(f"document {shorten(document)}: {detail}")
+        super().__init__(f"document {printable(document)}: {detail}")
         self.document = document
         self.reason = reason
 
 
-def shorten(text: str, limit: int = 200) -> str:
-    """Return `text` fit for a message: printable ASCII kept, all else escaped, at most `limit` characters.
+def printable(value: object, limit: int = 200) -> str:
+    """Return `str(value)` fit for a message: printable ASCII kept, all else escaped, at most `limit` characters.
 
     Names come from image sources, so they may hold terminal escape sequences or megabytes.
     """
+    text = str(value)
     cut = text if len(text) <= limit else text[:limit] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut) or '""'

@@ -37,12 +37,12 @@ class ImageRecord:
 
     @property
     def pinned(self) -> bool:
-        """Tell whether the source pins this reference (containerd: internal/cri/store/image, getImage)."""
+        """Return whether the source pins this reference (containerd: internal/cri/store/image, getImage)."""
         return self.labels.get(PINNED_LABEL) == PINNED_VALUE
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedImage:
     """What one reference was at its source when it was read: the image for the platform, and the pin.
 
     `id` is the digest of `config_json`; `size` counts compressed bytes, and wraps at 64 bits as in Go.
@@ -57,9 +57,9 @@ class Observed:
     pinned: bool = False
 
 
-def observed_of(record: ImageRecord, facts: ImageFacts) -> Observed:
+def observed_of(record: ImageRecord, facts: ImageFacts) -> ObservedImage:
     """Join what a record says of a reference and what the documents beneath its target say of the image."""
-    return Observed(
+    return ObservedImage(
         facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
     )
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import UnavailableError, shorten
+from imagekeep.errors import UnavailableError, printable
 
 if TYPE_CHECKING:
     import os
 
 
 def full_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path` from the root on, so that it stays that file where the process changes its folder.
+    """Return `path` from the root on, so that it stays that file where the process changes its directory.
 
-    Links are not followed. Raises UnavailableError for a relative one where the process's folder is gone.
+    Links are not followed. Raises UnavailableError for a relative one where the process's directory is gone.
     """
     try:
         return Path(path).absolute()
     except FileNotFoundError as error:
         raise UnavailableError(
-            f"{shorten(str(path))}: the current folder has been removed; change to another, or give a full path"
+            f"{printable(path)}: the current directory has been removed; change to another, or give a full path"
         ) from error

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from os import uname
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import InvalidPlatformError, shorten
+from imagekeep.errors import InvalidPlatformError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -137,11 +137,11 @@ class PlatformMatcher:
     host: Platform
 
     def matches(self, platform: Platform) -> bool:
-        """Tell whether a platform is one of the accepted ones."""
+        """Return whether a platform is one of the accepted ones."""
         return self._position(platform) is not None
 
     def less(self, first: Platform, second: Platform) -> bool:
-        """Tell whether `first` fits better than `second`, as Go's Less does."""
+        """Return whether `first` fits better than `second`, as Go's Less does."""
         return self.sort_key(first) < self.sort_key(second)
 
     def sort_key(self, platform: Platform) -> tuple[int, int, int]:
@@ -277,7 +277,7 @@ def _arm64_versions(variant: str) -> list[str]:
 
 
 def _fits(platform: Platform, accepted: Platform) -> bool:
-    """Tell whether one normalised platform can stand for another (Go: matcher.Match)."""
+    """Return whether one normalised platform can stand for another (Go: matcher.Match)."""
     if (platform.os, platform.architecture) != (accepted.os, accepted.architecture):
         return False
     if platform.variant != accepted.variant:
@@ -292,7 +292,7 @@ def _fits(platform: Platform, accepted: Platform) -> bool:
 
 
 def _windows_runs(version: str, wanted: str) -> bool:
-    """Tell whether a Windows of one version runs containers of another; an unknown version leaves it open."""
+    """Return whether a Windows of one version runs containers of another; an unknown version leaves it open."""
     host = _windows_version(version)
     if host == (0, 0, 0) or not wanted:
         return True
@@ -321,7 +321,7 @@ def _decode_option(text: str, specifier: str) -> str:
 
 def _invalid(specifier: str, why: str) -> InvalidPlatformError:
     """Make the error for a specifier."""
-    return InvalidPlatformError(f"invalid platform {shorten(specifier)}: {why}")
+    return InvalidPlatformError(f"invalid platform {printable(specifier)}: {why}")
 
 
 def _join(*parts: str) -> str:

@@ -24,7 +24,7 @@ from imagekeep.errors import (
     ImageNotFoundError,
     InvalidArgumentError,
     StoreUnavailableError,
-    shorten,
+    printable,
 )
 from imagekeep.paths import full_path
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
     from imagekeep.database.queries import Counts, HistoryEntry
-    from imagekeep.health import IncompleteReference, WatcherState
     from imagekeep.image import Image, ImageSummary
-    from imagekeep.transition import State
+    from imagekeep.transition import ReferenceState
+    from imagekeep.watcher_status import IncompleteReference, WatcherState
 
     # Inside the class, `list` is the verb of that name.
     Images = list[Image]
@@ -63,7 +63,7 @@ class Reader:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open an existing store to read; a relative path stays that file where the process changes its folder.
+        """Open an existing store to read; a relative path stays that file where the process changes its directory.
 
         Raises StoreUnavailableError where there is none, NotAStoreError where the file is something else, and
         SchemaVersionError where its schema is older or newer than this imagekeep's.
@@ -71,7 +71,7 @@ class Reader:
         file = Path(path)
         reader = cls(full_path(file))
         if not exists(file):
-            raise StoreUnavailableError(f"no store at {shorten(str(file))}; `imagekeep sync` makes one")
+            raise StoreUnavailableError(f"no store at {printable(file)}; `imagekeep sync` makes one")
         try:
             with translating(file):
                 require_head(find_revision(reader._cursor(), file), file)
@@ -133,7 +133,7 @@ class Reader:
             return self.local_resolve(name)
 
     def is_pinned(self, image_id: str, reference: str) -> bool:
-        """Tell whether `reference` pins the image with this full or truncated id.
+        """Return whether `reference` pins the image with this full or truncated id.
 
         False where the id is no one image's (containerd: store.isPinned).
         """
@@ -160,7 +160,7 @@ class Reader:
         """Return every reference, in no particular order."""
         return self._in_snapshot(queries.all_references)
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, ReferenceState]:
         """Return what the store says of every reference."""
         return self._in_snapshot(queries.all_states)
 
@@ -223,11 +223,11 @@ class Reader:
     def _require_open(self) -> None:
         """Raise FailedPreconditionError once the store has been closed."""
         if self._closed:
-            raise FailedPreconditionError(f"store {shorten(str(self.path))}: it is closed") from None
+            raise FailedPreconditionError(f"store {printable(self.path)}: it is closed") from None
 
     def forget_connections(self) -> None:
         """Leave the connections that there are to the parent, in a child after a fork."""
-        leave_to_parent(tuple(self._kept))
+        abandon_connection(tuple(self._kept))
         self._thread = threading.local()
         self._kept = weakref.WeakSet()
 
@@ -247,7 +247,7 @@ _readers: weakref.WeakSet[Reader] = weakref.WeakSet()
 _inherited: list[object] = []
 
 
-def leave_to_parent(connection: object) -> None:
+def abandon_connection(connection: object) -> None:
     """Keep a connection that a forked child inherited from being closed, which SQLite forbids it."""
     _inherited.append(connection)
 

@@ -227,7 +227,7 @@ def _check_encodable(name: str) -> None:
 
 
 def _is_identifier(text: str) -> bool:
-    """Tell whether a text is the hex of a sha256 (distribution/reference: anchoredIdentifierRegexp)."""
+    """Return whether a text is the hex of a sha256 (distribution/reference: anchoredIdentifierRegexp)."""
     return len(text) == _IDENTIFIER_LENGTH and not text.strip(_HEX)
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
-from imagekeep.database.changes import write_changes, write_incomplete, write_watcher
 from imagekeep.database.connection import connect, translating
-from imagekeep.database.lock import holding, writing
-from imagekeep.database.revision import look_again, require_head
+from imagekeep.database.lock import lock_references, writer_lock
+from imagekeep.database.migrate import open_or_create
+from imagekeep.database.revision import current_revision, require_head
 from imagekeep.database.statements import BEGIN_IMMEDIATE
-from imagekeep.database.upgrade import open_or_create
+from imagekeep.database.writes import write_changes, write_incomplete, write_watcher
 from imagekeep.digest import validate
 from imagekeep.errors import (
     AmbiguousError,
@@ -30,16 +30,16 @@ from imagekeep.errors import (
     ImageNotFoundError,
     InvalidArgumentError,
     PinNeedsReferenceError,
-    shorten,
+    printable,
 )
-from imagekeep.health import timestamp
-from imagekeep.image import Observed, observed_of
+from imagekeep.image import ObservedImage, observed_of
 from imagekeep.oci.read import read_image
 from imagekeep.paths import full_path
 from imagekeep.platform import Platform, only
-from imagekeep.reader import Reader, leave_to_parent
+from imagekeep.reader import Reader, abandon_connection
 from imagekeep.reference import check_name
-from imagekeep.transition import Change, State, Transition, change_to, decide
+from imagekeep.transition import ReferenceChange, ReferenceState, Transition, change_to, decide
+from imagekeep.watcher_status import timestamp
 
 if TYPE_CHECKING:
     import os
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.health import WatcherState
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.read import ImageFacts
     from imagekeep.sources import Source
+    from imagekeep.watcher_status import WatcherState
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -82,7 +82,7 @@ class Store(Reader):
     ) -> Self:
         """Open the store at `path`, making the file (mode 0600) where there is none.
 
-        A relative path stays that file where the process changes its folder. `platform` is the host's own unless
+        A relative path stays that file where the process changes its directory. `platform` is the host's own unless
         it is given, as a specifier or parsed. Raises SchemaVersionError for an older or newer schema,
         NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError.
         """
@@ -106,10 +106,10 @@ class Store(Reader):
         documents (with `reference` and `stage` set), StoreBusyError, StoreUnavailableError. The store then says
         what it said before.
         """
-        with self.holding([reference]):
+        with self.lock_references([reference]):
             return self.apply(reference, self.observe(reference))
 
-    def holding(self, references: Iterable[str] | None) -> AbstractContextManager[None]:
+    def lock_references(self, references: Iterable[str] | None) -> AbstractContextManager[None]:
         """Keep others from updating these references, or any at all, until the context ends.
 
         What is observed and applied inside is never overtaken by an older answer. Readers do not wait. Raises
@@ -118,9 +118,9 @@ class Store(Reader):
         names = None if references is None else list(references)
         for name in names or ():
             check_name(name)
-        return holding(self.path, names)
+        return lock_references(self.path, names)
 
-    def observe(self, reference: str) -> Observed | None:
+    def observe(self, reference: str) -> ObservedImage | None:
         """Read what `reference` is at the source now: the image for the platform, or None where it is gone.
 
         Raises as `update` does; nothing of the store is read or written.
@@ -139,12 +139,12 @@ class Store(Reader):
         """Read the image for the store's platform beneath a target at the source; raises as `update` does."""
         return read_image(target, self.require_source(), self._matcher)
 
-    def note_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
+    def record_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
         """Note which references could not be read, and why, until they can or are gone."""
         with self._writing() as cursor:
             write_incomplete(cursor, failures, timestamp())
 
-    def note_watcher(self, state: WatcherState) -> None:
+    def record_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""
         with self._writing() as cursor:
             write_watcher(cursor, state)
@@ -152,10 +152,10 @@ class Store(Reader):
     def require_source(self) -> Source:
         """Return the source, or raise FailedPreconditionError where the store was opened without one."""
         if self.source is None:
-            raise FailedPreconditionError(f"store {shorten(str(self.path))}: opened without a source to ask")
+            raise FailedPreconditionError(f"store {printable(self.path)}: opened without a source to ask")
         return self.source
 
-    def apply(self, reference: str, observed: Observed | None) -> Transition:
+    def apply(self, reference: str, observed: ObservedImage | None) -> Transition:
         """Make the store say of one reference what was observed; None is a reference that is gone.
 
         Raises InvalidReferenceError or InvalidDigestError, and as `update` does for the file.
@@ -163,7 +163,7 @@ class Store(Reader):
         return self.apply_all({reference: observed})[reference]
 
     def apply_all(
-        self, observed: Mapping[str, Observed | None], *, dry_run: bool = False
+        self, observed: Mapping[str, ObservedImage | None], *, dry_run: bool = False
     ) -> dict[str, Transition]:
         """Make the store say of many references what was observed, in one transaction: all of it, or nothing.
 
@@ -172,7 +172,7 @@ class Store(Reader):
         for reference, image in observed.items():
             _check(reference, image)
 
-        def decide_all(cursor: sqlite.Cursor) -> list[Change]:
+        def decide_all(cursor: sqlite.Cursor) -> list[ReferenceChange]:
             """Decide each reference from what the store says of it."""
             before = queries.states_of(cursor, observed)
             return [
@@ -182,27 +182,29 @@ class Store(Reader):
 
         return self._write(decide_all, dry_run=dry_run)
 
-    def confirm(self, records: Collection[ImageRecord], *, dry_run: bool = False) -> dict[str, Transition]:
+    def mark_verified(
+        self, records: Collection[ImageRecord], *, dry_run: bool = False
+    ) -> dict[str, Transition]:
         """Note, in one transaction, which records point at the target that the store has read before.
 
         A digest fixes all that is beneath it, so no document is read for these; only their pins can have
         changed. A reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
         """
 
-        def decide_all(cursor: sqlite.Cursor) -> list[Change]:
+        def decide_all(cursor: sqlite.Cursor) -> list[ReferenceChange]:
             """Decide those records whose target the store has read."""
             states = queries.states_of(cursor, [record.reference for record in records])
             return [
-                Change(record.reference, decide(before, after), before, after)
+                ReferenceChange(record.reference, decide(before, after), before, after)
                 for record in records
-                if (before := states.get(record.reference)) and self.confirms(before, record)
+                if (before := states.get(record.reference)) and self.is_current(before, record)
                 for after in [before.with_pin(record.pinned)]
             ]
 
         return self._write(decide_all, dry_run=dry_run)
 
-    def confirms(self, state: State, record: ImageRecord) -> bool:
-        """Tell whether the store has read the image beneath this record's target, for its platform."""
+    def is_current(self, state: ReferenceState, record: ImageRecord) -> bool:
+        """Return whether the store has read the image beneath this record's target, for its platform."""
         return (state.target_digest, state.platform) == (record.target.digest, self._wanted)
 
     def known_ids(self) -> dict[str, str]:
@@ -220,31 +222,31 @@ class Store(Reader):
         another image moves to this one. Raises InvalidArgumentError for an image without references.
         """
         if not image.references:
-            raise InvalidArgumentError(f"image {shorten(image.id)}: an image has at least one reference")
-        facts = Observed(image.id, image.chain_id, image.size, image.config_json, None, image.pinned)
+            raise InvalidArgumentError(f"image {printable(image.id)}: an image has at least one reference")
+        facts = ObservedImage(image.id, image.chain_id, image.size, image.config_json, None, image.pinned)
         for reference in image.references:
             _check(reference, facts)
 
-        def decide_all(cursor: sqlite.Cursor) -> list[Change]:
+        def decide_all(cursor: sqlite.Cursor) -> list[ReferenceChange]:
             """Decide each of the image's references."""
             changes = []
             for reference in dict.fromkeys(image.references):
                 before = queries.state_of(cursor, reference)
                 keeps_pin = before is not None and before.image_id == image.id and before.pinned
-                after = State(image.id, image.pinned or keeps_pin)
-                changes.append(Change(reference, decide(before, after), before, after, facts))
+                after = ReferenceState(image.id, image.pinned or keeps_pin)
+                changes.append(ReferenceChange(reference, decide(before, after), before, after, facts))
             return changes
 
         self._write(decide_all)
 
     def delete(self, image_id: str, reference: str) -> bool:
-        """Take `reference` from the image with this full or truncated id; tell whether it was there.
+        """Take `reference` from the image with this full or truncated id; return whether it was there.
 
         The image goes with its last reference. An id that is no one image's deletes nothing (containerd:
         store.delete); raises InvalidArgumentError for the empty one.
         """
 
-        def decide_one(cursor: sqlite.Cursor) -> list[Change]:
+        def decide_one(cursor: sqlite.Cursor) -> list[ReferenceChange]:
             """Decide the reference, where it is one of that image."""
             try:
                 found = queries.find_id(cursor, image_id)
@@ -272,23 +274,23 @@ class Store(Reader):
         self._set_pin(image_id, reference, pinned=False)
 
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
-        def decide_one(cursor: sqlite.Cursor) -> list[Change]:
+        def decide_one(cursor: sqlite.Cursor) -> list[ReferenceChange]:
             """Decide the pin, where the reference is one of that image."""
             found = queries.find_id(cursor, image_id)
             before = queries.state_of(cursor, reference)
             if before is None or before.image_id != found:
                 if pinned:
                     raise PinNeedsReferenceError(
-                        f"image {found} has no reference {shorten(reference)} to pin it"
+                        f"image {found} has no reference {printable(reference)} to pin it"
                     )
                 return []
-            after = State(found, pinned)
-            return [Change(reference, decide(before, after), before, after)]
+            after = ReferenceState(found, pinned)
+            return [ReferenceChange(reference, decide(before, after), before, after)]
 
         self._write(decide_one)
 
     def _write(
-        self, decide_all: Callable[[sqlite.Cursor], list[Change]], *, dry_run: bool = False
+        self, decide_all: Callable[[sqlite.Cursor], list[ReferenceChange]], *, dry_run: bool = False
     ) -> dict[str, Transition]:
         """Decide and write changes in one transaction; return the transitions once they are on disk."""
         with self._writing() as cursor:
@@ -306,12 +308,12 @@ class Store(Reader):
         timeout, when another has committed in between. The schema is looked at again in each: another process
         may have moved it since the store was opened.
         """
-        with writing(self.path), translating(self.path):
+        with writer_lock(self.path), translating(self.path):
             connection = self._open_writer()
             cursor = connection.cursor()
             cursor.execute(BEGIN_IMMEDIATE)
             try:
-                require_head(look_again(cursor), self.path)
+                require_head(current_revision(cursor), self.path)
                 yield cursor
                 connection.commit()
             except BaseException:
@@ -328,11 +330,11 @@ class Store(Reader):
     def forget_connections(self) -> None:
         """Leave the connections that there are to the parent, in a child after a fork."""
         super().forget_connections()
-        leave_to_parent(self._writer)
+        abandon_connection(self._writer)
         self._writer = None
 
 
-def _check(reference: str, image: Observed | None) -> None:
+def _check(reference: str, image: ObservedImage | None) -> None:
     """Raise InvalidReferenceError, InvalidDigestError or InvalidArgumentError for what the store cannot keep."""
     check_name(reference)
     if image is not None:

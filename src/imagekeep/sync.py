@@ -30,7 +30,7 @@ from imagekeep.reference import check_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from imagekeep.image import ImageRecord, Observed
+    from imagekeep.image import ImageRecord, ObservedImage
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.store import Store
     from imagekeep.transition import Transition
@@ -41,7 +41,7 @@ BATCH = 128
 HELD_BYTES = 64 << 20
 """Bytes of configs that are held to be written; what a batch has more of takes a transaction of its own."""
 
-READERS = 8
+MAX_WORKERS = 8
 """Documents read at once: enough to hide the round trips to a daemon, few enough for its socket."""
 
 SOURCE_FAILURES = (
@@ -52,7 +52,7 @@ SOURCE_FAILURES = (
 )
 """What a source raises of itself, whichever reference it was asked for; SourceFaultError aside, which is of one."""
 
-AHEAD = 2 * READERS
+MAX_PENDING = 2 * MAX_WORKERS
 """Answers that may wait to be taken, and questions that wait to be asked, so that no reader is idle."""
 
 Asked = TypeVar("Asked")
@@ -113,7 +113,7 @@ def sync(
     done = len(report.transitions) + len(report.failures)
     total = done + len(waiting)
     for batch in _batches(waiting):
-        with store.holding(batch):
+        with store.lock_references(batch):
             _sync_batch(store, batch, report, verify=verify, dry_run=dry_run)
         done += len(batch)
         if progress:
@@ -122,12 +122,12 @@ def sync(
 
 
 def is_of_source(error: ImagekeepError) -> bool:
-    """Tell whether a source failed as a whole, so that asking it for other references is in vain."""
+    """Return whether a source failed as a whole, so that asking it for other references is in vain."""
     return isinstance(error, SOURCE_FAILURES) and not isinstance(error, SourceFaultError)
 
 
 def _can_keep(name: str, report: SyncReport) -> bool:
-    """Tell whether a store can keep this name; report one that it cannot, as what could not be read."""
+    """Return whether a store can keep this name; report one that it cannot, as what could not be read."""
     try:
         check_name(name)
     except InvalidReferenceError as error:
@@ -138,13 +138,13 @@ def _can_keep(name: str, report: SyncReport) -> bool:
 def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run: bool) -> dict[str, None]:
     """Confirm what the source lists unchanged; return the other references, those of one target side by side."""
     source = store.require_source()
-    with store.holding(None):
+    with store.lock_references(None):
         if isinstance(source, RemembersIds) and not verify:
             source.remember(store.known_ids())
         records = list(source.references())
         confirmed = report.transitions
         if not verify:
-            confirmed.update(store.confirm(records, dry_run=dry_run))
+            confirmed.update(store.mark_verified(records, dry_run=dry_run))
         left = sorted(
             (record for record in records if record.reference not in confirmed),
             key=lambda record: record.target.digest,
@@ -158,14 +158,14 @@ def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run:
 def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: bool, dry_run: bool) -> None:
     """Ask for the references of one batch, read what is not confirmed by that, and write it all."""
     failures: dict[str, ImagekeepError] = {}
-    observed: dict[str, Observed | None] = {}
+    observed: dict[str, ObservedImage | None] = {}
     held = 0
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(MAX_WORKERS) as pool:
         found = dict(_ask(pool, store.require_source().get, batch, failures))
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
         gone = [name for name in gone if failures.pop(name)]
         if not verify:
-            report.transitions.update(store.confirm(found.values(), dry_run=dry_run))
+            report.transitions.update(store.mark_verified(found.values(), dry_run=dry_run))
         unread = [record for name, record in found.items() if name not in report.transitions]
         for name, image in _read(pool, store, unread, failures):
             observed[name] = image
@@ -175,11 +175,13 @@ def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: b
                 observed, held = {}, 0
     _apply(store, observed | dict.fromkeys(gone), report, dry_run=dry_run)
     if failures and not dry_run:
-        store.note_failures(failures)
+        store.record_failures(failures)
     report.failures.update(failures)
 
 
-def _apply(store: Store, observed: dict[str, Observed | None], report: SyncReport, *, dry_run: bool) -> None:
+def _apply(
+    store: Store, observed: dict[str, ObservedImage | None], report: SyncReport, *, dry_run: bool
+) -> None:
     """Write what was observed, and report it."""
     report.transitions.update(store.apply_all(observed, dry_run=dry_run))
     report.image_ids.update((name, image.id) for name, image in observed.items() if image)
@@ -187,7 +189,7 @@ def _apply(store: Store, observed: dict[str, Observed | None], report: SyncRepor
 
 def _read(
     pool: ThreadPoolExecutor, store: Store, records: list[ImageRecord], failures: dict[str, ImagekeepError]
-) -> Iterator[tuple[str, Observed]]:
+) -> Iterator[tuple[str, ObservedImage]]:
     """Read the images beneath the records' targets, each target once; note the errors by reference."""
     by_target: dict[Descriptor, list[ImageRecord]] = {}
     for record in records:
@@ -210,7 +212,7 @@ def _ask(
     Few answers wait to be taken at any time, for each may hold a document.
     """
     rest = iter(subjects)
-    asked = deque((subject, pool.submit(question, subject)) for subject in islice(rest, AHEAD))
+    asked = deque((subject, pool.submit(question, subject)) for subject in islice(rest, MAX_PENDING))
     while asked:
         subject, future = asked.popleft()
         try:

@@ -20,7 +20,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from imagekeep.image import Observed
+    from imagekeep.image import ObservedImage
 
 
 class Transition(enum.StrEnum):
@@ -36,11 +36,11 @@ class Transition(enum.StrEnum):
 
     @property
     def changed(self) -> bool:
-        """Tell whether the store says something else than before."""
+        """Return whether the store says something else than before."""
         return self not in (Transition.UNCHANGED, Transition.ABSENT)
 
 
-class State(NamedTuple):
+class ReferenceState(NamedTuple):
     """What is said of one reference: its image and its pin.
 
     Where a source was asked, also its target, and the platform for which the image was chosen beneath it.
@@ -51,12 +51,12 @@ class State(NamedTuple):
     target_digest: str | None = None
     platform: str | None = None
 
-    def with_pin(self, pinned: bool) -> State:
+    def with_pin(self, pinned: bool) -> ReferenceState:
         """Return the state that differs in nothing but the pin."""
         return self if pinned == self.pinned else self._replace(pinned=pinned)
 
 
-class Change(NamedTuple):
+class ReferenceChange(NamedTuple):
     """One reference on its way from a state to another; None is a reference that is not there.
 
     `image` has the facts of the image, which the store may not know yet; None where the change needs none.
@@ -64,9 +64,9 @@ class Change(NamedTuple):
 
     reference: str
     transition: Transition
-    before: State | None
-    after: State | None
-    image: Observed | None = None
+    before: ReferenceState | None
+    after: ReferenceState | None
+    image: ObservedImage | None = None
 
     @property
     def target_digest(self) -> str | None:
@@ -75,22 +75,22 @@ class Change(NamedTuple):
 
     @property
     def pins(self) -> bool:
-        """Tell whether the reference begins to pin."""
+        """Return whether the reference begins to pin."""
         return self.after is not None and self.after.pinned and not (self.before and self.before.pinned)
 
     @property
     def unpins(self) -> bool:
-        """Tell whether the reference, which stays, pins no more."""
+        """Return whether the reference, which stays, pins no more."""
         return self.before is not None and self.before.pinned and bool(self.after and not self.after.pinned)
 
     @property
     def only_verifies(self) -> bool:
-        """Tell whether the source has said again what the store has of it, so that only the time is new."""
+        """Return whether the source has said again what the store has of it, so that only the time is new."""
         return self.before == self.after and self.target_digest is not None
 
     @property
-    def moves_unasked(self) -> bool:
-        """Tell whether the reference moves without its source having been asked."""
+    def moved_locally(self) -> bool:
+        """Return whether the reference moves without its source having been asked."""
         return self.transition is Transition.MOVED and self.target_digest is None
 
     @property
@@ -106,7 +106,7 @@ class Change(NamedTuple):
         return "retargeted" if before and self.target_digest not in (None, before) else None
 
 
-def decide(before: State | None, after: State | None) -> Transition:
+def decide(before: ReferenceState | None, after: ReferenceState | None) -> Transition:
     """Tell which transition leads from what the store says to what the source says."""
     if after is None:
         return Transition.ABSENT if before is None else Transition.VANISHED
@@ -119,7 +119,11 @@ def decide(before: State | None, after: State | None) -> Transition:
     return Transition.UNCHANGED
 
 
-def change_to(reference: str, before: State | None, observed: Observed | None, platform: str) -> Change:
+def change_to(
+    reference: str, before: ReferenceState | None, observed: ObservedImage | None, platform: str
+) -> ReferenceChange:
     """Return the change that makes the store say of `reference` what was observed at its source."""
-    after = State(observed.id, observed.pinned, observed.target_digest, platform) if observed else None
-    return Change(reference, decide(before, after), before, after, observed)
+    after = (
+        ReferenceState(observed.id, observed.pinned, observed.target_digest, platform) if observed else None
+    )
+    return ReferenceChange(reference, decide(before, after), before, after, observed)

@@ -26,9 +26,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnavailableError
-from imagekeep.health import WatcherState, timestamp
 from imagekeep.sources import Source
 from imagekeep.sync import SyncReport, sync
+from imagekeep.watcher_status import WatcherState, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,7 +76,7 @@ class Watchable(Source, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WatchIntervals:
     """The watcher's waits, in seconds."""
 
     settle: float = 1.0
@@ -101,7 +101,7 @@ class Watcher:
     Made with a store whose source is Watchable; raises FailedPreconditionError for others.
     """
 
-    def __init__(self, store: Store, *, source_name: str, pace: Pace | None = None) -> None:
+    def __init__(self, store: Store, *, source_name: str, pace: WatchIntervals | None = None) -> None:
         source = store.require_source()
         if not isinstance(source, Watchable):
             raise FailedPreconditionError(
@@ -109,7 +109,7 @@ class Watcher:
             )
         self._store = store
         self._source: Watchable = source
-        self._pace = pace or Pace()
+        self._pace = pace or WatchIntervals()
         self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._pace)
         self._stopping = threading.Event()
@@ -117,7 +117,7 @@ class Watcher:
 
     def run(self) -> None:
         """Follow the source until `stop` is called; a source or a store that fails is waited for."""
-        self._try_to_note()
+        self._try_to_record()
         pause = self._pace.back_off
         while not self._stopping.is_set():
             try:
@@ -127,10 +127,10 @@ class Watcher:
                     break
                 if self.state.connected_at is not None:
                     pause = self._pace.back_off
-                self._note_lost(error)
+                self._record_lost(error)
                 self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
                 pause = min(pause * 2, self._pace.longest)
-        self._try_to_note(connected_at=None, stopped_at=timestamp())
+        self._try_to_record(connected_at=None, stopped_at=timestamp())
 
     def stop(self) -> None:
         """End `run` soon, from another thread: a call that is under way fails at once.
@@ -198,13 +198,13 @@ class Watcher:
             self.state = replace(self.state, last_error=str(next(iter(report.failures.values()))))
         self._note(changes=self.state.changes + len(report.changed), **progress)
 
-    def _note_lost(self, error: ImagekeepError) -> None:
+    def _record_lost(self, error: ImagekeepError) -> None:
         """Log and note that the source, or the store itself, is lost for now."""
         log.error("%s", error)
         self.state = replace(self.state, errors=self.state.errors + 1, last_error=str(error))
-        self._try_to_note(connected_at=None)
+        self._try_to_record(connected_at=None)
 
-    def _try_to_note(self, **changes: int | None) -> None:
+    def _try_to_record(self, **changes: int | None) -> None:
         """Keep how far the watcher has come; a store that cannot be written to now is no reason to end."""
         try:
             self._note(**changes)
@@ -214,7 +214,7 @@ class Watcher:
     def _note(self, **changes: int | None) -> None:
         """Keep how far the watcher has come, in the store too."""
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
-        self._store.note_watcher(self.state)
+        self._store.record_watcher(self.state)
 
 
 class _Pump:
@@ -252,7 +252,7 @@ class _Pump:
 class _Retries:
     """When to try again what could not be read: each reference with a wait of its own, which doubles."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: WatchIntervals) -> None:
         self._pace = pace
         self._waits: dict[str, tuple[float, float]] = {}
 
@@ -266,7 +266,7 @@ class _Retries:
             self._waits[reference] = (time.monotonic() + wait, wait)
 
     def has(self, reference: str) -> bool:
-        """Tell whether a reference failed when it was last tried."""
+        """Return whether a reference failed when it was last tried."""
         return reference in self._waits
 
     def next_at(self) -> float:

@@ -1,4 +1,4 @@
-"""A folder to work in: the layout `busybox`, and the store `images.db` that was synced with it."""
+"""A directory to work in: the layout `busybox`, and the store `images.db` that was synced with it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from imagekeep.cli import main
-from imagekeep.database.copy import copy_store
-from imagekeep.sources.layout import OCILayout
+from imagekeep.database.backup import copy_store
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.images import PINNED, LayoutWriter, named
@@ -40,29 +40,29 @@ class Run(Protocol):
 
 
 @pytest.fixture(scope="session")
-def folder_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the folder, with a store and a copy of it; only to be copied itself."""
-    folder = tmp_path_factory.mktemp("cli")
-    write_layout(folder / "busybox")
-    with Store.open(folder / "images.db", source=OCILayout(folder / "busybox")) as store:
+def directory_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the directory, with a store and a copy of it; only to be copied itself."""
+    directory = tmp_path_factory.mktemp("cli")
+    write_layout(directory / "busybox")
+    with Store.open(directory / "images.db", source=OCILayout(directory / "busybox")) as store:
         sync(store)
-    copy_store(folder / "images.db", folder / "yesterday.db")
-    return folder
+    copy_store(directory / "images.db", directory / "yesterday.db")
+    return directory
 
 
-def write_layout(folder: Path) -> LayoutWriter:
+def write_layout(directory: Path) -> LayoutWriter:
     """Write a layout of two images: 1.35, and a newer one that has two tags, of which `stable` pins it."""
-    layout = LayoutWriter(folder)
+    layout = LayoutWriter(directory)
     old, new = layout.image(environment=["SECRET=hunter2"]), layout.image(layers=(b"one", b"two" * 5000))
     layout.write_index([named(old, "1.35"), named(new, "1.36"), named(new, "stable", **{PINNED: "pinned"})])
     return layout
 
 
 @pytest.fixture
-def folder(folder_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a copy of that folder; its store is the one that is meant where none is named."""
+def directory(directory_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a copy of that directory; its store is the one that is meant where none is named."""
     copied = tmp_path / "work"
-    shutil.copytree(folder_template, copied)
+    shutil.copytree(directory_template, copied)
     monkeypatch.chdir(copied)
     monkeypatch.setenv("IMAGEKEEP_STORE", "images.db")
     monkeypatch.delenv("IMAGEKEEP_SOURCE", raising=False)
@@ -70,8 +70,8 @@ def folder(folder_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs the command in that folder."""
+def run(directory: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command in that directory."""
 
     def run_here(*arguments: str | Path) -> Result:
         code = main([str(argument) for argument in arguments])

@@ -1,6 +1,6 @@
-"""Runs command lines in a folder as a person would, and returns what the terminal would show.
+"""Runs command lines in a directory as a person would, and returns what the terminal would show.
 
-`transcript(["imagekeep images"], folder)` is::
+`transcript(["imagekeep images"], directory)` is::
 
     $ imagekeep images
     IMAGE                       TAG                 IMAGE ID            SIZE
@@ -26,20 +26,20 @@ LONGEST = 60
 """Seconds after which a line that does not end fails its test."""
 
 
-def transcript(commands: Iterable[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run each line by a shell in `folder`, and return the lines and their output, both streams together.
+def transcript(commands: Iterable[str], directory: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run each line by a shell in `directory`, and return the lines and their output, both streams together.
 
     A command that fails does not stop those after it; its exit code is the shell's `$?` in the next line only if
-    that stands in the same line. The store is `images.db` in the folder unless `environment` says otherwise.
+    that stands in the same line. The store is `images.db` in the directory unless `environment` says otherwise.
     """
-    return "".join(f"{PROMPT}{line}\n{run_line(line, folder, environment)}" for line in commands)
+    return "".join(f"{PROMPT}{line}\n{run_line(line, directory, environment)}" for line in commands)
 
 
-def run_line(line: str, folder: Path, environment: Mapping[str, str] | None = None) -> str:
+def run_line(line: str, directory: Path, environment: Mapping[str, str] | None = None) -> str:
     """Run one line by a shell, and return its output, both streams in the order of a terminal."""
     done = subprocess.run(
         ["bash", "-c", line],
-        cwd=folder,
+        cwd=directory,
         env=surroundings(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

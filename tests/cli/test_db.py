@@ -20,10 +20,10 @@ STORES = Path(__file__).parents[1] / "data" / "stores"
 
 
 @pytest.fixture
-def old_store(folder: Path) -> Path:
+def old_store(directory: Path) -> Path:
     """A store of the oldest revision, with images in it."""
-    shutil.copy(STORES / f"{REVISIONS[0]}.db", folder / "old.db")
-    return folder / "old.db"
+    shutil.copy(STORES / f"{REVISIONS[0]}.db", directory / "old.db")
+    return directory / "old.db"
 
 
 def execute(store: Path, statement: str) -> None:
@@ -60,8 +60,8 @@ def test_info_of_an_older_store_says_what_to_run(run: Run, old_store: Path) -> N
     assert "references          15" in result.out
 
 
-def test_info_of_a_newer_store_names_both_revisions(run: Run, folder: Path) -> None:
-    execute(folder / "images.db", "UPDATE alembic_version SET version_num = '9999'")
+def test_info_of_a_newer_store_names_both_revisions(run: Run, directory: Path) -> None:
+    execute(directory / "images.db", "UPDATE alembic_version SET version_num = '9999'")
     result = run("db", "info")
     assert result.code == 0
     assert "revision 9999, newer than" in result.out
@@ -72,16 +72,16 @@ def test_check_counts_what_it_found_good(run: Run) -> None:
     assert (result.code, result.out) == (0, "ok: 2 images, 7 references, 3 pinned references\n")
 
 
-def test_check_names_the_row_that_is_broken(run: Run, folder: Path) -> None:
-    execute(folder / "images.db", """DELETE FROM ref_cache WHERE reference LIKE '%1.36'""")
-    execute(folder / "images.db", """UPDATE "references" SET sort_rank = 5 WHERE name LIKE '%1.36'""")
+def test_check_names_the_row_that_is_broken(run: Run, directory: Path) -> None:
+    execute(directory / "images.db", """DELETE FROM ref_cache WHERE reference LIKE '%1.36'""")
+    execute(directory / "images.db", """UPDATE "references" SET sort_rank = 5 WHERE name LIKE '%1.36'""")
     result = run("db", "check")
     assert (result.code, result.err) == (125, "Error: store images.db: 1 broken invariant\n")
     assert result.out.startswith("references docker.io/library/busybox:1.36: ")
 
 
-def test_check_of_a_damaged_file_is_an_error(run: Run, folder: Path) -> None:
-    (folder / "images.db").write_bytes((folder / "images.db").read_bytes()[:5000])
+def test_check_of_a_damaged_file_is_an_error(run: Run, directory: Path) -> None:
+    (directory / "images.db").write_bytes((directory / "images.db").read_bytes()[:5000])
     result = run("db", "check")
     assert result.code == 125
     assert result.err.startswith("Error: store images.db: ")
@@ -107,7 +107,7 @@ def test_migrate_has_nothing_to_do_twice(run: Run) -> None:
     assert run("db", "migrate").out == f"nothing to do: the schema is at revision {HEAD}\n"
 
 
-def test_backup_is_named_by_revision_and_time(run: Run, folder: Path) -> None:
+def test_backup_is_named_by_revision_and_time(run: Run, directory: Path) -> None:
     [name] = run("db", "backup").lines
     assert name.startswith(f"images.db.{HEAD}.")
     assert run("--store", name, "images").out == run("images").out
@@ -117,25 +117,27 @@ def test_backup_of_an_older_store_needs_no_migration(run: Run, old_store: Path) 
     assert run("--store", old_store, "db", "backup", "copy.db").out == "copy.db\n"
 
 
-def test_restore_names_what_it_read_and_what_it_kept(run: Run, folder: Path) -> None:
+def test_restore_names_what_it_read_and_what_it_kept(run: Run, directory: Path) -> None:
     run("db", "backup", "copy.db")
     result = run("db", "restore", "copy.db")
     first, second = result.lines
     assert first == "restored copy.db"
-    assert (folder / second.removeprefix("copy from before: ")).is_file()
+    assert (directory / second.removeprefix("copy from before: ")).is_file()
     assert result.err == "what has changed since that copy is missing until `imagekeep sync`\n"
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])
-def test_copy_replaces_no_file(run: Run, folder: Path, command: str) -> None:
-    (folder / "there").write_text("mine")
+def test_copy_replaces_no_file(run: Run, directory: Path, command: str) -> None:
+    (directory / "there").write_text("mine")
     result = run("db", command, "there")
-    assert (result.code, (folder / "there").read_text()) == (4, "mine")
+    assert (result.code, (directory / "there").read_text()) == (4, "mine")
 
 
-def test_export_is_whole_without_companions(run: Run, folder: Path) -> None:
+def test_export_is_whole_without_companions(run: Run, directory: Path) -> None:
     assert run("db", "export", "exported.db").out == "exported.db\n"
-    with closing(sqlite3.connect(f"file:{folder}/exported.db?mode=ro&immutable=1", uri=True)) as connection:
+    with closing(
+        sqlite3.connect(f"file:{directory}/exported.db?mode=ro&immutable=1", uri=True)
+    ) as connection:
         assert connection.execute("SELECT count(*) FROM image_list").fetchone() == (2,)
 
 
@@ -156,29 +158,31 @@ def test_export_is_whole_without_companions(run: Run, folder: Path) -> None:
 class TestWithoutAStore:
     """Every command but sync needs a store that is there, and makes none."""
 
-    def test_missing_store_is_named(self, run: Run, folder: Path, command: list[str]) -> None:
+    def test_missing_store_is_named(self, run: Run, directory: Path, command: list[str]) -> None:
         result = run("--store", "none/images.db", *command)
         assert (result.code, result.out) == (125, "")
         assert result.err == "Error: no store at none/images.db; `imagekeep sync` makes one\n"
-        assert not (folder / "none").exists()
+        assert not (directory / "none").exists()
 
-    def test_file_that_is_no_store_is_left_alone(self, run: Run, folder: Path, command: list[str]) -> None:
-        (folder / "letter").write_text("Dear Sir or Madam, this is no database at all.\n" * 20)
-        before = (folder / "letter").read_bytes()
+    def test_file_that_is_no_store_is_left_alone(self, run: Run, directory: Path, command: list[str]) -> None:
+        (directory / "letter").write_text("Dear Sir or Madam, this is no database at all.\n" * 20)
+        before = (directory / "letter").read_bytes()
         result = run("--store", "letter", *command)
         assert (result.code, result.out) == (125, "")
         assert result.err.startswith("Error: store letter: not a SQLite database")
-        assert (folder / "letter").read_bytes() == before
+        assert (directory / "letter").read_bytes() == before
 
-    def test_other_programs_database_is_left_alone(self, run: Run, folder: Path, command: list[str]) -> None:
-        execute(folder / "other.db", "CREATE TABLE t (a)")
-        before = (folder / "other.db").read_bytes()
+    def test_other_programs_database_is_left_alone(
+        self, run: Run, directory: Path, command: list[str]
+    ) -> None:
+        execute(directory / "other.db", "CREATE TABLE t (a)")
+        before = (directory / "other.db").read_bytes()
         result = run("--store", "other.db", *command)
         assert (result.code, result.err) == (
             125,
             "Error: store other.db: another program's database; give another path\n",
         )
-        assert (folder / "other.db").read_bytes() == before
+        assert (directory / "other.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", [["images"], ["image", "exists", "busybox"], ["db", "check"]])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep import errors
-from imagekeep.cli.exits import EXIT_CODES, ExitCode, exit_code
+from imagekeep.cli.exit_codes import EXIT_CODES, ExitCode, exit_code
 from imagekeep.cli.images import list_images
 from tests.cli.session import LONGEST, run_line, surroundings
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
 
-def run_process(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run_process(directory: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "imagekeep", *arguments],
-        cwd=folder,
+        cwd=directory,
         env=surroundings(options.pop("environment", None)),
         text=True,
         check=False,
@@ -112,75 +112,75 @@ def test_version_names_the_sqlite_that_is_used(run: Run) -> None:
     assert run("--version").out == f"imagekeep 0.1.0 (SQLite {sqlite.sqlite_version}, {DRIVER})\n"
 
 
-def test_module_runs_as_the_command_does(folder: Path) -> None:
-    assert run_process(folder, "images", "-q").stdout == run_line("imagekeep images -q", folder)
+def test_module_runs_as_the_command_does(directory: Path) -> None:
+    assert run_process(directory, "images", "-q").stdout == run_line("imagekeep images -q", directory)
 
 
-def test_name_that_is_no_utf8_is_not_found(folder: Path) -> None:
-    done = run_process(folder, "image", "inspect", os.fsdecode(b"\xff\x1b"))
+def test_name_that_is_no_utf8_is_not_found(directory: Path) -> None:
+    done = run_process(directory, "image", "inspect", os.fsdecode(b"\xff\x1b"))
     assert (done.returncode, done.stderr) == (1, "Error: no such image: \\udcff\\x1b\n")
 
 
-def test_store_path_that_is_no_utf8_is_named(folder: Path) -> None:
-    done = run_process(folder, "--store", os.fsdecode(b"\xff"), "images")
+def test_store_path_that_is_no_utf8_is_named(directory: Path) -> None:
+    done = run_process(directory, "--store", os.fsdecode(b"\xff"), "images")
     assert (done.returncode, done.stderr) == (125, "Error: no store at \\udcff; `imagekeep sync` makes one\n")
 
 
-def test_encoding_that_lacks_a_character_gets_an_escape(folder: Path) -> None:
+def test_encoding_that_lacks_a_character_gets_an_escape(directory: Path) -> None:
     done = run_process(
-        folder, "--source", "oci:busybox", "--store", "new.db", "sync",
+        directory, "--source", "oci:busybox", "--store", "new.db", "sync",
         environment={"PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
     assert done.returncode == 0
     assert "busybox:1.35 \\u2192 e79278307b352" in done.stdout
 
 
-def test_closed_pipe_ends_quietly(folder: Path) -> None:
+def test_closed_pipe_ends_quietly(directory: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
-        done = run_process(folder, "images", stdout=pipe)
+        done = run_process(directory, "images", stdout=pipe)
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_pipe_that_closes_under_a_help_text_ends_quietly(folder: Path) -> None:
+def test_pipe_that_closes_under_a_help_text_ends_quietly(directory: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
-        done = run_process(folder, "--help", stdout=pipe)
+        done = run_process(directory, "--help", stdout=pipe)
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_full_output_is_an_error(folder: Path) -> None:
+def test_full_output_is_an_error(directory: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_process(folder, "images", stdout=full)
+        done = run_process(directory, "images", stdout=full)
     assert (done.returncode, done.stderr) == (
         125,
         "Error: cannot write to standard output: No space left on device\n",
     )
 
 
-def test_full_output_under_a_help_text_is_an_error(folder: Path) -> None:
+def test_full_output_under_a_help_text_is_an_error(directory: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_process(folder, "--help", stdout=full)
+        done = run_process(directory, "--help", stdout=full)
     assert (done.returncode, done.stderr) == (125, "Error: No space left on device\n")
 
 
-def test_output_that_is_closed_from_the_start_is_an_error(folder: Path) -> None:
-    shown = run_line("imagekeep images >&-; echo $?", folder)
+def test_output_that_is_closed_from_the_start_is_an_error(directory: Path) -> None:
+    shown = run_line("imagekeep images >&-; echo $?", directory)
     assert shown == "Error: cannot write to standard output: it is closed\n125\n"
 
 
-def test_closed_standard_error_changes_no_exit_code(folder: Path) -> None:
-    assert run_line("imagekeep image inspect nope 2>&-; echo $?", folder) == "1\n"
+def test_closed_standard_error_changes_no_exit_code(directory: Path) -> None:
+    assert run_line("imagekeep image inspect nope 2>&-; echo $?", directory) == "1\n"
 
 
 @pytest.mark.parametrize("driver", ["nope", "pysqlite3"])
-def test_driver_that_cannot_be_used_is_one_line(folder: Path, driver: str) -> None:
+def test_driver_that_cannot_be_used_is_one_line(directory: Path, driver: str) -> None:
     without = "import sys; sys.modules['pysqlite3'] = None; from imagekeep.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", without, "images"],
-        cwd=folder,
+        cwd=directory,
         env=surroundings({"IMAGEKEEP_SQLITE_DRIVER": driver}),
         capture_output=True,
         text=True,
@@ -197,11 +197,11 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_interrupt_ends_quietly(folder: Path) -> None:
+def test_interrupt_ends_quietly(directory: Path) -> None:
     """The command waits for an archive on standard input, where it is interrupted."""
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "imagekeep", "--source", "archive:-", "sync"],
-        cwd=folder,
+        cwd=directory,
         env=surroundings(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -50,10 +50,10 @@ WITH_A_DAEMON = [example for example in EXAMPLES if "--source containerd" in exa
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.keys() - WITH_A_DAEMON))
-def test_every_example_works(folder_template: Path, tmp_path: Path, example: str) -> None:
-    folder = tmp_path / "work"
-    shutil.copytree(folder_template, folder)
-    shown = run_line(f"{example} && echo worked", folder)
+def test_every_example_works(directory_template: Path, tmp_path: Path, example: str) -> None:
+    directory = tmp_path / "work"
+    shutil.copytree(directory_template, directory)
+    shown = run_line(f"{example} && echo worked", directory)
     assert shown.splitlines()[-1:] == ["worked"], shown
 
 
@@ -97,8 +97,10 @@ def test_examples_stand_at_the_end(run: Run) -> None:
     ]
 
 
-def test_transcript_is_what_a_terminal_would_show(folder: Path) -> None:
-    shown = transcript(["imagekeep images -q busybox:1.35", "imagekeep image exists nope || echo $?"], folder)
+def test_transcript_is_what_a_terminal_would_show(directory: Path) -> None:
+    shown = transcript(
+        ["imagekeep images -q busybox:1.35", "imagekeep image exists nope || echo $?"], directory
+    )
     assert shown == (
         "$ imagekeep images -q busybox:1.35\n"
         "sha256:e79278307b352b79a5f6912baf16e0e2d1974ff2abafe4df295438755fe77a7f\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.image import Observed
+from imagekeep.image import ObservedImage
 from imagekeep.store import Store
 from tests.cli.test_images import NEW, NEW_TARGET, OLD, add
 from tests.images import digest_of
@@ -28,8 +28,8 @@ def test_image_is_found_by_each_of_its_names(run: Run, name: str) -> None:
     assert json.loads(run("image", "inspect", name).out)[0]["id"] == NEW
 
 
-def test_reference_spelt_exactly_so_comes_before_its_normal_form(run: Run, folder: Path) -> None:
-    own = add(folder, "busybox:1.36")
+def test_reference_spelt_exactly_so_comes_before_its_normal_form(run: Run, directory: Path) -> None:
+    own = add(directory, "busybox:1.36")
     assert json.loads(run("image", "inspect", "busybox:1.36").out)[0]["id"] == own
 
 
@@ -69,17 +69,17 @@ def test_inspect_prints_nothing_where_one_image_is_missing(run: Run) -> None:
     assert (result.code, result.out, result.err) == (1, "", "Error: no such image: nope\n")
 
 
-def test_json_escapes_what_a_label_would_do_to_a_terminal(run: Run, folder: Path) -> None:
-    image_id = add(folder, "a.io/b:v1", config=b'{"config":{"Labels":{"a":"\\u001b[31m\\u009b"}}}')
+def test_json_escapes_what_a_label_would_do_to_a_terminal(run: Run, directory: Path) -> None:
+    image_id = add(directory, "a.io/b:v1", config=b'{"config":{"Labels":{"a":"\\u001b[31m\\u009b"}}}')
     for output in ("json", "yaml"):
         printed = run("image", "inspect", "-o", output, image_id).out
         assert "\\u001b[31m\\u009b" in printed
         assert "\x1b" not in printed
 
 
-def test_yaml_writes_any_text_in_ascii(run: Run, folder: Path) -> None:
+def test_yaml_writes_any_text_in_ascii(run: Run, directory: Path) -> None:
     labels = {"no": "😀\x00", "k " * 1000: "", 'a"b\\': "é"}
-    image_id = add(folder, "a.io/b:v1", config=json.dumps({"config": {"Labels": labels}}).encode())
+    image_id = add(directory, "a.io/b:v1", config=json.dumps({"config": {"Labels": labels}}).encode())
     printed = run("image", "inspect", "-o", "yaml", image_id).out
     assert '"no": "\\U0001f600\\u0000"\n' in printed
     assert f'        ? "{"k " * 1000}"\n        : ""\n' in printed
@@ -92,11 +92,11 @@ def test_exists_answers_by_its_exit_code_alone(run: Run, name: str, code: int) -
     assert (result.code, result.out, result.err) == (code, "", "")
 
 
-def ambiguous_prefix(folder: Path) -> str:
+def ambiguous_prefix(directory: Path) -> str:
     """Add images until two ids begin with the same character, and return it."""
     firsts = {NEW[7], OLD[7]}
     for number in range(16):
-        first = add(folder, f"a.io/b:{number}", config=b'{"author":"%d"}' % number)[7]
+        first = add(directory, f"a.io/b:{number}", config=b'{"author":"%d"}' % number)[7]
         if first in firsts:
             return first
         firsts.add(first)
@@ -104,8 +104,8 @@ def ambiguous_prefix(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("command", [["image", "exists"], ["image", "inspect"]])
-def test_ambiguous_id_lists_the_candidates(run: Run, folder: Path, command: list[str]) -> None:
-    prefix = ambiguous_prefix(folder)
+def test_ambiguous_id_lists_the_candidates(run: Run, directory: Path, command: list[str]) -> None:
+    prefix = ambiguous_prefix(directory)
     result = run(*command, prefix)
     assert result.code == 3
     assert re.fullmatch(
@@ -118,16 +118,16 @@ def test_empty_name_is_wrong_usage(run: Run, command: list[str]) -> None:
     assert run(*command, "").code == 2
 
 
-def move(folder: Path, config: bytes) -> str:
+def move(directory: Path, config: bytes) -> str:
     """Let the tag name another image, and return that one's id."""
-    with Store.open(folder / "images.db") as store:
-        store.apply(TAG, Observed(digest_of(config), "", 5, config, digest_of(b"target")))
+    with Store.open(directory / "images.db") as store:
+        store.apply(TAG, ObservedImage(digest_of(config), "", 5, config, digest_of(b"target")))
     return digest_of(config)
 
 
 @pytest.mark.parametrize("name", [TAG, "busybox:1.36"])
-def test_history_tells_what_a_reference_pointed_at(run: Run, folder: Path, name: str) -> None:
-    other = move(folder, b"{}")
+def test_history_tells_what_a_reference_pointed_at(run: Run, directory: Path, name: str) -> None:
+    other = move(directory, b"{}")
     heading, *rows = run("image", "history", name).lines
     assert heading.split("   ")[0] == "TIME"
     assert [row.split()[1:] for row in rows] == [
@@ -136,8 +136,8 @@ def test_history_tells_what_a_reference_pointed_at(run: Run, folder: Path, name:
     ]
 
 
-def test_history_stays_when_the_reference_is_gone(run: Run, folder: Path) -> None:
-    with Store.open(folder / "images.db") as store:
+def test_history_stays_when_the_reference_is_gone(run: Run, directory: Path) -> None:
+    with Store.open(directory / "images.db") as store:
         store.apply(TAG, None)
     assert [row.split()[1] for row in run("image", "history", "-n", TAG).lines] == ["new", "vanished"]
 

@@ -57,7 +57,7 @@ def test_quiet_prints_each_id_once_in_the_order_of_the_table(run: Run) -> None:
     assert run("images", "-q").lines == [OLD, NEW]
 
 
-def test_empty_store_has_the_heading_alone(run: Run, folder: Path, store_path: Path) -> None:
+def test_empty_store_has_the_heading_alone(run: Run, directory: Path, store_path: Path) -> None:
     assert run("--store", store_path, "images").out.split() == ["IMAGE", "TAG", "IMAGE", "ID", "SIZE"]
 
 
@@ -82,30 +82,30 @@ def test_name_that_is_no_reference_is_wrong_usage(run: Run) -> None:
     assert (result.code, result.err) == (2, "Error: invalid reference Busybox: remote not lowercase\n")
 
 
-def add(folder: Path, *references: str, config: bytes = b"{}", size: int = 5) -> str:
+def add(directory: Path, *references: str, config: bytes = b"{}", size: int = 5) -> str:
     """Add an image with these references and no source to the store, and return its id."""
     from imagekeep.image import Image
 
-    with Store.open(folder / "images.db") as store:
+    with Store.open(directory / "images.db") as store:
         store.add(Image(digest_of(config), references, "", size, False, config))
     return digest_of(config)
 
 
-def test_image_without_tag_shows_its_repository(run: Run, folder: Path) -> None:
-    add(folder, f"quay.io/a/b@{NEW_TARGET}")
+def test_image_without_tag_shows_its_repository(run: Run, directory: Path) -> None:
+    add(directory, f"quay.io/a/b@{NEW_TARGET}")
     assert run("images", "-n", "quay.io/a/b").out.split()[:2] == ["quay.io/a/b", "<none>"]
 
 
-def test_image_without_any_name_shows_none(run: Run, folder: Path) -> None:
-    image_id = add(folder, digest_of(b"{}"))
+def test_image_without_any_name_shows_none(run: Run, directory: Path) -> None:
+    image_id = add(directory, digest_of(b"{}"))
     assert run("images", "-n", "--digests").lines[-1].split() == [
         "<none>", "<none>", "<none>", image_id[7:20], "5B",
     ]  # fmt: skip
 
 
-def test_tagged_images_come_before_digests_before_ids(run: Run, folder: Path) -> None:
-    by_id = add(folder, digest_of(b'{"a":1}'), config=b'{"a":1}')
-    by_digest = add(folder, f"a.io/b@{NEW_TARGET}", config=b'{"b":1}')
+def test_tagged_images_come_before_digests_before_ids(run: Run, directory: Path) -> None:
+    by_id = add(directory, digest_of(b'{"a":1}'), config=b'{"a":1}')
+    by_digest = add(directory, f"a.io/b@{NEW_TARGET}", config=b'{"b":1}')
     assert run("images", "-q").lines == [OLD, NEW, by_digest, by_id]
 
 
@@ -131,15 +131,15 @@ def test_json_has_every_field_of_crictls(run: Run) -> None:
     [("0", {"value": "0"}, ""), ("web", None, "web"), ("1000:50", {"value": "1000"}, "")],
 )
 def test_json_tells_the_user_as_number_or_name(
-    run: Run, folder: Path, user: str, uid: dict[str, str] | None, username: str
+    run: Run, directory: Path, user: str, uid: dict[str, str] | None, username: str
 ) -> None:
-    add(folder, "a.io/user:v1", config=json.dumps({"config": {"User": user}}).encode())
+    add(directory, "a.io/user:v1", config=json.dumps({"config": {"User": user}}).encode())
     [image] = json.loads(run("images", "a.io/user", "-o", "json").out)["images"]
     assert (image["uid"], image["username"]) == (uid, username)
 
 
-def test_negative_size_is_the_uint64_of_the_cri(run: Run, folder: Path) -> None:
-    add(folder, "a.io/negative:v1", size=-1)
+def test_negative_size_is_the_uint64_of_the_cri(run: Run, directory: Path) -> None:
+    add(directory, "a.io/negative:v1", size=-1)
     [image] = json.loads(run("images", "a.io/negative", "-o", "json").out)["images"]
     assert image["size"] == str(2**64 - 1)
 

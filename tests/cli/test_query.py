@@ -93,13 +93,13 @@ WRITING = [
 
 
 @pytest.mark.parametrize("sql", WRITING)
-def test_what_does_anything_but_read_is_refused_and_does_nothing(run: Run, folder: Path, sql: str) -> None:
-    before = (folder / "images.db").read_bytes()
+def test_what_does_anything_but_read_is_refused_and_does_nothing(run: Run, directory: Path, sql: str) -> None:
+    before = (directory / "images.db").read_bytes()
     result = run("query", sql)
     assert result.code == 2
     assert result.err.startswith("Error: query: ")
-    assert (folder / "images.db").read_bytes() == before
-    assert not (folder / "other.db").exists()
+    assert (directory / "images.db").read_bytes() == before
+    assert not (directory / "other.db").exists()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_query_that_goes_on_is_ended(run: Run) -> None:
     )
 
 
-def test_a_query_that_cannot_be_interrupted_is_ended_too(folder: Path) -> None:
+def test_a_query_that_cannot_be_interrupted_is_ended_too(directory: Path) -> None:
     sql = "SELECT instr(printf('%.*c', 8000000, 'a'), printf('%.*c', 4000000, 'a') || 'b')"
     ended = subprocess.run(
         [sys.executable, "-m", "imagekeep", "query", "--timeout", "0.1", sql],
@@ -156,6 +156,6 @@ def test_a_config_is_shown_to_who_asks_for_it(run: Run) -> None:
     assert "hunter2" in run("query", "SELECT document FROM configs").out
 
 
-def test_a_store_of_an_older_revision_answers_too(run: Run, folder: Path) -> None:
-    shutil.copy(STORES / "0001.db", folder / "images.db")
+def test_a_store_of_an_older_revision_answers_too(run: Run, directory: Path) -> None:
+    shutil.copy(STORES / "0001.db", directory / "images.db")
     assert run("query", "-n", "SELECT count(*) FROM images").lines == ["4"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a user who is not root, with a home folder and nothing else."""
+    """Be a user who is not root, with a home directory and nothing else."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/a")
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
@@ -34,13 +34,13 @@ def test_user_has_a_store_at_home() -> None:
 
 
 @pytest.mark.usefixtures("user")
-def test_user_may_have_another_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_may_have_another_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert default_store() == Path("/data/imagekeep/images.db")
 
 
 @pytest.mark.usefixtures("user")
-def test_data_folder_that_is_relative_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_directory_that_is_relative_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "data")
     assert default_store() == Path("/home/a/.local/share/imagekeep/images.db")
 

@@ -33,11 +33,11 @@ sys.exit(code)
 """
 
 
-def imported_by(folder: Path, *arguments: str) -> set[str]:
+def imported_by(directory: Path, *arguments: str) -> set[str]:
     """Return the modules that a process has imported when a command has ended well in it."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
-        cwd=folder,
+        cwd=directory,
         env=surroundings(),
         capture_output=True,
         text=True,
@@ -66,10 +66,12 @@ def imported_by(folder: Path, *arguments: str) -> set[str]:
     ],
     ids=" ".join,
 )
-def test_reading_imports_nothing_heavy(folder: Path, arguments: list[str]) -> None:
-    assert imported_by(folder, *arguments).intersection(HEAVY) == set()
+def test_reading_imports_nothing_heavy(directory: Path, arguments: list[str]) -> None:
+    assert imported_by(directory, *arguments).intersection(HEAVY) == set()
 
 
 @pytest.mark.parametrize("arguments", [["images"], ["image", "exists", "busybox:1.36"]], ids=" ".join)
-def test_commonest_commands_load_nothing_that_reads_documents(folder: Path, arguments: list[str]) -> None:
-    assert imported_by(folder, *arguments).intersection({"json", "imagekeep.oci.config", "hashlib"}) == set()
+def test_commonest_commands_load_nothing_that_reads_documents(directory: Path, arguments: list[str]) -> None:
+    assert (
+        imported_by(directory, *arguments).intersection({"json", "imagekeep.oci.config", "hashlib"}) == set()
+    )

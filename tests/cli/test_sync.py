@@ -23,10 +23,10 @@ SOURCE = ("--source", "oci:busybox")
 
 
 @pytest.fixture
-def layout(folder: Path) -> LayoutWriter:
-    """The layout of the folder, to be written anew."""
+def layout(directory: Path) -> LayoutWriter:
+    """The layout of the directory, to be written anew."""
     writer = LayoutWriter.__new__(LayoutWriter)
-    writer.folder = folder / "busybox"
+    writer.directory = directory / "busybox"
     return writer
 
 
@@ -59,20 +59,20 @@ def test_quiet_prints_nothing(run: Run) -> None:
 
 
 def test_dry_run_says_what_it_would_do_and_changes_nothing(
-    run: Run, layout: LayoutWriter, folder: Path
+    run: Run, layout: LayoutWriter, directory: Path
 ) -> None:
     layout.write_index([])
-    before = (folder / "images.db").read_bytes()
+    before = (directory / "images.db").read_bytes()
     result = run(*SOURCE, "sync", "--dry-run")
     assert result.lines[-1] == "dry run: would sync 7 references: 7 vanished; nothing was changed"
     assert run("images", "-q").lines == [OLD, NEW]
-    assert (folder / "images.db").read_bytes() == before
+    assert (directory / "images.db").read_bytes() == before
 
 
-def test_dry_run_makes_no_store(run: Run, folder: Path) -> None:
+def test_dry_run_makes_no_store(run: Run, directory: Path) -> None:
     result = run("--store", "new/images.db", *SOURCE, "sync", "--dry-run")
     assert (result.code, len(result.lines)) == (0, 8)
-    assert not (folder / "new").exists()
+    assert not (directory / "new").exists()
 
 
 def test_named_references_alone_are_synced(run: Run, layout: LayoutWriter) -> None:
@@ -83,8 +83,8 @@ def test_named_references_alone_are_synced(run: Run, layout: LayoutWriter) -> No
     ]
 
 
-def test_reference_that_the_store_spells_so_is_taken_as_it_is(run: Run, folder: Path) -> None:
-    with Store.open(folder / "images.db") as store:
+def test_reference_that_the_store_spells_so_is_taken_as_it_is(run: Run, directory: Path) -> None:
+    with Store.open(directory / "images.db") as store:
         store.add(store.get(NEW).__class__(NEW, ("busybox:1.36",), "", 1, False, store.get(NEW).config_json))
     assert run(*SOURCE, "sync", "busybox:1.36").lines[0] == "vanished busybox:1.36"
 
@@ -121,7 +121,7 @@ def test_failed_sync_keeps_what_was_known(run: Run, layout: LayoutWriter) -> Non
 def test_sync_without_a_source_says_how_to_name_one(run: Run) -> None:
     result = run("sync")
     assert result.code == 2
-    assert result.err.endswith("give --source oci:FOLDER, or set IMAGEKEEP_SOURCE\n")
+    assert result.err.endswith("give --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE\n")
 
 
 def test_source_comes_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_base_name_is_the_repository_of_bare_tags(run: Run) -> None:
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_platform_chooses_among_the_images_of_an_index(run: Run, folder: Path, where: str) -> None:
-    layout = LayoutWriter(folder / "many")
+def test_platform_chooses_among_the_images_of_an_index(run: Run, directory: Path, where: str) -> None:
+    layout = LayoutWriter(directory / "many")
     index = layout.multi_platform()
     layout.write_index([index | {"annotations": {REF_NAME: "v1"}}])
     option = ["--platform", "linux/arm64"]
@@ -168,7 +168,7 @@ def test_name_that_would_write_to_the_terminal_is_escaped(run: Run, layout: Layo
 def drawn(monkeypatch: pytest.MonkeyPatch, *, patience: float) -> bytes:
     """Return what a terminal gets of some progress, where people have that much patience."""
     ours, theirs = pty.openpty()
-    monkeypatch.setattr("imagekeep.cli.progress.PATIENCE", patience)
+    monkeypatch.setattr("imagekeep.cli.progress.SHOW_AFTER", patience)
     with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
         monkeypatch.setattr("sys.stderr", terminal)
         with progress("syncing") as show:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from imagekeep import Observed, Store
+from imagekeep import ObservedImage, Store
 from imagekeep.database.connection import connect
 from imagekeep.digest import digest_of
 from imagekeep.errors import (
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
 
 Operation = dict[str, Any]
-State = dict[str, Any]
+ReferenceState = dict[str, Any]
 Answer = tuple[str, Any]
 """A result class, and the result where the operation has one."""
 
-NOTHING: State = {"images": {}, "pinned_refs": {}, "ref_cache": {}}
+NOTHING: ReferenceState = {"images": {}, "pinned_refs": {}, "ref_cache": {}}
 
 IMAGES = "SELECT image_key, id, chain_id, size FROM images"
 NAMES = (
@@ -74,11 +74,11 @@ def _do(store: Store, operation: Operation) -> Any:
     return None
 
 
-def observed(image: dict[str, Any] | None) -> Observed | None:
+def observed(image: dict[str, Any] | None) -> ObservedImage | None:
     """Return an image of the data as if it had been read from a source, with a target and a config made up."""
     if image is None:
         return None
-    return Observed(
+    return ObservedImage(
         image["id"],
         image["chain_id"],
         image["size"],
@@ -122,7 +122,7 @@ def looking_into(path: Path) -> Iterator[sqlite.Connection]:
         yield connection
 
 
-def state_of(connection: sqlite.Connection) -> State:
+def state_of(connection: sqlite.Connection) -> ReferenceState:
     """Read the whole observable state from the tables."""
     images, pinned_refs = {}, {}
     for key, image_id, chain_id, size in connection.execute(IMAGES).fetchall():
@@ -141,7 +141,7 @@ def state_of(connection: sqlite.Connection) -> State:
     return {"images": images, "pinned_refs": pinned_refs, "ref_cache": cache}
 
 
-def recorded_state(operation: Operation, before: State) -> State:
+def recorded_state(operation: Operation, before: ReferenceState) -> ReferenceState:
     """Return the state that the data has after an operation; the one before it where it has none."""
     state = operation.get("state")
     return before if state is None else {part: state[part] for part in NOTHING}

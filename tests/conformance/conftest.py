@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.holders import Holder, KeptOpen, Reopened, TwoProcesses
-from tests.volatile import volatile_folder
+from tests.conformance.holders import DocumentBuffer, KeptOpen, Reopened, TwoProcesses
+from tests.volatile import volatile_directory
 from tests.worker import Worker
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def volatile_path(store_template: Path) -> Iterator[Path]:
     """The file of an empty store, in memory where there is such a place."""
-    with volatile_folder() as folder:
-        path = folder / "images.db"
+    with volatile_directory() as directory:
+        path = directory / "images.db"
         shutil.copy(store_template, path)
         yield path
 
@@ -33,9 +33,9 @@ def worker() -> Iterator[Worker]:
 
 
 @pytest.fixture
-def holder(request: pytest.FixtureRequest) -> Iterator[Holder]:
+def holder(request: pytest.FixtureRequest) -> Iterator[DocumentBuffer]:
     """Who holds the store, by its mode."""
-    held: Holder
+    held: DocumentBuffer
     if request.param == TwoProcesses.mode:
         held = TwoProcesses(request.getfixturevalue("worker"))
     else:

@@ -1,7 +1,7 @@
-"""The conformance data: what the real Go code answered, read from a folder that can be replaced.
+"""The conformance data: what the real Go code answered, read from a directory that can be replaced.
 
-The folder is IMAGEKEEP_CONFORMANCE, else `shared/conformance` beside the checkout, else the compressed copy
-in `tests/data/conformance`. Files are found by pattern, so that a folder with more of them runs unchanged.
+The directory is IMAGEKEEP_CONFORMANCE, else `shared/conformance` beside the checkout, else the compressed copy
+in `tests/data/conformance`. Files are found by pattern, so that a directory with more of them runs unchanged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ COPY = TESTS / "data" / "conformance"
 Case = dict[str, Any]
 
 
-def folder() -> Path:
-    """Return the folder that holds the data."""
+def directory() -> Path:
+    """Return the directory that holds the data."""
     if given := os.environ.get("IMAGEKEEP_CONFORMANCE"):
         return Path(given)
     return BESIDE if BESIDE.is_dir() else COPY
@@ -30,9 +30,9 @@ def folder() -> Path:
 
 def documents(subject: str) -> list[tuple[str, Case]]:
     """Return the name and content of every file of a subject: `subject*.json`, or the same with `.gz`."""
-    found = sorted(folder().glob(f"{subject}*.json")) + sorted(folder().glob(f"{subject}*.json.gz"))
+    found = sorted(directory().glob(f"{subject}*.json")) + sorted(directory().glob(f"{subject}*.json.gz"))
     if not found:
-        raise FileNotFoundError(f"no {subject}*.json in {folder()}")
+        raise FileNotFoundError(f"no {subject}*.json in {directory()}")
     return [(path.name, json.loads(read(path))) for path in found]
 
 

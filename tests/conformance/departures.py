@@ -17,7 +17,7 @@ from tests.conformance.answers import NOTHING, recorded_state
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.conformance.answers import Operation, State
+    from tests.conformance.answers import Operation, ReferenceState
 
 READING = ("resolve", "get", "list", "is_pinned")
 
@@ -49,7 +49,7 @@ def departures(operations: Sequence[Operation]) -> Iterator[tuple[int, Departure
         state = recorded_state(operation, state)
 
 
-def departure(operation: Operation, state: State) -> Departure | None:
+def departure(operation: Operation, state: ReferenceState) -> Departure | None:
     """Name the departure that excludes an operation in a state, or return None."""
     match operation:
         case {"op": "get" | "is_pinned" | "pin" | "unpin", "id": ""}:
@@ -63,7 +63,7 @@ def departure(operation: Operation, state: State) -> Departure | None:
     return None
 
 
-def departure_of_update(operation: Operation, state: State) -> Departure | None:
+def departure_of_update(operation: Operation, state: ReferenceState) -> Departure | None:
     """Name the departure that excludes an update: a removal, an addition, or both where a reference moves."""
     reference, image = operation["ref"], operation.get("image")
     old = state["ref_cache"].get(reference)
@@ -74,7 +74,7 @@ def departure_of_update(operation: Operation, state: State) -> Departure | None:
     return departure_of_addition(reference, image, state) if image else None
 
 
-def departure_of_addition(reference: str, image: Operation, state: State) -> Departure | None:
+def departure_of_addition(reference: str, image: Operation, state: ReferenceState) -> Departure | None:
     """Name the departure that excludes adding an image under a reference."""
     if not image["references"]:
         return Departure.NAMED
@@ -88,12 +88,12 @@ def departure_of_addition(reference: str, image: Operation, state: State) -> Dep
 
 
 def loses_others(reference: str, references: Sequence[str]) -> bool:
-    """Tell whether removing one reference by Go's comparison removes another too."""
+    """Return whether removing one reference by Go's comparison removes another too."""
     return any(other != reference and equal_fold(other, reference) for other in references)
 
 
 def equal_fold(one: str, other: str) -> bool:
-    """Tell whether two texts are equal under Unicode's simple folding (Go: strings.EqualFold)."""
+    """Return whether two texts are equal under Unicode's simple folding (Go: strings.EqualFold)."""
     return list(map(_simple_fold, one)) == list(map(_simple_fold, other))
 
 
@@ -105,7 +105,7 @@ def _simple_fold(character: str) -> str:
     return character
 
 
-def look_up(image_id: str, state: State) -> str | None:
+def look_up(image_id: str, state: ReferenceState) -> str | None:
     """Return the only image that a full or truncated id stands for, or None; the empty one is of one image."""
     images = list(state["images"])
     if not image_id:

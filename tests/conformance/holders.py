@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 MODES = ("kept open", "reopened", "two processes")
 
 
-class Holder(Protocol):
+class DocumentBuffer(Protocol):
     """Holds a store, and does with it what it is told."""
 
     mode: str

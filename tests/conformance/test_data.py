@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.data import BESIDE, COPY, documents, folder, read
+from tests.conformance.data import BESIDE, COPY, directory, documents, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +20,11 @@ def test_the_copy_is_whole() -> None:
     assert {path.name.removesuffix(".gz"): read(path) for path in COPY.glob("*.json.gz")} == originals
 
 
-def test_another_folder_is_read_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_directory_is_read_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEKEEP_CONFORMANCE", str(tmp_path))
     for name in ("chainid.json", "chainid_2.json", "platforms.json"):
         (tmp_path / name).write_text(json.dumps({"cases": [name]}))
-    assert folder() == tmp_path
+    assert directory() == tmp_path
     assert [name for name, _ in documents("chainid")] == ["chainid.json", "chainid_2.json"]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep import Observed
+    from imagekeep import ObservedImage
     from tests.conformance.data import Case
 
 CASES = [pytest.param(case, id=name) for name, case in cases("store_update")]
@@ -111,14 +111,14 @@ class Updater:
         if self.mode != MODES[2]:
             return update(self.store, reference)
         try:
-            with self.store.holding([reference]):
+            with self.store.lock_references([reference]):
                 self.worker.ask(apply, reference, self.store.observe(reference))
         except ImagekeepError as error:
             return error_class(error)
         return "ok"
 
 
-def apply(store: Store, reference: str, observed: Observed | None) -> None:
+def apply(store: Store, reference: str, observed: ObservedImage | None) -> None:
     """Apply, in another process, what was observed in this one."""
     store.apply(reference, observed)
 
@@ -158,7 +158,7 @@ def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: 
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
         for _, reference, *_ in source.updates():
             update(store, reference)
-            confirmed = store.confirm(source.references(), dry_run=True)
+            confirmed = store.mark_verified(source.references(), dry_run=True)
             source.fails, failing = False, source.fails
             for name, transition in confirmed.items():
                 if (observed := read(store, name)) is not None:
@@ -166,7 +166,7 @@ def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: 
             source.fails = failing
 
 
-def read(store: Store, name: str) -> Observed | None:
+def read(store: Store, name: str) -> ObservedImage | None:
     """Observe a reference; None where its blobs have gone since."""
     try:
         return store.observe(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from imagekeep.cri.server import Serving, serve
+from imagekeep.cri.server import ServerConfig, serve
 from imagekeep.cri.sockets import Access
 from imagekeep.reader import Reader
 from tests.cri.client import Client
@@ -28,7 +28,7 @@ class Serve(Protocol):
 class RunningServer(threading.Thread):
     """A server in a thread; `begin` returns when it answers, and raises what keeps it from doing so."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: ServerConfig) -> None:
         super().__init__(name="server")
         self._serving = serving
         self._ready = threading.Event()
@@ -60,7 +60,7 @@ class RunningServer(threading.Thread):
                 yield
 
         fields = {**vars(self._serving), "beside": beside}
-        await serve(Serving(**fields), self._ending)
+        await serve(ServerConfig(**fields), self._ending)
 
     def end(self) -> None:
         """Stop it; raises the error with which it ended."""
@@ -85,18 +85,18 @@ def reader(store_path: Path) -> Iterator[Reader]:
 
 
 @pytest.fixture
-def serving(reader: Reader, socket: Path, tmp_path: Path) -> Serving:
+def serving(reader: Reader, socket: Path, tmp_path: Path) -> ServerConfig:
     """Return what is served unless a test says otherwise: a store without a source."""
-    return Serving(reader=reader, path=socket, access=Access(), mountpoint=str(tmp_path))
+    return ServerConfig(reader=reader, path=socket, access=Access(), mountpoint=str(tmp_path))
 
 
 @pytest.fixture
-def begin(serving: Serving, socket: Path) -> Iterator[Serve]:
+def begin(serving: ServerConfig, socket: Path) -> Iterator[Serve]:
     """Return a function that serves."""
     with contextlib.ExitStack() as stack:
 
         def begin_with(**fields: Any) -> Client:
-            server = RunningServer(Serving(**{**vars(serving), **fields}))
+            server = RunningServer(ServerConfig(**{**vars(serving), **fields}))
             server.begin()
             stack.callback(server.end)
             return stack.enter_context(Client(socket))

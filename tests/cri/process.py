@@ -23,12 +23,12 @@ START_WAIT = 60.0
 
 
 class Process:
-    """One `imagekeep serve`; `folder` holds its store, its socket and its log."""
+    """One `imagekeep serve`; `directory` holds its store, its socket and its log."""
 
-    def __init__(self, folder: Path, *options: str, source: str | None = None) -> None:
-        self.socket = folder / "cri.sock"
-        self.log = folder / "log"
-        address = folder / "notify"
+    def __init__(self, directory: Path, *options: str, source: str | None = None) -> None:
+        self.socket = directory / "cri.sock"
+        self.log = directory / "log"
+        address = directory / "notify"
         address.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(str(address))
@@ -39,7 +39,7 @@ class Process:
                         sys.executable,
                         "-m",
                         "imagekeep",
-                        f"--store={folder / 'images.db'}",
+                        f"--store={directory / 'images.db'}",
                         *([f"--source={source}"] if source else []),
                         "serve",
                         f"--listen=unix://{self.socket}",
@@ -71,9 +71,9 @@ class Process:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, source: str | None = None) -> Iterator[Process]:
+def serving(directory: Path, *options: str, source: str | None = None) -> Iterator[Process]:
     """Run a server until the context ends."""
-    process = Process(folder, *options, source=source)
+    process = Process(directory, *options, source=source)
     try:
         yield process
     finally:

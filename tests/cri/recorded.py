@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imagekeep.errors import ContentNotFoundError, ImageNotFoundError
-from imagekeep.image import PINNED_LABEL, ImageRecord, Observed
+from imagekeep.image import PINNED_LABEL, ImageRecord, ObservedImage
 from imagekeep.oci.descriptor import Descriptor
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Recording:
         }
         config_json = json.dumps(facts["imageSpec"]).encode()
         pinned = record.labels.get(PINNED_LABEL) == "pinned"
-        observed = Observed(
+        observed = ObservedImage(
             image_id, facts["chainID"], int(image["size"]), config_json, record.target.digest, pinned
         )
         self._store.apply(record.reference, observed)

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 CONFIGURATION = """
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}
+storage: {{filesystem: {{rootdirectory: {directory}/registry}}}}
 http: {{addr: "{address}"}}
 """
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """Run a registry that keeps its images in `folder`, and give its address, `127.0.0.1:PORT`."""
+def registry(directory: Path) -> Iterator[str]:
+    """Run a registry that keeps its images in `directory`, and give its address, `127.0.0.1:PORT`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    configuration = folder / "registry.yml"
-    configuration.write_text(CONFIGURATION.format(folder=folder, address=address))
-    with (folder / "registry.log").open("ab") as log:
+    configuration = directory / "registry.yml"
+    configuration.write_text(CONFIGURATION.format(directory=directory, address=address))
+    with (directory / "registry.log").open("ab") as log:
         process = subprocess.Popen(
             [require("docker-registry"), "serve", configuration], stdout=log, stderr=log
         )

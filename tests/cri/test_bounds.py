@@ -199,7 +199,7 @@ def test_a_flood_of_calls_is_answered_and_stops_nobody(client: Client, socket: P
 def test_changes_that_wait_are_bounded(
     begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekeep.cri.changes.WAITING_MAX", 0)
+    monkeypatch.setattr("imagekeep.cri.mutations.WAITING_MAX", 0)
     with Store.open(store_path) as store:
         store.add(Image("sha256:" + "1" * 64, ("example.test/a:v1",), "", 1, False, b"{}"))
     assert begin().ask("RemoveImage", named("example.test/a:v1")).code == "RESOURCE_EXHAUSTED"

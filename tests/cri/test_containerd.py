@@ -33,16 +33,16 @@ def containerd(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return the folder of the server's store, socket and log."""
+def directory(tmp_path: Path) -> Path:
+    """Return the directory of the server's store, socket and log."""
     (tmp_path / "keep").mkdir()
     return tmp_path / "keep"
 
 
 @pytest.fixture
-def server(containerd: Daemon, folder: Path) -> Iterator[Process]:
+def server(containerd: Daemon, directory: Path) -> Iterator[Process]:
     """Serve that containerd's images."""
-    with serving(folder, source=f"containerd:{containerd.socket}") as process:
+    with serving(directory, source=f"containerd:{containerd.socket}") as process:
         yield process
 
 
@@ -72,7 +72,7 @@ def compared(answer: Answer) -> Answer:
 
 
 def in_step(ours: Client, theirs: Client) -> bool:
-    """Tell whether both list the same."""
+    """Return whether both list the same."""
     return images_of(ours) == images_of(theirs)
 
 
@@ -139,12 +139,12 @@ def test_a_pull_that_fails_says_what_containerd_says(ours: Client, theirs: Clien
 
 
 def test_removing_an_image_removes_every_reference_at_containerd(
-    containerd: Daemon, folder: Path, ours: Client, theirs: Client, tmp_path: Path
+    containerd: Daemon, directory: Path, ours: Client, theirs: Client, tmp_path: Path
 ) -> None:
     image = containerd.make_image(tmp_path / "one", "example.test/one:v1", "example.test/one:v2")
     containerd.ctr("images", "label", "example.test/one:v2", "io.cri-containerd.pinned=pinned")
     names = {"example.test/one:v1", "example.test/one:v2", image["image_id"]}
-    with Reader.open(folder / "images.db") as reader:
+    with Reader.open(directory / "images.db") as reader:
         wait_until(lambda: reader.states().keys() == names and reader.get(image["image_id"]).pinned)
     assert ours.ask("RemoveImage", named(image["image_id"][7:19])) == ("OK", {}, "")
     assert ours.images() == []
@@ -163,12 +163,12 @@ def test_the_source_is_said_to_be_followed_once_it_is(ours: Client) -> None:
 
 
 def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
-    containerd: Daemon, folder: Path, ours: Client, server: Process, tmp_path: Path
+    containerd: Daemon, directory: Path, ours: Client, server: Process, tmp_path: Path
 ) -> None:
     tags = {name: f"example.test/{name}:v1" for name in ("one", "two", "three")}
     ids = {containerd.make_image(tmp_path / name, tag)["image_id"] for name, tag in tags.items()}
     # Each by its id too, a record that containerd's CRI plugin adds in its own time.
-    with Reader.open(folder / "images.db") as reader:
+    with Reader.open(directory / "images.db") as reader:
         wait_until(lambda: reader.states().keys() == {*tags.values(), *ids})
     # The connection over which images are removed is there before containerd hangs.
     assert ours.ask("RemoveImage", named("example.test/three:v1")).code == "OK"
@@ -187,11 +187,11 @@ def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
 
 
 def test_without_the_cri_plugin_usage_is_not_known_and_pulls_are_not_implemented(
-    folder: Path, tmp_path: Path
+    directory: Path, tmp_path: Path
 ) -> None:
     with (
         running(tmp_path / "plain", CRI) as daemon,
-        serving(folder, source=f"containerd:{daemon.socket}") as server,
+        serving(directory, source=f"containerd:{daemon.socket}") as server,
         server.client() as client,
     ):
         assert usage_of(client)["used_bytes"] == {}
@@ -199,18 +199,18 @@ def test_without_the_cri_plugin_usage_is_not_known_and_pulls_are_not_implemented
 
 
 def test_after_a_kill_the_first_list_is_answered_before_containerd_is_there(
-    containerd: Daemon, folder: Path, tmp_path: Path
+    containerd: Daemon, directory: Path, tmp_path: Path
 ) -> None:
     source = f"containerd:{containerd.socket}"
     containerd.make_image(tmp_path / "one", "example.test/one:v1")
-    with serving(folder, source=source) as server, server.client() as client:
+    with serving(directory, source=source) as server, server.client() as client:
         wait_until(lambda: len(client.images()) == 1 and "repo_tags" in client.images()[0])
         before = client.images()
         server.end(signal.SIGKILL)
     containerd.end()
     with contextlib.suppress(FileNotFoundError):
         Path(containerd.socket).unlink()
-    with serving(folder, source=source) as server, server.client() as client:
+    with serving(directory, source=source) as server, server.client() as client:
         assert usage_of(client)["used_bytes"] == {}  # what a kubelet and crictl ask first
         assert client.images() == before
         condition = client.ask("Status").reply["status"]["conditions"][-1]

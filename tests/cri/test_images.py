@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from imagekeep.image import Image
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.cli.conftest import write_layout
@@ -42,7 +42,7 @@ def store(store_path: Path, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def fields(store: Store, store_path: Path, tmp_path: Path) -> dict[str, Any]:
     """Return how that store is served."""
-    return {"opening": functools.partial(opened, store_path, tmp_path / "busybox")}
+    return {"store_factory": functools.partial(opened, store_path, tmp_path / "busybox")}
 
 
 @pytest.fixture

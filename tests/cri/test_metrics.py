@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.cri.following import CurrentWatcher
 from imagekeep.cri.metrics import CONTENT_TYPE, Metrics
 from imagekeep.cri.scraping import Loopback, parse_target, response, scraping
 from imagekeep.cri.sockets import Access
+from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
-from imagekeep.health import WatcherState
 from imagekeep.image import Image
 from imagekeep.store import Store
+from imagekeep.watcher_status import WatcherState
 from tests.cri.client import named
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Pa
     with Store.open(store_path) as store:
         store.add(Image("sha256:" + "1" * 64, ("a.test/a:v1", "a.test/a:v2"), "", 1, True, b"{}"))
         watcher = WatcherState(os.getpid(), "containerd", 1, connected_at=2, events=3, reconciles=4, errors=5)
-        store.note_watcher(watcher)
+        store.record_watcher(watcher)
     page = metrics.page().decode().splitlines()
     assert set(page) >= {
         "imagekeep_store_up 1.0",
@@ -139,7 +139,7 @@ def test_a_port_that_is_taken_is_refused(begin: Serve, metrics: Metrics, socket:
 def test_a_scraper_that_hangs_stops_no_other(
     begin: Serve, shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekeep.cri.scraping.PATIENCE", 0.2)
+    monkeypatch.setattr("imagekeep.cri.scraping.CLIENT_TIMEOUT", 0.2)
     begin(**shown)
     hanging = [sockets.socket(sockets.AF_UNIX) for _ in range(20)]
     for connection in hanging:

@@ -26,7 +26,7 @@ def test_every_recorded_call_is_answered_field_by_field(
 ) -> None:
     with Store.open(store_path) as store:
         replayed = Recording(recording["log"], store)
-        client = begin(opening=replayed.opening)
+        client = begin(store_factory=replayed.opening)
         asked = 0
         for number, entry in enumerate(recording["log"]):
             where = f"{name}:{number}: {entry['note']}"
@@ -49,7 +49,7 @@ def test_every_recorded_call_is_answered_field_by_field(
 
 
 def last_alone(removed: list[tuple[str, bool]]) -> bool:
-    """Tell whether of the references that were removed the last, and it alone, was waited for."""
+    """Return whether of the references that were removed the last, and it alone, was waited for."""
     return [synchronous for _, synchronous in removed] == [False] * (len(removed) - 1) + [True] * bool(
         removed
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.conftest import Run, folder_template, run, write_layout  # noqa: F401 - fixtures
-from tests.cli.conftest import folder as folder
+from tests.cli.conftest import Run, directory_template, run, write_layout  # noqa: F401 - fixtures
+from tests.cli.conftest import directory as directory
 from tests.cri.process import Process, serving
 
 if TYPE_CHECKING:

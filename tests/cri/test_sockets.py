@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.cri.sockets import Access, claiming, parse_address, private
+from imagekeep.cri.sockets import Access, exclusive_socket, parse_address, private
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError
 from tests.permissions import without_privileges
 
@@ -68,19 +68,19 @@ def test_a_second_server_is_refused_and_the_first_goes_on(begin: Serve) -> None:
 
 
 def test_of_two_that_start_at_once_one_is_refused(socket: Path) -> None:
-    with claiming(socket):
-        with pytest.raises(FailedPreconditionError, match="another server"), claiming(socket):
+    with exclusive_socket(socket):
+        with pytest.raises(FailedPreconditionError, match="another server"), exclusive_socket(socket):
             pass
-        with pytest.raises(FailedPreconditionError, match="another server"), claiming(socket):
+        with pytest.raises(FailedPreconditionError, match="another server"), exclusive_socket(socket):
             pass
-    with claiming(socket):
+    with exclusive_socket(socket):
         pass
 
 
 def test_a_stale_socket_is_gone_once_its_path_is_claimed(socket: Path) -> None:
     with sockets.socket(sockets.AF_UNIX) as other:
         other.bind(str(socket))
-    with claiming(socket):
+    with exclusive_socket(socket):
         assert not socket.exists()
 
 
@@ -105,11 +105,11 @@ def test_a_socket_on_which_nobody_answers_is_replaced(begin: Serve, socket: Path
     assert begin().ask("Version").code == "OK"
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
 def test_what_is_no_socket_is_not_replaced(kind: str, begin: Serve, socket: Path, tmp_path: Path) -> None:
     if kind == "file":
         socket.write_text("kept")
-    elif kind == "folder":
+    elif kind == "directory":
         socket.mkdir()
     else:
         socket.symlink_to(tmp_path / "elsewhere.sock")
@@ -118,13 +118,13 @@ def test_what_is_no_socket_is_not_replaced(kind: str, begin: Serve, socket: Path
     assert socket.is_symlink() or socket.exists()
 
 
-def test_its_folder_is_made(begin: Serve, tmp_path: Path) -> None:
+def test_its_directory_is_made(begin: Serve, tmp_path: Path) -> None:
     path = tmp_path / "run" / "cri.sock"
     begin(path=path)
     assert stat.S_ISSOCK(path.stat().st_mode)
 
 
-def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with without_privileges(), pytest.raises(PermissionDeniedError), claiming(tmp_path / "cri.sock"):
+    with without_privileges(), pytest.raises(PermissionDeniedError), exclusive_socket(tmp_path / "cri.sock"):
         pass

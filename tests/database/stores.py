@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 
 from imagekeep.database.driver import sqlite
-from imagekeep.database.upgrade import Migration, make_file
+from imagekeep.database.migrate import Migration, make_file
 from tests.database.rows import opened
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.database.copy import backup_path, copy_store
+from imagekeep.database.backup import backup_path, copy_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 DIE_WHILE_COPYING = """
 import os, signal, sys
 from pathlib import Path
-from imagekeep.database import copy
-copy.sync_folder = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
-os.link = copy.sync_folder if sys.argv[3] == "before" else os.link
-copy.copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
+from imagekeep.database import backup
+backup.sync_directory = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
+os.link = backup.sync_directory if sys.argv[3] == "before" else os.link
+backup.copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -30,9 +30,9 @@ def die_while_copying(path: Path, destination: Path, when: str = "before") -> No
     subprocess.run([sys.executable, "-c", DIE_WHILE_COPYING, str(path), str(destination), when], check=False)
 
 
-def partials(folder: Path) -> list[str]:
-    """Return the names of what is left of copies in a folder."""
-    return sorted(entry.name for entry in folder.iterdir() if ".partial-" in entry.name)
+def partials(directory: Path) -> list[str]:
+    """Return the names of what is left of copies in a directory."""
+    return sorted(entry.name for entry in directory.iterdir() if ".partial-" in entry.name)
 
 
 def test_a_killed_copy_has_no_name_and_is_its_owners_alone(store_path: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_no_partial_copy_of_this_name_is_left_alone(
     assert (tmp_path / name).exists()
 
 
-def test_a_folder_or_a_link_with_such_a_name_is_left_alone(store_path: Path, tmp_path: Path) -> None:
+def test_a_directory_or_a_link_with_such_a_name_is_left_alone(store_path: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.db.partial-1").mkdir()
     (tmp_path / "copy.db.partial-2").symlink_to(store_path)
 

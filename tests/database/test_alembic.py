@@ -13,8 +13,8 @@ from alembic.script import ScriptDirectory
 from imagekeep.database import schema
 from imagekeep.database.connection import connect
 from imagekeep.database.engine import make_engine
+from imagekeep.database.migrate import make_file, open_or_create, read_revision
 from imagekeep.database.revision import HEAD, REVISIONS
-from imagekeep.database.upgrade import make_file, open_or_create, read_revision
 from tests.database.rows import schema_of
 from tests.database.stores import CHECKOUT, foreign, move
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import CheckConstraint
 
-from imagekeep import Observed, Store
+from imagekeep import ObservedImage, Store
 from imagekeep.database.check import Problem, find_problems, fingerprint
 from imagekeep.database.connection import connect
 from imagekeep.database.constraints import CHECKS
@@ -135,7 +135,7 @@ def test_a_chain_id_is_that_of_the_layers_however_they_are_written(
     with Store.open(store_path) as store:
         for chain, expected in ((right, [] if is_config else ["images"]), (wrong, ["images"])):
             store.apply(NAME, None)
-            store.apply(NAME, Observed(digest_of(document), chain, 1, document, None))
+            store.apply(NAME, ObservedImage(digest_of(document), chain, 1, document, None))
             with opened(store_path) as connection:
                 assert [problem.table for problem in find_problems(connection)] == expected
 

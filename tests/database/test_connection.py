@@ -189,8 +189,8 @@ def test_an_interrupted_statement_is_unavailable(writer: sqlite.Connection, stor
         writer.execute("SELECT count(*) FROM images, configs").fetchall()
 
 
-def test_a_file_that_may_not_be_read_is_named_so(public_folder: Path, store_path: Path) -> None:
-    path = store_path.rename(public_folder / "images.db")
+def test_a_file_that_may_not_be_read_is_named_so(public_directory: Path, store_path: Path) -> None:
+    path = store_path.rename(public_directory / "images.db")
     path.chmod(0)
 
     with (

@@ -11,7 +11,7 @@ from imagekeep.database.check import find_problems
 from imagekeep.errors import CorruptStoreError
 from tests.database.rows import add_image, opened
 from tests.database.stores import thawed
-from tests.torture.cells import places_of_columns
+from tests.torture.sqlite_pages import places_of_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

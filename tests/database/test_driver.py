@@ -79,6 +79,6 @@ with make_engine(lambda: sqlite.connect(":memory:", isolation_level=None)).conne
 
 def test_no_second_driver_is_imported() -> None:
     pytest.importorskip("pysqlite3", reason="pysqlite3 has no wheel here")
-    code = "import imagekeep.database.upgrade, sys; print('_sqlite3' in sys.modules)"
+    code = "import imagekeep.database.migrate, sys; print('_sqlite3' in sys.modules)"
 
     assert run(code, IMAGEKEEP_SQLITE_DRIVER="pysqlite3").stdout == "False\n"

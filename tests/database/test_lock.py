@@ -17,10 +17,10 @@ from imagekeep.database.lock import (
     ALL_REFERENCES,
     TURNSTILE,
     WRITERS,
-    Extent,
-    extents_of,
-    holding,
+    ByteRange,
+    lock_references,
     locked,
+    ranges_of,
 )
 from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError
 from tests.permissions import without_privileges
@@ -77,14 +77,14 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def take(path: Path, *extents: Extent, wait: float = AT_ONCE) -> None:
+def take(path: Path, *extents: ByteRange, wait: float = AT_ONCE) -> None:
     """Take locks, the writers' if none is given, and let them go."""
     with locked(path, extents or (WRITERS,), wait):
         pass
 
 
-def is_free(path: Path, *extents: Extent) -> bool:
-    """Tell whether the locks can be had at once."""
+def is_free(path: Path, *extents: ByteRange) -> bool:
+    """Return whether the locks can be had at once."""
     try:
         take(path, *extents)
     except StoreBusyError:
@@ -172,9 +172,9 @@ def test_what_was_taken_before_the_wait_ended_is_free_again(
     path: Path, holder: subprocess.Popen[str]
 ) -> None:
     with pytest.raises(StoreBusyError):
-        take(path, Extent(5, 1), WRITERS)
+        take(path, ByteRange(5, 1), WRITERS)
 
-    assert is_free(path, Extent(5, 1))
+    assert is_free(path, ByteRange(5, 1))
 
 
 def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
@@ -186,13 +186,13 @@ def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
 
 
 def test_references_are_locked_apart(path: Path) -> None:
-    with locked(path, extents_of(["a"]), AT_ONCE):
-        assert is_free(path, *extents_of(["b"]))
+    with locked(path, ranges_of(["a"]), AT_ONCE):
+        assert is_free(path, *ranges_of(["b"]))
 
 
 def test_one_reference_is_locked_once(path: Path) -> None:
-    with locked(path, extents_of(["a"]), AT_ONCE):
-        assert not is_free(path, *extents_of(["a"]))
+    with locked(path, ranges_of(["a"]), AT_ONCE):
+        assert not is_free(path, *ranges_of(["a"]))
 
 
 def test_a_lock_on_all_references_leaves_the_writers_lock(path: Path) -> None:
@@ -204,12 +204,12 @@ def test_a_lock_on_all_references_leaves_the_writers_lock(path: Path) -> None:
 def test_every_reference_is_among_all_references(references: list[str]) -> None:
     last = ALL_REFERENCES.start + ALL_REFERENCES.length
 
-    assert all(ALL_REFERENCES.start <= byte < last and n == 1 for byte, n in extents_of(references))
+    assert all(ALL_REFERENCES.start <= byte < last and n == 1 for byte, n in ranges_of(references))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"))))
 def test_everyone_takes_the_locks_in_one_order(references: list[str]) -> None:
-    assert extents_of(references) == extents_of(reversed(references)) == sorted(extents_of(references))
+    assert ranges_of(references) == ranges_of(reversed(references)) == sorted(ranges_of(references))
 
 
 def test_the_lock_file_is_its_owners_alone(path: Path) -> None:
@@ -230,24 +230,24 @@ def test_a_lock_file_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_that_is_missing_is_an_error_that_names_the_lock_file(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_an_error_that_names_the_lock_file(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match=r"missing/images\.db-lock: No such file"):
         take(tmp_path / "missing" / "images.db")
 
 
-def test_a_folder_without_permission_is_an_error_of_its_own(public_folder: Path) -> None:
-    public_folder.chmod(0o555)
+def test_a_directory_without_permission_is_an_error_of_its_own(public_directory: Path) -> None:
+    public_directory.chmod(0o555)
 
     with without_privileges(), pytest.raises(PermissionDeniedError, match=r"images\.db-lock"):
-        take(public_folder / "images.db")
+        take(public_directory / "images.db")
 
 
 def test_newcomers_do_not_overtake_who_waits_for_every_reference(path: Path) -> None:
     everyone = threading.Thread(target=enter_and_leave, args=(path,))
-    with holding(path, ["early"]):
+    with lock_references(path, ["early"]):
         everyone.start()
         wait_until_held(path, TURNSTILE)
-        with pytest.raises(StoreBusyError), locked(path, extents_of(["late"]), AT_ONCE, through=TURNSTILE):
+        with pytest.raises(StoreBusyError), locked(path, ranges_of(["late"]), AT_ONCE, through=TURNSTILE):
             pass
     everyone.join(LONG)
     assert not everyone.is_alive()
@@ -255,11 +255,11 @@ def test_newcomers_do_not_overtake_who_waits_for_every_reference(path: Path) -> 
 
 def enter_and_leave(path: Path) -> None:
     """Hold every reference for a moment."""
-    with holding(path, None):
+    with lock_references(path, None):
         pass
 
 
-def wait_until_held(path: Path, extent: Extent) -> None:
+def wait_until_held(path: Path, extent: ByteRange) -> None:
     """Return when another holds an extent."""
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:

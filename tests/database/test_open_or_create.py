@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.database.connection import connect
+from imagekeep.database.migrate import migrate, open_or_create, read_revision
 from imagekeep.database.revision import APPLICATION_ID, HEAD, find_revision
-from imagekeep.database.upgrade import migrate, open_or_create, read_revision
 from imagekeep.errors import (
     CorruptStoreError,
     ImagekeepError,
@@ -47,15 +47,15 @@ def test_a_new_store_has_the_mark_of_a_store(path: Path) -> None:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
 
 
-def test_a_new_store_and_its_folder_are_their_owners_alone(tmp_path: Path) -> None:
+def test_a_new_store_and_its_directory_are_their_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        open_or_create(tmp_path / "folder" / "images.db")
+        open_or_create(tmp_path / "directory" / "images.db")
     finally:
         os.umask(before)
 
-    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700
-    assert {entry.stat().st_mode & 0o777 for entry in (tmp_path / "folder").iterdir()} == {0o600}
+    assert (tmp_path / "directory").stat().st_mode & 0o777 == 0o700
+    assert {entry.stat().st_mode & 0o777 for entry in (tmp_path / "directory").iterdir()} == {0o600}
 
 
 def test_a_store_is_opened_again_as_it_is(store_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_an_empty_file_is_adopted(path: Path) -> None:
 CREATE_TOGETHER = """
 import sys
 from pathlib import Path
-from imagekeep.database.upgrade import open_or_create, read_revision
+from imagekeep.database.migrate import open_or_create, read_revision
 print("ready", flush=True)
 sys.stdin.readline()
 open_or_create(Path(sys.argv[1]))
@@ -188,7 +188,7 @@ def test_a_file_that_is_no_database_is_refused_and_untouched(path: Path) -> None
     assert path.read_text() == "notes\n" * 1000
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotAStoreError, match="not a file"):
         open_or_create(tmp_path)
 
@@ -224,8 +224,8 @@ def test_a_file_beneath_a_file_is_an_error_that_names_it(store_path: Path) -> No
         open_or_create(store_path / "images.db")
 
 
-def test_a_folder_without_permission_says_how_to_choose_another(public_folder: Path) -> None:
-    public_folder.chmod(0o555)
+def test_a_directory_without_permission_says_how_to_choose_another(public_directory: Path) -> None:
+    public_directory.chmod(0o555)
 
     with without_privileges(), pytest.raises(PermissionDeniedError, match="--store or IMAGEKEEP_STORE"):
-        open_or_create(public_folder / "images.db")
+        open_or_create(public_directory / "images.db")

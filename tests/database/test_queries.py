@@ -8,7 +8,7 @@ import pytest
 
 from imagekeep import ImageNotFoundError, InvalidArgumentError, Store
 from imagekeep.database import queries
-from imagekeep.transition import State
+from imagekeep.transition import ReferenceState
 from tests.database.rows import opened
 from tests.model import IMAGES, PLATFORM
 
@@ -82,7 +82,7 @@ def test_the_empty_id_is_not_looked_up(cursor: sqlite.Cursor) -> None:
 
 
 def test_the_state_of_a_reference(cursor: sqlite.Cursor) -> None:
-    assert queries.state_of(cursor, NAME) == State(ONE.id, True, ONE.target_digest, PLATFORM)
+    assert queries.state_of(cursor, NAME) == ReferenceState(ONE.id, True, ONE.target_digest, PLATFORM)
 
 
 @pytest.mark.parametrize("name", ["", "busybox:1", NAME.upper(), "\ud800", "a\x00b"])

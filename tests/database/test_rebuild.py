@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 
+from imagekeep.database.migrate import read_revision
 from imagekeep.database.revision import HEAD
-from imagekeep.database.upgrade import read_revision
 from imagekeep.errors import SchemaVersionError
 from tests.database.rows import add_image, cache, contents, opened, pin
 from tests.database.stores import CHECKOUT, move

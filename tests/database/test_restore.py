@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.database.copy import copy_store
+from imagekeep.database.backup import copy_store
 from imagekeep.database.restore import restore_store
 from imagekeep.errors import (
     CorruptStoreError,

@@ -18,25 +18,25 @@ from imagekeep.oci.gojson import (
     Node,
     Number,
     Reason,
+    any_value,
     binary,
     boolean,
+    decode,
     folded,
+    int64,
     list_of,
     map_of,
     optional,
-    present,
-    scan,
+    parse,
     struct,
-    take,
     text,
-    whole,
 )
 
 INNER = struct({"a": text, "b": text})
 SHAPE = struct(
     {
         "name": text,
-        "size": whole,
+        "size": int64,
         "on": boolean,
         "off": boolean,
         "names": list_of(text),
@@ -46,14 +46,14 @@ SHAPE = struct(
         "labels": map_of(text),
         "set": map_of(struct({})),
         "blob": binary,
-        "raw": present,
+        "raw": any_value,
     }
 )
 
 
 def read(document: str | bytes) -> dict[str, Any]:
     encoded = document if isinstance(document, bytes) else document.encode()
-    return take(SHAPE, scan(encoded, "doc"), "doc")
+    return decode(SHAPE, parse(encoded, "doc"), "doc")
 
 
 def rejection(document: str | bytes) -> InvalidDocumentError:
@@ -312,7 +312,7 @@ def plain(node: Node) -> Any:
 @given(PLAIN, st.booleans())
 def test_plain_documents_read_as_json_loads_does(value: Any, as_ascii: bool) -> None:
     encoded = json.dumps(value, ensure_ascii=as_ascii).encode()
-    assert plain(scan(encoded, "doc")) == json.loads(encoded)
+    assert plain(parse(encoded, "doc")) == json.loads(encoded)
 
 
 PIECES = [

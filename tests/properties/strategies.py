@@ -11,7 +11,7 @@ from imagekeep.digest import ENCODED_LENGTHS
 from tests.model import IMAGES, REFERENCES, Operations
 
 if TYPE_CHECKING:
-    from imagekeep import Observed
+    from imagekeep import ObservedImage
 
 randoms = st.randoms(use_true_random=False)
 operations = st.lists(randoms.map(lambda random: Operations(random).draw()), max_size=25)
@@ -21,7 +21,7 @@ image_ids = randoms.map(lambda random: Operations(random).image_id())
 
 
 @st.composite
-def observations(draw: st.DrawFn) -> Observed | None:
+def observations(draw: st.DrawFn) -> ObservedImage | None:
     """Draw what a source may say of a reference; an image has the same size wherever it is drawn."""
     image = draw(st.none() | st.sampled_from(IMAGES[:4]))
     return image and replace(image, pinned=draw(st.booleans()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekeep import Observed
+from imagekeep import ObservedImage
 from imagekeep.digest import split
 from tests.model import IMAGES, Model, perform
 from tests.properties import strategies
@@ -46,7 +46,7 @@ def test_an_id_of_any_algorithm_finds_what_a_linear_scan_finds(
     ids: set[str], queries: list[str], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
-        stores.store.apply_all({image_id: Observed(image_id, "", 0, b"{}", None) for image_id in ids})
+        stores.store.apply_all({image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
         for query in [*queries, *ids]:
             assert answered(perform(stores.store, ("get", query))) == scan(ids, query), query
 
@@ -54,7 +54,7 @@ def test_an_id_of_any_algorithm_finds_what_a_linear_scan_finds(
 @settings(max_examples=30)
 @given(present=st.sets(st.sampled_from(IMAGES), max_size=24), query=strategies.image_ids)
 def test_a_truncated_id_of_real_images_finds_what_the_model_finds(
-    present: set[Observed], query: str, new_stores: NewStores
+    present: set[ObservedImage], query: str, new_stores: NewStores
 ) -> None:
     model = Model()
     with new_stores() as stores:

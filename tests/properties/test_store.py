@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from imagekeep import Observed
+    from imagekeep import ObservedImage
     from tests.model import Operation
     from tests.properties.conftest import NewStores
 
@@ -58,7 +58,7 @@ def test_any_operations_leave_what_the_model_says_and_every_invariant(
     observed=strategies.observations(),
 )
 def test_applying_the_same_again_changes_nothing(
-    operations: Sequence[Operation], reference: str, observed: Observed | None, new_stores: NewStores
+    operations: Sequence[Operation], reference: str, observed: ObservedImage | None, new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
         do(stores, operations)
@@ -109,7 +109,7 @@ def test_an_operation_that_fails_changes_no_byte(
 @settings(max_examples=60)
 @given(operations=strategies.operations, batch=strategies.batches)
 def test_a_batch_says_what_the_same_one_by_one_says(
-    operations: Sequence[Operation], batch: Mapping[str, Observed | None], new_stores: NewStores
+    operations: Sequence[Operation], batch: Mapping[str, ObservedImage | None], new_stores: NewStores
 ) -> None:
     with new_stores() as together, new_stores() as apart:
         for stores in (together, apart):
@@ -132,7 +132,7 @@ def names_of(store: Store) -> list[tuple[str, tuple[str, ...], bool]]:
 @settings(max_examples=40)
 @given(operations=strategies.operations, batch=strategies.batches)
 def test_a_dry_run_says_what_would_happen_and_changes_no_byte(
-    operations: Sequence[Operation], batch: Mapping[str, Observed | None], new_stores: NewStores
+    operations: Sequence[Operation], batch: Mapping[str, ObservedImage | None], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
         do(stores, operations)

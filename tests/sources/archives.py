@@ -42,11 +42,11 @@ def references(archive: Archive) -> list[str]:
     return [record.reference for record in archive.references()]
 
 
-def opened(content: bytes, form: str, folder: Path, **options: Any) -> Archive:
+def opened(content: bytes, form: str, directory: Path, **options: Any) -> Archive:
     """Return an archive that comes in one of those ways."""
     content = gzip.compress(content) if form.startswith("gzip") else content
     if form.endswith("stream"):
         return Archive(io.BytesIO(content), **options)
-    file = folder / "app.tar"
+    file = directory / "app.tar"
     file.write_bytes(content)
     return Archive(file, **options)

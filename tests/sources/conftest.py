@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep.platform import Platform, only
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from tests.images import LayoutWriter
 from tests.tools import run
 
@@ -29,14 +29,14 @@ def matcher() -> PlatformMatcher:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> LayoutWriter:
-    """Return a writer of a layout in the folder `shop`."""
+    """Return a writer of a layout in the directory `shop`."""
     return LayoutWriter(tmp_path / "shop")
 
 
 @pytest.fixture
 def source(layout: LayoutWriter, matcher: PlatformMatcher) -> OCILayout:
     """Return the source of that layout."""
-    return OCILayout(layout.folder, matcher=matcher)
+    return OCILayout(layout.directory, matcher=matcher)
 
 
 def listed(source: OCILayout) -> dict[str, str]:

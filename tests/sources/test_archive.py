@@ -31,7 +31,7 @@ from tests.images import (
     named,
     oci_archive,
     tar_of,
-    tar_of_folder,
+    tar_of_directory,
 )
 from tests.sources.archives import CONFIG, opened, references, saved, streamed
 from tests.tools import run
@@ -79,7 +79,7 @@ def test_an_oci_archive_reads_alike_in_every_form(
 ) -> None:
     image = layout.image()
     layout.write_index([named(layout.multi_platform(), "v2"), named(image, "example.test/app:v1")])
-    content = tar_of_folder(layout.folder, tmp_path / "x").read_bytes()
+    content = tar_of_directory(layout.directory, tmp_path / "x").read_bytes()
     archive = opened(content, form, tmp_path, base_name="shop", matcher=matcher)
     assert archive.get("docker.io/library/shop:v2").target.media_type.endswith("index.v1+json")
     assert archive.get(layout.config_digest(image)).target.digest == image["digest"]
@@ -122,13 +122,13 @@ def test_a_pipe_is_read_to_its_end() -> None:
 
 def test_the_base_name_is_the_file_s(layout: LayoutWriter, tmp_path: Path) -> None:
     layout.write_index([named(layout.image(), "v1")])
-    file = tar_of_folder(layout.folder, tmp_path / "Counter-1.2.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "Counter-1.2.tar")
     assert references(Archive(file))[0] == "docker.io/library/counter-1.2:v1"
 
 
 def test_the_base_name_of_a_stream_is_stdin(layout: LayoutWriter, tmp_path: Path) -> None:
     layout.write_index([named(layout.image(), "v1")])
-    content = tar_of_folder(layout.folder, tmp_path / "x.tar").read_bytes()
+    content = tar_of_directory(layout.directory, tmp_path / "x.tar").read_bytes()
     assert references(streamed(content))[0] == "docker.io/library/stdin:v1"
 
 
@@ -154,7 +154,7 @@ def test_listing_a_plain_layout_archive_reads_no_layer(
     layout: LayoutWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout.write_index([named(layout.image(layers=[b"x" * 3_000_000]), "v1")])
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     counted = 0
     pread = os.pread
 
@@ -187,7 +187,7 @@ def test_a_broken_image_keeps_its_names(layout: LayoutWriter, form: str, tmp_pat
     image = layout.image()
     layout.write_index([named(image, "example.test/app:v1")])
     layout.path(image["digest"]).unlink()
-    content = tar_of_folder(layout.folder, tmp_path / "x.tar").read_bytes()
+    content = tar_of_directory(layout.directory, tmp_path / "x.tar").read_bytes()
     archive = opened(content, form, tmp_path)
     assert references(archive) == ["example.test/app:v1", f"example.test/app@{image['digest']}"]
     with pytest.raises(ContentNotFoundError):
@@ -203,8 +203,8 @@ def test_a_repository_tag_that_is_no_reference_leaves_the_image_by_its_digest(tm
 def test_an_export_with_both_kinds_of_index_is_read_as_oci(layout: LayoutWriter, tmp_path: Path) -> None:
     image = layout.image()
     layout.write_index([{**image, "annotations": {IMAGE_NAME: "example.test/app:v1"}}])
-    (layout.folder / "manifest.json").write_text("[]")
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    (layout.directory / "manifest.json").write_text("[]")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     assert Archive(file).get("example.test/app:v1").target.media_type == OCI_MANIFEST
 
 
@@ -216,7 +216,7 @@ def test_the_target_of_a_docker_archive_is_a_docker_manifest(tmp_path: Path) -> 
 def test_threads_read_one_archive_at_once(layout: LayoutWriter, form: str, tmp_path: Path) -> None:
     images = [layout.image(environment=[f"A={number}"]) for number in range(20)]
     layout.write_index([named(image, f"example.test/app:v{n}") for n, image in enumerate(images)])
-    content = tar_of_folder(layout.folder, tmp_path / "x.tar").read_bytes()
+    content = tar_of_directory(layout.directory, tmp_path / "x.tar").read_bytes()
     archive = opened(content, form, tmp_path)
 
     def read(number: int) -> bytes:
@@ -237,6 +237,6 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
 
 def test_what_gnu_tar_packs_is_read(layout: LayoutWriter, tmp_path: Path) -> None:
     layout.write_index([named(layout.image(), "example.test/app:v1")])
-    os.link(layout.folder / "index.json", layout.folder / "a-copy")
-    run("tar", "czf", tmp_path / "app.tar.gz", "-C", layout.folder, ".")
+    os.link(layout.directory / "index.json", layout.directory / "a-copy")
+    run("tar", "czf", tmp_path / "app.tar.gz", "-C", layout.directory, ".")
     assert len(references(Archive(tmp_path / "app.tar.gz"))) == 3

@@ -149,8 +149,8 @@ def test_a_missing_file_is_unavailable_and_named(tmp_path: Path) -> None:
         Archive(tmp_path / "app.tar").references()
 
 
-def test_a_folder_is_refused_with_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="is a folder; an OCI layout is given as oci:FOLDER"):
+def test_a_directory_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="is a directory; an OCI layout is given as oci:DIRECTORY"):
         Archive(tmp_path).references()
 
 
@@ -160,8 +160,8 @@ def test_a_pipe_by_its_path_is_refused_without_waiting(tmp_path: Path) -> None:
         Archive(tmp_path / "pipe").references()
 
 
-def test_a_file_that_this_user_may_not_read_is_denied_and_named(public_folder: Path) -> None:
-    file = public_folder / "app.tar"
+def test_a_file_that_this_user_may_not_read_is_denied_and_named(public_directory: Path) -> None:
+    file = public_directory / "app.tar"
     file.write_bytes(saved({}))
     file.chmod(0)
     with without_privileges(), pytest.raises(PermissionDeniedError, match=r"app\.tar is not readable"):
@@ -199,7 +199,7 @@ def test_a_blob_that_passed_by_and_is_no_document_is_no_json() -> None:
 def test_more_documents_than_can_be_held_are_refused_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(blobs.Holder.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(blobs.DocumentBuffer.__init__, "__defaults__", (1000,))
     with pytest.raises(InvalidDocumentError, match="decompress it to a file and give that"):
         streamed(saved({f"{number}.json": b"{}" * 100 for number in range(10)}))
 

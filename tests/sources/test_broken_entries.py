@@ -22,7 +22,7 @@ from tests.sources.conftest import listed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imagekeep.sources.layout import OCILayout
+    from imagekeep.sources.oci_layout import OCILayout
 
 
 TAG = "docker.io/library/shop:v1"

@@ -130,10 +130,10 @@ def test_a_socket_of_another_kind_is_told(tmp_path: Path) -> None:
             Containerd(str(path)).version()
 
 
-@pytest.mark.parametrize("name", ["file", "folder"])
+@pytest.mark.parametrize("name", ["file", "directory"])
 def test_what_is_no_socket_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     with pytest.raises(InvalidArgumentError, match=f"{name} is no socket"):
         Containerd(str(tmp_path / name)).version()
 
@@ -144,8 +144,8 @@ def test_what_can_be_no_path_of_a_socket_is_told(path: str) -> None:
         Containerd(path).version()
 
 
-def test_a_socket_that_is_not_ours_is_told(public_folder: Path) -> None:
-    path = public_folder / "private"
+def test_a_socket_that_is_not_ours_is_told(public_directory: Path) -> None:
+    path = public_directory / "private"
     with socket.socket(socket.AF_UNIX) as private:
         private.bind(str(path))
         path.chmod(0)
@@ -155,14 +155,14 @@ def test_a_socket_that_is_not_ours_is_told(public_folder: Path) -> None:
 
 
 def test_any_path_that_a_socket_can_have_can_be_connected_to(daemon: Daemon, tmp_path: Path) -> None:
-    folder = tmp_path / "a b%41#?ü:"
-    folder.mkdir()
-    (folder / "grpc").symlink_to(daemon.socket)
-    with Containerd(str(folder / "grpc")) as source:
+    directory = tmp_path / "a b%41#?ü:"
+    directory.mkdir()
+    (directory / "grpc").symlink_to(daemon.socket)
+    with Containerd(str(directory / "grpc")) as source:
         assert source.version().version
 
 
-def test_a_relative_path_is_of_the_current_folder(
+def test_a_relative_path_is_of_the_current_directory(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "grpc").symlink_to(daemon.socket)
@@ -200,7 +200,7 @@ def test_a_call_that_timed_out_does_not_hinder_the_next(daemon: Daemon) -> None:
 
 
 def answers(source: Containerd) -> bool:
-    """Tell whether a source answers now."""
+    """Return whether a source answers now."""
     try:
         return bool(source.version())
     except SourceUnavailableError:

@@ -129,7 +129,7 @@ def test_a_blob_that_was_changed_on_disk_is_refused(
 ) -> None:
     name = "example.test/forged:v1"
     image = daemon.make_image(tmp_path / "image", name, namespace=namespace)
-    blobs = daemon.folder / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    blobs = daemon.directory / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
     blob = blobs / image["digest"][7:]
     blob.write_bytes(blob.read_bytes().replace(b"schemaVersion", b"schemaversion"))
     with pytest.raises(CorruptContentError, match=image["digest"]):

@@ -1,4 +1,4 @@
-"""An OCI layout in a folder: what it lists, how it follows changes, and what it refuses to be led to."""
+"""An OCI layout in a directory: what it lists, how it follows changes, and what it refuses to be led to."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from imagekeep.errors import (
 )
 from imagekeep.oci.read import read_image
 from imagekeep.sources import Source
-from imagekeep.sources.folder import Signature
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.directory import Signature
+from imagekeep.sources.oci_layout import OCILayout
 from tests.images import (
     DOCKER_MANIFEST,
     DOCKER_MANIFEST_LIST,
@@ -73,15 +73,15 @@ def test_each_reference_is_got_as_it_is_listed(layout: LayoutWriter, source: OCI
 
 
 def test_what_umoci_makes_is_read_and_its_changes_followed(tmp_path: Path) -> None:
-    folder = busybox_layout(tmp_path / "shop", "v1", "v2")
-    source = OCILayout(folder)
+    directory = busybox_layout(tmp_path / "shop", "v1", "v2")
+    source = OCILayout(directory)
     before = listed(source)
     assert before[TAG] == before["docker.io/library/shop:v2"]
-    change_image(folder, "v2", "COLOUR=red")
+    change_image(directory, "v2", "COLOUR=red")
     after = listed(source)
     assert after[TAG] == before[TAG]
     assert after["docker.io/library/shop:v2"] != before[TAG]
-    run("umoci", "rm", "--image", f"{folder}:v1")
+    run("umoci", "rm", "--image", f"{directory}:v1")
     with pytest.raises(ImageNotFoundError):
         source.get(TAG)
 
@@ -110,13 +110,15 @@ def test_an_index_in_an_index_is_followed(layout: LayoutWriter, source: OCILayou
 
 def test_the_base_name_can_be_given(layout: LayoutWriter, matcher: PlatformMatcher) -> None:
     layout.write_index([named(layout.image(), "v1")])
-    assert OCILayout(layout.folder, base_name="example.test/app", matcher=matcher).get("example.test/app:v1")
+    assert OCILayout(layout.directory, base_name="example.test/app", matcher=matcher).get(
+        "example.test/app:v1"
+    )
 
 
 @pytest.mark.parametrize("name", ["app:v1", ""])
 def test_a_base_name_that_is_none_is_refused(layout: LayoutWriter, name: str) -> None:
     with pytest.raises(InvalidReferenceError):
-        OCILayout(layout.folder, base_name=name)
+        OCILayout(layout.directory, base_name=name)
 
 
 def test_an_unnamed_image_has_the_base_name_at_its_digest(layout: LayoutWriter, source: OCILayout) -> None:
@@ -128,13 +130,13 @@ def test_an_unnamed_image_has_the_base_name_at_its_digest(layout: LayoutWriter, 
     }
 
 
-def test_an_unnamed_image_in_a_folder_that_names_nothing_has_its_id(
+def test_an_unnamed_image_in_a_directory_that_names_nothing_has_its_id(
     tmp_path: Path, matcher: PlatformMatcher
 ) -> None:
     layout = LayoutWriter(tmp_path / "my shop")
     image = layout.image()
     layout.write_index([image])
-    assert set(listed(OCILayout(layout.folder, matcher=matcher))) == {layout.config_digest(image)}
+    assert set(listed(OCILayout(layout.directory, matcher=matcher))) == {layout.config_digest(image)}
 
 
 def test_an_unnamed_attestation_is_no_image(layout: LayoutWriter, source: OCILayout) -> None:
@@ -235,17 +237,17 @@ def test_after_a_change_only_new_targets_are_read(
 def test_an_index_file_that_has_not_changed_for_a_while_is_not_read_again(
     layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekeep.sources.layout.SETTLING_TIME", -1)
+    monkeypatch.setattr("imagekeep.sources.oci_layout.SETTLING_TIME", -1)
     layout.write_index([named(layout.image(), "v1")])
     source.references()
-    monkeypatch.setattr("imagekeep.sources.layout.read_whole", None)
+    monkeypatch.setattr("imagekeep.sources.oci_layout.read_whole", None)
     assert source.get(TAG)
 
 
 def test_a_change_of_an_index_file_that_had_settled_is_seen(
     layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekeep.sources.layout.SETTLING_TIME", -1)
+    monkeypatch.setattr("imagekeep.sources.oci_layout.SETTLING_TIME", -1)
     first, second = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
     layout.write_index([named(first, "v1")])
     assert source.get(TAG).target.digest == first["digest"]

@@ -21,7 +21,7 @@ from imagekeep.errors import (
 )
 from imagekeep.oci.content import DOCUMENT_LIMIT
 from imagekeep.oci.descriptor import Descriptor
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from tests.images import (
     OCI_MANIFEST,
     LayoutWriter,
@@ -52,35 +52,37 @@ def test_an_empty_layout_of_umoci_has_no_images(tmp_path: Path) -> None:
 def test_an_index_file_that_is_no_index_is_an_error_and_never_no_images(
     layout: LayoutWriter, source: OCILayout, index: str
 ) -> None:
-    (layout.folder / "index.json").write_text(index)
+    (layout.directory / "index.json").write_text(index)
     with pytest.raises(InvalidDocumentError, match=r"index\.json"):
         source.references()
 
 
 @pytest.mark.parametrize("name", ["oci-layout", "index.json"])
-def test_a_folder_that_lacks_a_layout_s_file_is_an_error_that_names_it(
+def test_a_directory_that_lacks_a_layout_s_file_is_an_error_that_names_it(
     layout: LayoutWriter, source: OCILayout, name: str
 ) -> None:
-    (layout.folder / name).unlink()
-    with pytest.raises(InvalidDocumentError, match=f"{name}: missing; the folder is no OCI layout"):
+    (layout.directory / name).unlink()
+    with pytest.raises(InvalidDocumentError, match=f"{name}: missing; the directory is no OCI layout"):
         source.references()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"imageLayoutVersion":"2.0.0"}', '{"imageLayoutVersion":1}'])
 def test_another_layout_version_is_refused(layout: LayoutWriter, source: OCILayout, content: str) -> None:
-    (layout.folder / "oci-layout").write_text(content)
+    (layout.directory / "oci-layout").write_text(content)
     with pytest.raises(InvalidDocumentError, match="oci-layout"):
         source.get(TAG)
 
 
-def test_a_missing_folder_is_unavailable_and_named(tmp_path: Path) -> None:
+def test_a_missing_directory_is_unavailable_and_named(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="shop"):
         OCILayout(tmp_path / "shop").references()
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused_with_what_to_give(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_directory_is_refused_with_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "shop").write_text("")
-    with pytest.raises(InvalidArgumentError, match="shop is no folder; an archive is given as archive:FILE"):
+    with pytest.raises(
+        InvalidArgumentError, match="shop is no directory; an archive is given as archive:FILE"
+    ):
         OCILayout(tmp_path / "shop").references()
 
 
@@ -89,10 +91,10 @@ def test_a_path_with_a_zero_byte_is_none() -> None:
         OCILayout("shop\0").references()
 
 
-def test_a_folder_given_through_a_link_is_read(
+def test_a_directory_given_through_a_link_is_read(
     layout: LayoutWriter, tmp_path: Path, matcher: PlatformMatcher
 ) -> None:
-    (tmp_path / "latest").symlink_to(layout.folder)
+    (tmp_path / "latest").symlink_to(layout.directory)
     layout.write_index([named(layout.image(), "v1")])
     assert OCILayout(tmp_path / "latest", matcher=matcher).get("docker.io/library/latest:v1")
 
@@ -103,10 +105,10 @@ def test_a_link_in_the_layout_is_not_followed(
 ) -> None:
     layout.write_index([named(layout.image(), "v1")])
     target = source.get(TAG).target
-    path = layout.folder / part
+    path = layout.directory / part
     path.symlink_to(path.rename(tmp_path / "elsewhere"))
     with pytest.raises(CorruptContentError, match="links are not followed"):
-        source.read(target) if part.startswith("blobs") else OCILayout(layout.folder).references()
+        source.read(target) if part.startswith("blobs") else OCILayout(layout.directory).references()
 
 
 def test_a_blob_that_is_a_link_is_not_followed(
@@ -122,14 +124,14 @@ def test_a_blob_that_is_a_link_is_not_followed(
         source.info(digest)
 
 
-@pytest.mark.parametrize("kind", ["fifo", "folder", "socket"])
+@pytest.mark.parametrize("kind", ["fifo", "directory", "socket"])
 def test_a_blob_that_is_no_file_is_refused_without_waiting(
     layout: LayoutWriter, source: OCILayout, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = layout.path(MISSING)
     if kind == "fifo":
         os.mkfifo(path)
-    elif kind == "folder":
+    elif kind == "directory":
         path.mkdir()
     else:
         monkeypatch.chdir(path.parent)
@@ -142,8 +144,8 @@ def test_a_blob_that_is_no_file_is_refused_without_waiting(
 def test_a_fifo_in_the_place_of_the_index_file_is_refused_without_waiting(
     layout: LayoutWriter, source: OCILayout
 ) -> None:
-    (layout.folder / "index.json").unlink()
-    os.mkfifo(layout.folder / "index.json")
+    (layout.directory / "index.json").unlink()
+    os.mkfifo(layout.directory / "index.json")
     with pytest.raises(CorruptContentError, match="no regular file"):
         source.references()
 
@@ -159,7 +161,7 @@ def test_a_blob_larger_than_a_document_is_refused_but_has_a_size(
 
 
 def test_an_index_file_larger_than_a_document_is_refused(layout: LayoutWriter, source: OCILayout) -> None:
-    with (layout.folder / "index.json").open("ab") as file:
+    with (layout.directory / "index.json").open("ab") as file:
         file.truncate(DOCUMENT_LIMIT + 1)
     with pytest.raises(CorruptContentError, match=r"index\.json is larger"):
         source.references()
@@ -172,7 +174,7 @@ def test_a_missing_blob_is_not_found(source: OCILayout) -> None:
         source.info(MISSING)
 
 
-def test_an_algorithm_whose_folder_is_missing_is_not_found(source: OCILayout) -> None:
+def test_an_algorithm_whose_directory_is_missing_is_not_found(source: OCILayout) -> None:
     with pytest.raises(ContentNotFoundError):
         source.info("sha512:" + "0" * 128)
 
@@ -186,19 +188,19 @@ def test_a_digest_that_is_none_is_refused(source: OCILayout, digest: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["shop", "shop/index.json", "shop/oci-layout"])
-def test_what_this_user_may_not_read_is_denied_and_named(public_folder: Path, name: str) -> None:
-    layout = LayoutWriter(public_folder / "shop")
-    (public_folder / name).chmod(0)
+def test_what_this_user_may_not_read_is_denied_and_named(public_directory: Path, name: str) -> None:
+    layout = LayoutWriter(public_directory / "shop")
+    (public_directory / name).chmod(0)
     with without_privileges(), pytest.raises(PermissionDeniedError, match=f"{name} is not readable"):
-        OCILayout(layout.folder).references()
+        OCILayout(layout.directory).references()
 
 
-def test_a_blob_that_this_user_may_not_read_is_denied_and_named(public_folder: Path) -> None:
-    layout = LayoutWriter(public_folder / "shop")
+def test_a_blob_that_this_user_may_not_read_is_denied_and_named(public_directory: Path) -> None:
+    layout = LayoutWriter(public_directory / "shop")
     digest = layout.blob(b"{}")
     layout.path(digest).chmod(0)
     with without_privileges(), pytest.raises(PermissionDeniedError, match=f"{digest[7:]} is not readable"):
-        OCILayout(layout.folder).read(Descriptor(OCI_MANIFEST, digest, 2))
+        OCILayout(layout.directory).read(Descriptor(OCI_MANIFEST, digest, 2))
 
 
 def test_a_layout_that_changes_while_threads_read_it_is_always_one_or_the_other(

@@ -22,7 +22,7 @@ from tests.images import (
     named,
     oci_archive,
     tar_of,
-    tar_of_folder,
+    tar_of_directory,
 )
 from tests.sources.archives import CONFIG
 from tests.tools import run
@@ -178,7 +178,7 @@ def test_the_last_entry_with_a_name_has_it(
 ) -> None:
     first, second = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
     layout.write_index([named(first, "example.test/app:v1"), named(second, "example.test/app:v1")])
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     targets = imported(containerd, file)
     assert targets == {"example.test/app:v1": second["digest"]}
     assert tags(Archive(file, matcher=matcher)) == targets
@@ -188,7 +188,7 @@ def test_containerds_own_annotation_comes_before_the_ref_name(
     layout: LayoutWriter, containerd: Containerd, tmp_path: Path, matcher: PlatformMatcher
 ) -> None:
     layout.write_index([named(layout.image(), "example.test/b:v1", **{IMAGE_NAME: "example.test/a:v1"})])
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     assert tags(Archive(file, matcher=matcher)) == imported(containerd, file)
 
 
@@ -196,23 +196,23 @@ def test_an_index_of_several_platforms_is_the_target(
     layout: LayoutWriter, containerd: Containerd, tmp_path: Path, matcher: PlatformMatcher
 ) -> None:
     layout.write_index([named(layout.multi_platform(), "example.test/app:v1")])
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     assert tags(Archive(file, matcher=matcher)) == imported(containerd, file)
 
 
 def test_symlinked_layers_are_followed_as_containerd_does(
     containerd: Containerd, tmp_path: Path, matcher: PlatformMatcher
 ) -> None:
-    folder = tmp_path / "saved"
-    (folder / "a").mkdir(parents=True)
-    (folder / "b").mkdir()
-    (folder / "a" / "layer.tar").write_bytes(b"layer")
-    (folder / "b" / "layer.tar").symlink_to("../a/layer.tar")
-    (folder / "config.json").write_bytes(CONFIG)
+    directory = tmp_path / "saved"
+    (directory / "a").mkdir(parents=True)
+    (directory / "b").mkdir()
+    (directory / "a" / "layer.tar").write_bytes(b"layer")
+    (directory / "b" / "layer.tar").symlink_to("../a/layer.tar")
+    (directory / "config.json").write_bytes(CONFIG)
     entry = {"Config": "config.json", "RepoTags": ["example.test/app:v1"], "Layers": ["b/layer.tar"]}
-    (folder / "manifest.json").write_text(json.dumps([entry]))
+    (directory / "manifest.json").write_text(json.dumps([entry]))
     file = tmp_path / "app.tar"
-    run("tar", "cf", file, "-C", folder, "a", "b", "config.json", "manifest.json")
+    run("tar", "cf", file, "-C", directory, "a", "b", "config.json", "manifest.json")
     assert tags(Archive(file, matcher=matcher)) == imported(containerd, file)
 
 

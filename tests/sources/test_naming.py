@@ -91,7 +91,7 @@ def test_a_file_s_name_that_is_no_repository_s_gives_no_base_name(path: str) -> 
     assert default_base_name(Path(path)) is None
 
 
-def test_the_current_folder_gives_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_directory_gives_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop").mkdir()
     monkeypatch.chdir(tmp_path / "shop")
     assert str(default_base_name(Path())) == "docker.io/library/shop"

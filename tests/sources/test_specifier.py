@@ -13,28 +13,28 @@ import pytest
 from imagekeep.errors import InvalidArgumentError, InvalidReferenceError
 from imagekeep.sources.archive import Archive
 from imagekeep.sources.containerd import DEFAULT_SOCKET, Containerd
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.sources.specifier import SCHEMES, open_source
-from tests.images import LayoutWriter, named, tar_of_folder
+from tests.images import LayoutWriter, named, tar_of_directory
 
 if TYPE_CHECKING:
     from imagekeep.platform import PlatformMatcher
 
 
-def test_oci_names_a_folder(layout: LayoutWriter) -> None:
-    source = open_source(f"oci:{layout.folder}")
+def test_oci_names_a_directory(layout: LayoutWriter) -> None:
+    source = open_source(f"oci:{layout.directory}")
     assert isinstance(source, OCILayout)
-    assert source.folder == layout.folder
+    assert source.directory == layout.directory
 
 
 def test_a_path_may_have_colons() -> None:
     source = open_source("oci:/srv/a:b")
     assert isinstance(source, OCILayout)
-    assert source.folder == Path("/srv/a:b")
+    assert source.directory == Path("/srv/a:b")
 
 
 def test_archive_names_a_file(layout: LayoutWriter, tmp_path: Path) -> None:
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     source = open_source(f"archive:{file}")
     assert isinstance(source, Archive)
     assert source.references() == []
@@ -58,7 +58,7 @@ def test_the_base_name_and_the_platform_are_handed_on(layout: LayoutWriter, matc
     image = layout.image(platform=True)
     other = layout.image(architecture="arm64", platform=True)
     layout.write_index([named(layout.index([other, image]), "v1")])
-    source = open_source(f"oci:{layout.folder}", base_name="example.test/app", matcher=matcher)
+    source = open_source(f"oci:{layout.directory}", base_name="example.test/app", matcher=matcher)
     assert [record.reference for record in source.references()][0::2] == [
         "example.test/app:v1",
         layout.config_digest(image),
@@ -67,7 +67,7 @@ def test_the_base_name_and_the_platform_are_handed_on(layout: LayoutWriter, matc
 
 def test_a_dash_is_standard_input(layout: LayoutWriter, tmp_path: Path) -> None:
     layout.write_index([named(layout.image(), "v1")])
-    file = tar_of_folder(layout.folder, tmp_path / "app.tar")
+    file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     program = (
         "from imagekeep.sources.specifier import open_source;"
         "print(open_source('archive:-', base_name='example.test/app').references()[0].reference)"
@@ -103,7 +103,9 @@ def test_an_unknown_scheme_is_refused_with_those_that_are_known(spec: str) -> No
 
 @pytest.mark.parametrize("spec", ["oci", "oci:", "archive", "archive:", "oci:a\0b", "containerd:unix://"])
 def test_a_place_that_is_no_path_is_refused_with_the_form(spec: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"given as (oci:FOLDER|archive:FILE|containerd:SOCKET)"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"given as (oci:DIRECTORY|archive:FILE|containerd:SOCKET)"
+    ):
         open_source(spec)
 
 

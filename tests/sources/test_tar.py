@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.sources import tar
-from imagekeep.sources.tape import StreamTape
 from imagekeep.sources.tar import Kind, Member, members
+from imagekeep.sources.tar_input import StreamTape
 from tests.tools import run
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The place where a fault is made: a store in a folder of its own, the commands that meet it, and what was seen."""
+"""A store in a directory of its own, the commands that meet a fault there, and what was seen."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.connection import connect
-from imagekeep.database.upgrade import migrate
+from imagekeep.database.migrate import migrate
 from tests.images import LayoutWriter, named
-from tests.torture.commands import ASKING, READING, Outcome, run
+from tests.torture.commands import ASKING, READING, ActionResult, run
 from tests.torture.orders import PLATFORM
+from tests.torture.report import Harm
 from tests.torture.survey import broken_invariants
-from tests.torture.toll import Harm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,11 +33,11 @@ class Skipped(Exception):  # noqa: N818 - not an error
 
 
 class Bench:
-    """A folder in which a fault is made, and what was seen there."""
+    """A directory in which a fault is made, and what was seen there."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder = folder
-        self.path = folder / "images.db"
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.directory = directory
+        self.path = directory / "images.db"
         self.draw = random.Random(seed)
         self.seen: list[Seen] = []
 
@@ -54,16 +54,16 @@ class Bench:
         return path
 
     def layout(self) -> str:
-        """Return the specifier of a layout with an image, outside of the folder of the fault."""
-        folder = self.folder.parent / "layout"
-        if not folder.exists():
-            writer = LayoutWriter(folder)
+        """Return the specifier of a layout with an image, outside of the directory of the fault."""
+        directory = self.directory.parent / "layout"
+        if not directory.exists():
+            writer = LayoutWriter(directory)
             writer.write_index([named(writer.image(environment=["A=" + "x" * 20_000]), "v1")])
-        return f"oci:{folder}"
+        return f"oci:{directory}"
 
     def writing(self) -> tuple[tuple[str, ...], ...]:
         """Return commands that write, or copy."""
-        copies = self.folder.parent
+        copies = self.directory.parent
         return (
             ("--source", self.layout(), "sync"),
             ("db", "migrate"),
@@ -79,14 +79,14 @@ class Bench:
         codes: set[int] | None = None,
     ) -> None:
         """Run commands that must all fail with one line that names the file, and leave everything as it is."""
-        was = snapshot(self.folder)
+        was = snapshot(self.directory)
         for command in commands or (*READING, ASKING, *self.writing()):
             outcome = run(self.path, *command, before=before)
             if outcome.crashed:
                 self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, str(outcome)))
             elif outcome.code not in (codes or REFUSALS) or not is_named(outcome, words):
                 self.seen.append((Harm.BROKEN, f"not a named error: {outcome}"))
-            if (now := snapshot(self.folder)) != was:
+            if (now := snapshot(self.directory)) != was:
                 self.seen.append((Harm.BROKEN, f"{outcome.command} changed {_changed(was, now)}"))
                 was = now
 
@@ -105,21 +105,21 @@ class Bench:
                 self.seen.append((Harm.LOST, f"{len(store.list())} images, not {images}"))
 
 
-def is_named(outcome: Outcome, words: str) -> bool:
-    """Tell whether a complaint is one line of ours, with the words that it must have."""
+def is_named(outcome: ActionResult, words: str) -> bool:
+    """Return whether a complaint is one line of ours, with the words that it must have."""
     lines = outcome.complaint.strip().split("\n")
     return len(lines) == 1 and lines[0].startswith("Error: ") and words in lines[0]
 
 
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Return the type, mode and content of everything in a folder, but for empty lock files and SQLite's index."""
+def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Return type, mode and content of everything in a directory but empty lock files and SQLite's index."""
     found = {}
-    for entry in sorted(folder.rglob("*")):
+    for entry in sorted(directory.rglob("*")):
         status = entry.lstat()
         if entry.name.endswith("-shm") or (entry.name.endswith(("-lock", "-wal")) and not status.st_size):
             continue
         content = entry.read_bytes() if entry.is_file() and not entry.is_symlink() else b""
-        found[str(entry.relative_to(folder))] = (status.st_mode, content)
+        found[str(entry.relative_to(directory))] = (status.st_mode, content)
     return found
 
 
@@ -129,9 +129,9 @@ def _changed(was: dict[str, tuple[int, bytes]], now: dict[str, tuple[int, bytes]
 
 @contextmanager
 def mounted(bench: Bench, size: str) -> Iterator[None]:
-    """Put a small disk in memory in the place of the folder; raises Skipped where this user may not."""
+    """Put a small disk in memory in the place of the directory; raises Skipped where this user may not."""
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "torture", str(bench.folder)],
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "torture", str(bench.directory)],
         capture_output=True,
         check=False,
     )
@@ -140,17 +140,17 @@ def mounted(bench: Bench, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(bench.folder)], check=True)
+        subprocess.run(["umount", "-l", str(bench.directory)], check=True)
 
 
 def remount(bench: Bench, mode: str) -> None:
     """Make the disk read-only, or writable again."""
-    subprocess.run(["mount", "-o", f"remount,{mode}", str(bench.folder)], check=True)
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(bench.directory)], check=True)
 
 
 def fill(bench: Bench, leave: int) -> Path:
     """Fill the disk up to some bytes; return the file that does, to be removed."""
-    filler = bench.folder / "filler"
-    free = shutil.disk_usage(bench.folder).free
+    filler = bench.directory / "filler"
+    free = shutil.disk_usage(bench.directory).free
     filler.write_bytes(bytes(max(0, free - leave)))
     return filler

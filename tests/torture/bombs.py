@@ -14,7 +14,7 @@ from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.documents import parse_index, parse_manifest
 from imagekeep.platform import Platform, only
 from imagekeep.reference import check_name, parse_any, parse_docker_ref, sort_key
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.sync import sync
 from tests.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, REF_NAME, LayoutWriter, named
 from tests.torture.orders import PLATFORM
@@ -39,9 +39,9 @@ PATIENCE = 30.0
 """Seconds of processor time that no input may take."""
 
 
-def _syncing(folder: Path, source: Source) -> Callable[[], object]:
+def _syncing(directory: Path, source: Source) -> Callable[[], object]:
     def synced() -> None:
-        with Store.open(folder / "images.db", source=source, platform=PLATFORM) as store:
+        with Store.open(directory / "images.db", source=source, platform=PLATFORM) as store:
             sync(store)
             for _ in store.iter():
                 continue
@@ -49,76 +49,76 @@ def _syncing(folder: Path, source: Source) -> Callable[[], object]:
     return synced
 
 
-def _layout(folder: Path, *entries: Any) -> Callable[[], object]:
-    """Return a call that syncs the layout in a folder, once these are its entries."""
-    layout = _writer(folder)
+def _layout(directory: Path, *entries: Any) -> Callable[[], object]:
+    """Return a call that syncs the layout in a directory, once these are its entries."""
+    layout = _writer(directory)
     layout.write_index(named(entry, f"v{number}") for number, entry in enumerate(entries))
-    return _syncing(folder, OCILayout(layout.folder, matcher=only(Platform.parse(PLATFORM))))
+    return _syncing(directory, OCILayout(layout.directory, matcher=only(Platform.parse(PLATFORM))))
 
 
-def _writer(folder: Path) -> LayoutWriter:
-    if (folder / "layout").exists():
+def _writer(directory: Path) -> LayoutWriter:
+    if (directory / "layout").exists():
         layout = LayoutWriter.__new__(LayoutWriter)
-        layout.folder = folder / "layout"
+        layout.directory = directory / "layout"
         return layout
-    return LayoutWriter(folder / "layout")
+    return LayoutWriter(directory / "layout")
 
 
-def sparse_document(folder: Path) -> Callable[[], object]:
+def sparse_document(directory: Path) -> Callable[[], object]:
     """A manifest that is a hole of 2 GiB, and says so."""
-    layout = _writer(folder)
+    layout = _writer(directory)
     entry = layout.image()
     os.truncate(layout.path(entry["digest"]), 2 << 30)
-    return _layout(folder, {**entry, "size": 2 << 30})
+    return _layout(directory, {**entry, "size": 2 << 30})
 
 
-def sparse_index(folder: Path) -> Callable[[], object]:
-    layout = _writer(folder)
-    os.truncate(layout.folder / "index.json", 2 << 30)
-    return _syncing(folder, OCILayout(layout.folder))
+def sparse_index(directory: Path) -> Callable[[], object]:
+    layout = _writer(directory)
+    os.truncate(layout.directory / "index.json", 2 << 30)
+    return _syncing(directory, OCILayout(layout.directory))
 
 
-def size_of_2_gib(folder: Path) -> Callable[[], object]:
-    layout = _writer(folder)
-    return _layout(folder, *({**layout.image(), "size": size} for size in (2 << 30, 2**63 - 1, -(2**63))))
+def size_of_2_gib(directory: Path) -> Callable[[], object]:
+    layout = _writer(directory)
+    return _layout(directory, *({**layout.image(), "size": size} for size in (2 << 30, 2**63 - 1, -(2**63))))
 
 
-def nested_indexes(folder: Path) -> Callable[[], object]:
+def nested_indexes(directory: Path) -> Callable[[], object]:
     """An index of an index, and so on, 10,000 deep."""
-    layout = _writer(folder)
+    layout = _writer(directory)
     entry = layout.image()
     for _ in range(10_000):
         entry = layout.index([entry])
-    return _layout(folder, entry)
+    return _layout(directory, entry)
 
 
-def index_of_itself(folder: Path) -> Callable[[], object]:
+def index_of_itself(directory: Path) -> Callable[[], object]:
     """Two indexes, each of which is where the other is looked for; no digest allows that, so none is right."""
-    layout = _writer(folder)
+    layout = _writer(directory)
     one, other = (f"sha256:{digit * 64}" for digit in "ab")
     for here, there in ((one, other), (other, one)):
         entry = {"mediaType": OCI_INDEX, "digest": there, "size": 100}
         layout.path(here).write_text(
             json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
         )
-    return _layout(folder, {"mediaType": OCI_INDEX, "digest": one, "size": 100})
+    return _layout(directory, {"mediaType": OCI_INDEX, "digest": one, "size": 100})
 
 
-def fan_of_indexes(folder: Path) -> Callable[[], object]:
+def fan_of_indexes(directory: Path) -> Callable[[], object]:
     """Twenty indexes, each of a thousand times the next: more paths than atoms."""
-    layout = _writer(folder)
+    layout = _writer(directory)
     entry = layout.image(platform=True)
     for _ in range(20):
         entry = {
             **layout.index([{k: v for k, v in entry.items() if k != "platform"}] * 1000),
             "platform": None,
         }
-    return _layout(folder, entry)
+    return _layout(directory, entry)
 
 
-def many_entries(folder: Path) -> Callable[[], object]:
+def many_entries(directory: Path) -> Callable[[], object]:
     """An index.json of thousands of entries, none of whose documents are there."""
-    layout = _writer(folder)
+    layout = _writer(directory)
     entries = [
         {
             "mediaType": OCI_MANIFEST,
@@ -129,20 +129,20 @@ def many_entries(folder: Path) -> Callable[[], object]:
         for number in range(8_000)
     ]
     layout.write_index(entries)
-    return _syncing(folder, OCILayout(layout.folder))
+    return _syncing(directory, OCILayout(layout.directory))
 
 
-def many_names_of_one_image(folder: Path) -> Callable[[], object]:
-    return _layout(folder, *[_writer(folder).image()] * 5_000)
+def many_names_of_one_image(directory: Path) -> Callable[[], object]:
+    return _layout(directory, *[_writer(directory).image()] * 5_000)
 
 
-def deep_json(folder: Path) -> Callable[[], object]:
+def deep_json(directory: Path) -> Callable[[], object]:
     return _each(
         b"[" * 4_000_000 + b"]" * 4_000_000, b'{"a":' * 1_000_000, b'{"config":' * 700_000 + b"}" * 700_000
     )
 
 
-def doubled_keys(folder: Path) -> Callable[[], object]:
+def doubled_keys(directory: Path) -> Callable[[], object]:
     keys = b",".join(b'"config":{"Env":["A=%d"],"Labels":{"%d":"x"}}' % (n, n) for n in range(40_000))
     lists = b",".join([b'"layers":[{},{},{},{}],"manifests":[{}]'] * 50_000)
     many, few = b",".join([b'""'] * 200_000), b",".join([b'"Env":[""]'] * 200_000)
@@ -150,7 +150,7 @@ def doubled_keys(folder: Path) -> Callable[[], object]:
     return _each(b"{" + keys + b"}", b"{" + lists + b"}", long)
 
 
-def many_empty_items(folder: Path) -> Callable[[], object]:
+def many_empty_items(directory: Path) -> Callable[[], object]:
     """Millions of the smallest items, each of which is an object once it is decoded."""
     items = b",".join([b"{}"] * 600_000)
     return _each(
@@ -158,11 +158,11 @@ def many_empty_items(folder: Path) -> Callable[[], object]:
     )
 
 
-def huge_numbers(folder: Path) -> Callable[[], object]:
+def huge_numbers(directory: Path) -> Callable[[], object]:
     return _each(b'{"size":' + b"9" * 8_000_000 + b"}", b'{"schemaVersion":1e' + b"9" * 8_000_000 + b"}")
 
 
-def huge_text(folder: Path) -> Callable[[], object]:
+def huge_text(directory: Path) -> Callable[[], object]:
     return _each(
         b'{"created":"' + b"0" * 8_000_000 + b'"}',
         b'{"os":"' + b"\\ud800" * 1_300_000 + b'"}',
@@ -188,9 +188,9 @@ def _ignoring(call: Callable[[], object]) -> None:
         return
 
 
-def config_of_8_mib(folder: Path) -> Callable[[], object]:
+def config_of_8_mib(directory: Path) -> Callable[[], object]:
     """Configs as large as a document may be, of seventy images, read eight at a time."""
-    layout = _writer(folder)
+    layout = _writer(directory)
     entries = []
     for number in range(70):
         config = {
@@ -204,10 +204,10 @@ def config_of_8_mib(folder: Path) -> Callable[[], object]:
             "config": layout.document(config, OCI_CONFIG),
         }
         entries.append(layout.document({**manifest, "layers": []}, OCI_MANIFEST))
-    return _layout(folder, *entries)
+    return _layout(directory, *entries)
 
 
-def references_of_10_mb(folder: Path) -> Callable[[], object]:
+def references_of_10_mb(directory: Path) -> Callable[[], object]:
     names = (
         "a" * 10_000_000,
         "a/" * 5_000_000,
@@ -218,7 +218,7 @@ def references_of_10_mb(folder: Path) -> Callable[[], object]:
     )
 
     def read() -> None:
-        with Store.open(folder / "images.db", platform=PLATFORM) as store:
+        with Store.open(directory / "images.db", platform=PLATFORM) as store:
             for name in (
                 *names,
                 f"{names[0]}@{digest_of(b'')}",
@@ -240,7 +240,7 @@ def references_of_10_mb(folder: Path) -> Callable[[], object]:
     return read
 
 
-def platforms_of_10_mb(folder: Path) -> Callable[[], object]:
+def platforms_of_10_mb(directory: Path) -> Callable[[], object]:
     def read() -> None:
         for text in (
             "a" * 10_000_000,
@@ -253,19 +253,19 @@ def platforms_of_10_mb(folder: Path) -> Callable[[], object]:
     return read
 
 
-def annotation_of_8_mb(folder: Path) -> Callable[[], object]:
-    layout = _writer(folder)
+def annotation_of_8_mb(directory: Path) -> Callable[[], object]:
+    layout = _writer(directory)
     layout.write_index([{**layout.image(), "annotations": {REF_NAME: "v" * 8_000_000}}])
-    return _syncing(folder, OCILayout(layout.folder))
+    return _syncing(directory, OCILayout(layout.directory))
 
 
-def inline_content(folder: Path) -> Callable[[], object]:
+def inline_content(directory: Path) -> Callable[[], object]:
     """A descriptor that carries megabytes of something else."""
-    return _layout(folder, {**_writer(folder).image(), "data": "A" * 6_000_000})
+    return _layout(directory, {**_writer(directory).image(), "data": "A" * 6_000_000})
 
 
-def descriptor_of_nothing(folder: Path) -> Callable[[], object]:
-    source = OCILayout(_writer(folder).folder)
+def descriptor_of_nothing(directory: Path) -> Callable[[], object]:
+    source = OCILayout(_writer(directory).directory)
     return lambda: [
         source.read(Descriptor("", digest, 0)) for digest in ("sha256:" + "../" * 21 + "a", digest_of(b""))
     ]

@@ -13,9 +13,9 @@ from imagekeep.cri.protocol import SCHEMA
 from imagekeep.digest import digest_of
 from imagekeep.image import Image
 from tests.cri.process import serving
-from tests.torture.nasty import SECRET, damaged, encoded, word
+from tests.torture.fuzz import SECRET, damaged, encoded, word
 from tests.torture.orders import PLATFORM
-from tests.torture.toll import Harm
+from tests.torture.report import Harm
 
 if TYPE_CHECKING:
     import random

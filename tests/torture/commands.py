@@ -29,7 +29,7 @@ ASKING = ("query", "SELECT count(*) FROM images")
 """Reads a store of any revision, as `db info` does."""
 
 
-class Outcome(NamedTuple):
+class ActionResult(NamedTuple):
     """How a command ended."""
 
     command: str
@@ -40,19 +40,19 @@ class Outcome(NamedTuple):
 
     @property
     def crashed(self) -> bool:
-        """Tell whether it ended in a way that no command should."""
+        """Return whether it ended in a way that no command should."""
         return self.hung or self.code < 0 or self.code == CRASHED or "Traceback" in self.complaint
 
     def __str__(self) -> str:
         return f"{self.command}: {'hung' if self.hung else self.code}: {self.complaint[-600:]}"
 
 
-def run(path: Path, *arguments: str, before: Callable[[], None] | None = None) -> Outcome:
+def run(path: Path, *arguments: str, before: Callable[[], None] | None = None) -> ActionResult:
     """Run the command on a store in a child, which does something to itself before."""
     child = Child(_run, ["--store", str(path), "--platform", PLATFORM, *arguments], before)
     ended = child.wait()
     output = "\n".join(child.lines)
-    return Outcome(" ".join(arguments), child.code or 0, output, child.complaint, not ended)
+    return ActionResult(" ".join(arguments), child.code or 0, output, child.complaint, not ended)
 
 
 def _run(report: Callable[[str], None], arguments: list[str], before: Callable[[], None] | None) -> None:

@@ -12,13 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from imagekeep import Reader, Store
-from imagekeep.database.copy import copy_store
+from imagekeep.database.backup import copy_store
 from imagekeep.sync import sync
 from tests.torture.children import Child, ChildError, ask
 from tests.torture.orders import PINNED_EVERY, PLATFORM, OrderedSource, Orders, order_in, reference, twin
+from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants, order_of, possible, survey
-from tests.torture.toll import Harm, Toll
-from tests.torture.victims import update_twins
+from tests.torture.workers import update_twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,40 +42,40 @@ class _SlowSource(OrderedSource):
 class Shared:
     """What the processes share: the store's path, the newest orders, and the acknowledged ones."""
 
-    def __init__(self, folder: Path, seed: int, seconds: float) -> None:
-        self.path = folder / "images.db"
+    def __init__(self, directory: Path, seed: int, seconds: float) -> None:
+        self.path = directory / "images.db"
         count = len(SINGLES) + len(PAIRS)
-        self.orders = Orders(folder / "orders", count)
-        self.acknowledged = Orders(folder / "acknowledged", count)
+        self.orders = Orders(directory / "orders", count)
+        self.acknowledged = Orders(directory / "acknowledged", count)
         self.seed = seed
         self.until = time.monotonic() + seconds
 
 
-def crowd(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+def crowd(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
     """Let as many processes write as read, for `count` seconds."""
-    toll = Toll("processes", "seconds", rounds=count)
-    Store.open(folder / "images.db", platform=PLATFORM).close()
-    shared = Shared(folder, seed, count)
+    report = Report("processes", "seconds", rounds=count)
+    Store.open(directory / "images.db", platform=PLATFORM).close()
+    shared = Shared(directory, seed, count)
     children = [Child(work, shared, number) for number in range(PROCESSES) for work in (write, read)]
     children.append(Child(look_after, shared))
     for child in children:
         if not child.wait(count + 120):
-            toll.add(Harm.HUNG, "a process did not end")
+            report.add(Harm.HUNG, "a process did not end")
         elif child.code:
-            toll.add(Harm.CRASHED, child.complaint or f"a process ended with {child.code}")
+            report.add(Harm.CRASHED, child.complaint or f"a process ended with {child.code}")
         for line in child.lines:
             kind, _, what = line.partition(" ")
             if not kind.isdigit():
-                toll.add(Harm(kind), what)
+                report.add(Harm(kind), what)
             else:
-                toll.facts[what] += int(kind)
+                report.facts[what] += int(kind)
     try:
         newest = {n: shared.acknowledged.newest(n) for n in (*SINGLES, *PAIRS)}
         for harm, what in ask(survey, shared.path, shared.orders, newest):
-            toll.add(harm, what)
+            report.add(harm, what)
     except ChildError as error:
-        toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
-    return toll
+        report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+    return report
 
 
 def write(report: Callable[[str], None], shared: Shared, number: int) -> None:

@@ -18,11 +18,11 @@ from imagekeep.sources.containerd import DEFAULT_NAMESPACE
 from imagekeep.sources.containerd.events import event_of
 from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SCHEMA, SUBSCRIBE
 from imagekeep.sync import sync
-from imagekeep.watch import Pace, Watcher
-from tests.torture.nasty import SECRET, damaged, word
+from imagekeep.watch import Watcher, WatchIntervals
+from tests.torture.fuzz import SECRET, damaged, word
 from tests.torture.orders import PLATFORM
+from tests.torture.report import Harm
 from tests.torture.survey import broken_invariants
-from tests.torture.toll import Harm
 
 if TYPE_CHECKING:
     import random
@@ -185,7 +185,7 @@ def feed_daemons(
 
 def _follow(place: Path) -> None:
     """Follow the containerd for a moment, and say how far that came."""
-    pace = Pace(settle=0.01, reconcile=0.02, retry=0.01, back_off=0.001, longest=0.01)
+    pace = WatchIntervals(settle=0.01, reconcile=0.02, retry=0.01, back_off=0.001, longest=0.01)
     with (
         Containerd(str(place / "socket")) as source,
         Store.open(place / "images.db", source=source, platform=PLATFORM) as store,

@@ -1,11 +1,11 @@
 """A disk whose power is cut: what was synced is on it, and of the rest any part may be.
 
-It is fed the calls that `recorder.c` wrote down, in their order, and gives the state of a folder as it may be
+It is fed the calls that `recorder.c` wrote down, in their order, and gives the state of a directory as it may be
 found after a cut at that point:
 
 - the bytes of a file are there once a sync of the file has returned; of what was written or truncated since,
   each sector of 512 bytes is there or is not, independently of the others and of the order;
-- a name is there, moved or gone once a sync of its folder has returned; until then it is so or is not,
+- a name is there, moved or gone once a sync of its directory has returned; until then it is so or is not,
   independently of the file's bytes and of other names.
 
 That is less than ext4 or XFS promise, and what POSIX does. Not modelled: a disk that says it has synced and has
@@ -101,7 +101,7 @@ def _sectors(call: Call) -> Iterator[Call]:
 
 
 class Disk:
-    """A folder on a disk, which begins with these files by name, all of them synced."""
+    """A directory on a disk, which begins with these files by name, all of them synced."""
 
     def __init__(self, before: Mapping[str, bytes]) -> None:
         self._files: dict[int, File] = {}
@@ -141,20 +141,20 @@ class Disk:
             _rename(names, change)
         return {name: self._files[number].after_a_cut(random.Random(0), 1) for name, number in names.items()}
 
-    def cut(self, draw: random.Random, share: float, folder: Path) -> None:
-        """Write into `folder` what may be found after a cut, when of what waits about this share is there."""
+    def cut(self, draw: random.Random, share: float, directory: Path) -> None:
+        """Write into `directory` what may be found after a cut, when of what waits about this share is there."""
         names = dict(self._names)
         for change in self._waiting:
             if draw.random() < share:
                 _rename(names, change)
         for name, number in names.items():
-            path = folder / name
+            path = directory / name
             path.write_bytes(self._files[number].after_a_cut(draw, share))
             path.chmod(0o600)
 
 
 def _rename(names: dict[str, int], call: Call) -> None:
-    """Do to a folder's names what a call did; one whose part before was lost does nothing."""
+    """Do to a directory's names what a call did; one whose part before was lost does nothing."""
     if call.kind == "C":
         names[call.name] = call.file
     elif call.kind == "U":

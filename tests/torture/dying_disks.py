@@ -17,7 +17,7 @@ from tests.images import LayoutWriter, named
 from tests.torture.bench import REFUSALS, Bench, Skipped, is_named
 from tests.torture.commands import run
 from tests.torture.orders import PLATFORM
-from tests.torture.toll import Harm
+from tests.torture.report import Harm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,12 +49,12 @@ def dying_disk(bench: Bench) -> None:
 
 def _layout(bench: Bench, number: int) -> str:
     """Return the specifier of a layout with one image, that has a megabyte of environment."""
-    folder = bench.folder.parent / f"layout-{number}"
-    if not folder.exists():
-        writer = LayoutWriter(folder)
+    directory = bench.directory.parent / f"layout-{number}"
+    if not directory.exists():
+        writer = LayoutWriter(directory)
         environment = [f"NUMBER={number}", "A=" + os.urandom(500_000).hex()]
         writer.write_index([named(writer.image(environment=environment), f"v{number}")])
-    return f"oci:{folder}"
+    return f"oci:{directory}"
 
 
 def _require(bench: Bench, number: int, *, acknowledged: bool) -> None:
@@ -71,8 +71,8 @@ def _require(bench: Bench, number: int, *, acknowledged: bool) -> None:
 
 @contextmanager
 def _disk_on_a_file(bench: Bench) -> Iterator[Path]:
-    """Put a disk in the place of the folder, whose blocks are in a sparse file; give that file's folder."""
-    backing = bench.folder.parent / "backing"
+    """Put a disk in the place of the directory, whose blocks are in a sparse file; give that file's directory."""
+    backing = bench.directory.parent / "backing"
     backing.mkdir()
     if not shutil.which("mkfs.ext4") or not _ran(
         "mount", "-t", "tmpfs", "-o", f"size={BACKING}", "x", str(backing)
@@ -88,18 +88,18 @@ def _disk_on_a_file(bench: Bench) -> Iterator[Path]:
         try:
             yield backing
         finally:
-            _run("umount", str(bench.folder))
+            _run("umount", str(bench.directory))
     finally:
         _run("umount", "-l", str(backing))
 
 
 def _plug_in(bench: Bench, backing: Path) -> bool:
-    return _ran("mount", "-o", "loop,errors=continue", str(backing / "disk"), str(bench.folder))
+    return _ran("mount", "-o", "loop,errors=continue", str(backing / "disk"), str(bench.directory))
 
 
 def _plug_in_again(bench: Bench, backing: Path) -> None:
     """Forget what the kernel remembers of the disk, and take it from the disk itself."""
-    _run("umount", str(bench.folder))
+    _run("umount", str(bench.directory))
     subprocess.run(["e2fsck", "-fy", str(backing / "disk")], capture_output=True, check=False)
     if not _plug_in(bench, backing):
         raise RuntimeError("the disk could not be mounted again")

@@ -12,8 +12,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
+from imagekeep.database.backup import copy_store
 from imagekeep.database.connection import connect
-from imagekeep.database.copy import copy_store
 from imagekeep.database.driver import sqlite
 from tests.permissions import NOBODY
 from tests.torture.bench import FAILED, Bench, Skipped, fill, is_named, mounted, remount
@@ -22,7 +22,7 @@ from tests.torture.commands import ASKING, READING, run
 from tests.torture.dying_disks import dying_disk
 from tests.torture.moves_refused import forbidden_row, no_space_for_the_backup, no_space_for_the_move
 from tests.torture.orders import PLATFORM
-from tests.torture.toll import Harm, Toll
+from tests.torture.report import Harm, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 # --- what is no store
 
 
-def folder_in_its_place(bench: Bench) -> None:
+def directory_in_its_place(bench: Bench) -> None:
     bench.path.mkdir()
     bench.refused(words="not a file")
 
 
 def symbolic_link(bench: Bench) -> None:
-    (bench.folder / "elsewhere").mkdir()
-    bench.path.symlink_to(bench.store(bench.folder / "elsewhere" / "images.db"))
+    (bench.directory / "elsewhere").mkdir()
+    bench.path.symlink_to(bench.store(bench.directory / "elsewhere" / "images.db"))
     bench.refused(words="a symbolic link")
 
 
 def dangling_link(bench: Bench) -> None:
-    bench.path.symlink_to(bench.folder / "nowhere.db")
+    bench.path.symlink_to(bench.directory / "nowhere.db")
     bench.refused(words="a symbolic link")
 
 
@@ -138,7 +138,9 @@ def full_disk(bench: Bench) -> None:
             holder.list()  # a daemon that is running: its index of the -wal file is there
             filler = fill(bench, 0)
             bench.refused(("--source", bench.layout(), "sync"), words="is full")
-            bench.refused(("db", "backup"), ("db", "export", str(bench.folder / "export.db")), words="full")
+            bench.refused(
+                ("db", "backup"), ("db", "export", str(bench.directory / "export.db")), words="full"
+            )
             bench.works()
             filler.unlink()
         bench.works(("--source", bench.layout(), "sync"), ("db", "backup"))
@@ -156,7 +158,7 @@ def nearly_full_disk(bench: Bench) -> None:
                 bench.seen.append((Harm.CRASHED, str(outcome)))
             filler.unlink()
             bench.whole(1 if outcome.code == 0 else 4)
-            for entry in bench.folder.iterdir():
+            for entry in bench.directory.iterdir():
                 entry.unlink()
 
 
@@ -169,7 +171,7 @@ def new_store_on_a_full_disk(bench: Bench) -> None:
                 bench.seen.append((Harm.BROKEN, f"{leave} left: {outcome}"))
             filler.unlink()
             bench.works(("--source", bench.layout(), "sync"), ("db", "check"))
-            for entry in bench.folder.iterdir():
+            for entry in bench.directory.iterdir():
                 entry.unlink()
 
 
@@ -177,7 +179,7 @@ def read_only_disk(bench: Bench) -> None:
     """A disk that was mounted read-only: a store is read where its companions are, and a copy anyway."""
     with mounted(bench, "2m"):
         bench.store()
-        copy_store(bench.path, bench.folder / "export.db")
+        copy_store(bench.path, bench.directory / "export.db")
         writing, *copying = bench.writing()
         run(bench.path, "images")  # a reader leaves the companions, a writer takes them away
         remount(bench, "ro")
@@ -187,7 +189,7 @@ def read_only_disk(bench: Bench) -> None:
         connect(bench.path).close()
         remount(bench, "ro")
         bench.refused(*READING, writing, words="read")
-        bench.path = bench.folder / "export.db"
+        bench.path = bench.directory / "export.db"
         bench.works()
         bench.refused(("--source", bench.layout(), "sync"))
         remount(bench, "rw")
@@ -203,7 +205,7 @@ def file_size_limit(bench: Bench) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
     bench.refused(("--source", bench.layout(), "sync"), before=limited, words="nothing was changed")
-    bench.refused(("db", "backup"), ("db", "export", str(bench.folder / "e.db")), before=limited)
+    bench.refused(("db", "backup"), ("db", "export", str(bench.directory / "e.db")), before=limited)
     bench.works(before=limited)
     bench.works(("--source", bench.layout(), "sync"))
     bench.whole(1)
@@ -249,63 +251,72 @@ def _need_root() -> None:
         raise Skipped("becoming another user needs root")
 
 
-def nobodys_folder(bench: Bench) -> None:
+def nobodys_directory(bench: Bench) -> None:
     _need_root()
     bench.store()
-    bench.folder.chmod(0o700)
+    bench.directory.chmod(0o700)
     bench.refused(*READING, bench.writing()[0], before=_as_nobody)
 
 
 def nobodys_file(bench: Bench) -> None:
     _need_root()
     bench.store()
-    bench.folder.chmod(0o777)
+    bench.directory.chmod(0o777)
     bench.refused(*READING, bench.writing()[0], before=_as_nobody)
 
 
-def readable_file_in_anothers_folder(bench: Bench) -> None:
+def readable_file_in_anothers_directory(bench: Bench) -> None:
     """A store that may be read but has no companions, which this user may not make; its copy is read."""
     _need_root()
     bench.store().chmod(0o644)
-    bench.folder.chmod(0o755)
-    copy_store(bench.path, bench.folder / "export.db")
-    (bench.folder / "export.db").chmod(0o644)
+    bench.directory.chmod(0o755)
+    copy_store(bench.path, bench.directory / "export.db")
+    (bench.directory / "export.db").chmod(0o644)
     connect(bench.path).close()
     bench.refused(*READING, bench.writing()[0], before=_as_nobody)
-    bench.path = bench.folder / "export.db"
+    bench.path = bench.directory / "export.db"
     bench.works(before=_as_nobody)
 
 
 FAULTS: dict[str, Callable[[Bench], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        *(folder_in_its_place, symbolic_link, dangling_link, fifo, unix_socket, text_file, one_byte, zeros),
+        *(
+            directory_in_its_place,
+            symbolic_link,
+            dangling_link,
+            fifo,
+            unix_socket,
+            text_file,
+            one_byte,
+            zeros,
+        ),
         *(other_program, truncated, newer, older, half_made),
         *(full_disk, nearly_full_disk, new_store_on_a_full_disk, read_only_disk),
         *(no_space_for_the_backup, no_space_for_the_move, forbidden_row),
         *(dying_disk, file_size_limit, no_descriptors),
-        *(nobodys_folder, nobodys_file, readable_file_in_anothers_folder),
+        *(nobodys_directory, nobodys_file, readable_file_in_anothers_directory),
     )
 }
 
 
-def inflict(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+def inflict(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
     """Inflict each fault that is named, or every one, so many times."""
-    toll = Toll("faults", "faults")
-    folder.chmod(0o755)
+    report = Report("faults", "faults")
+    directory.chmod(0o755)
     for number in range(count):
         for name in kinds or FAULTS:
-            place = folder / f"{name}-{number}"
+            place = directory / f"{name}-{number}"
             (place / "disk").mkdir(parents=True)
             try:
                 skipped, seen = ask(_inflict, name, place, seed + number)
             except ChildError as error:
                 skipped, seen = False, [(Harm.HUNG if error.hung else Harm.CRASHED, str(error))]
-            toll.rounds += not skipped
-            toll.facts["skipped"] += skipped
+            report.rounds += not skipped
+            report.facts["skipped"] += skipped
             for harm, what in seen:
-                toll.add(harm, f"{name}: {what}")
-    return toll
+                report.add(harm, f"{name}: {what}")
+    return report
 
 
 def _inflict(name: str, place: Path, seed: int) -> tuple[bool, list[Seen]]:

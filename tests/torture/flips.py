@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from imagekeep import Reader
 from imagekeep.errors import ImagekeepError, ImageNotFoundError
 from tests.torture.bench import Bench
-from tests.torture.cells import places_of_columns
 from tests.torture.children import ChildError, ask
 from tests.torture.commands import ASKING, READING, run
+from tests.torture.report import Harm, Report
+from tests.torture.sqlite_pages import places_of_columns
 from tests.torture.survey import broken_invariants
-from tests.torture.toll import Harm, Toll
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,21 +38,21 @@ WITNESSED = (
 """How the columns begin of which a flipped bit must always be found. So it must in every index."""
 
 
-def flip(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+def flip(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
     """Flip bits in so many copies of a store: anywhere, a tenth in its header, and as many in each column."""
-    toll = Toll("flips", "files")
-    bench = Bench(folder / "disk", seed)
-    bench.folder.mkdir()
-    path = ask(bench.store, folder / "whole.db")
+    report = Report("flips", "files")
+    bench = Bench(directory / "disk", seed)
+    bench.directory.mkdir()
+    path = ask(bench.store, directory / "whole.db")
     draw = random.Random(seed)
     size = path.stat().st_size
     if "anywhere" in (kinds or KINDS):
-        _flip_each(toll, path, [("", _anywhere(draw, size)) for _ in range(count)])
+        _flip_each(report, path, [("", _anywhere(draw, size)) for _ in range(count)])
     if "columns" in (kinds or KINDS):
-        _flip_each(toll, path, _in_columns(draw, ask(places_of_columns, path), count))
+        _flip_each(report, path, _in_columns(draw, ask(places_of_columns, path), count))
     if "commands" in (kinds or KINDS):
-        _command_each(toll, bench, path, -(-count // 10))
-    return toll
+        _command_each(report, bench, path, -(-count // 10))
+    return report
 
 
 KINDS = ("anywhere", "columns", "commands")
@@ -73,25 +73,25 @@ def _in_columns(
         yield from ((column, [bit]) for bit in draw.sample(bits, min(len(bits), -(-count // len(places)))))
 
 
-def _flip_each(toll: Toll, path: Path, flips: Iterable[tuple[str, list[Flip]]]) -> None:
+def _flip_each(report: Report, path: Path, flips: Iterable[tuple[str, list[Flip]]]) -> None:
     """Flip the bits in a copy of its own each, and note what came of it."""
     waiting = iter(flips)
     while chunk := list(itertools.islice(waiting, CHUNK)):
-        toll.rounds += len(chunk)
+        report.rounds += len(chunk)
         try:
             results = ask(_flip_some, path, chunk)
         except ChildError as error:
-            toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+            report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
             continue
         for (column, flipped), (kind, what) in zip(chunk, results, strict=True):
             if kind in tuple(Harm):
-                toll.add(Harm(kind), f"bits {flipped} flipped, {column}: {what}")
+                report.add(Harm(kind), f"bits {flipped} flipped, {column}: {what}")
                 continue
-            toll.facts[kind] += 1
+            report.facts[kind] += 1
             if column and kind in UNFOUND:
-                toll.facts[f"unfound in {column.removesuffix(', type')}"] += 1
+                report.facts[f"unfound in {column.removesuffix(', type')}"] += 1
                 if kind == UNFOUND[True] and (column.startswith(WITNESSED) or " in " in column):
-                    toll.add(Harm.BROKEN, f"bits {flipped} flipped, {column}: not found")
+                    report.add(Harm.BROKEN, f"bits {flipped} flipped, {column}: not found")
 
 
 def _flip_some(whole: Path, chunk: list[tuple[str, list[Flip]]]) -> list[tuple[str, str]]:
@@ -118,7 +118,7 @@ def _write_flipped(path: Path, content: bytes, flips: list[Flip]) -> None:
     path.chmod(0o600)
 
 
-def _command_each(toll: Toll, bench: Bench, whole: Path, count: int) -> None:
+def _command_each(report: Report, bench: Bench, whole: Path, count: int) -> None:
     """Let a command meet flipped bits, so many times, half of them in a column: an answer or a named error."""
     content, places = whole.read_bytes(), ask(places_of_columns, whole)
     for _ in range(count):
@@ -128,10 +128,10 @@ def _command_each(toll: Toll, bench: Bench, whole: Path, count: int) -> None:
         flips = [bit] if bench.draw.random() < 0.5 else _anywhere(bench.draw, len(content))
         _write_flipped(bench.path, content, flips)
         outcome = run(bench.path, *bench.draw.choice((*READING, ASKING, *bench.writing())))
-        toll.rounds += 1
-        toll.facts[f"commands that ended with {outcome.code}"] += 1
+        report.rounds += 1
+        report.facts[f"commands that ended with {outcome.code}"] += 1
         if outcome.crashed:
-            toll.add(Harm.HUNG if outcome.hung else Harm.CRASHED, f"bits {flips} flipped: {outcome}")
+            report.add(Harm.HUNG if outcome.hung else Harm.CRASHED, f"bits {flips} flipped: {outcome}")
 
 
 UNFOUND = ("without effect", "in what has no witness")

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.torture.toll import Harm
+from tests.torture.report import Harm
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 
 
 def torture(*arguments: str) -> str:
-    """Run an ordeal at a modest count and return what is printed: a table whose line must name no harm."""
+    """Run a scenario at a modest count and return what is printed: a table whose line must name no harm."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False
     )

@@ -16,7 +16,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from imagekeep import Store
-from imagekeep.cli.output import printable
+from imagekeep.cli.output import escaped
 from imagekeep.digest import is_digest, parse_query, validate
 from imagekeep.errors import ImagekeepError
 from imagekeep.image import PINNED_LABEL
@@ -28,20 +28,20 @@ from imagekeep.oci.user import split_user
 from imagekeep.platform import Platform, only
 from imagekeep.reference import check_name, parse_any, parse_docker_ref, parse_normalized, repo_tags, sort_key
 from imagekeep.sources.archive import Archive
-from imagekeep.sources.layout import OCILayout
 from imagekeep.sources.listing import parse_entries
 from imagekeep.sources.naming import parse_base_name
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.sources.specifier import open_source
 from imagekeep.sync import sync
 from tests.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, REF_NAME, LayoutWriter, tar_of
 from tests.torture.bombs import BOMBS, MEMORY, PATIENCE
 from tests.torture.children import ChildError, ask
 from tests.torture.commands import run
-from tests.torture.nasty import SECRET, damaged, encoded, mutated, word
+from tests.torture.fuzz import SECRET, damaged, encoded, mutated, word
 from tests.torture.orders import PLATFORM
-from tests.torture.sentences import feed_queries
+from tests.torture.query_fuzz import feed_queries
+from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants
-from tests.torture.toll import Harm, Toll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,24 +58,24 @@ SLOW = {"daemons": 10}
 """The kinds of which only one input in so many is fed."""
 
 
-def feed(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+def feed(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
     """Feed so many inputs of each kind that is named, or of every kind; of slow ones fewer, and bombs once each."""
-    toll = Toll("inputs", "inputs")
+    report = Report("inputs", "inputs")
     draw = random.Random(seed)
     for kind in kinds or KINDS:
         chunks = [(bomb,) for bomb in BOMBS if kind in ("bombs", bomb)] or _chunks(count, SLOW.get(kind, 1))
         for number, chunk in enumerate(chunks):
-            place = folder / f"{kind}-{number}"
+            place = directory / f"{kind}-{number}"
             place.mkdir()
             try:
                 rounds, seen = ask(_feed_chunk, kind, place, draw.getrandbits(30), chunk)
             except ChildError as error:
                 rounds, seen = 1, [(Harm.HUNG if error.hung else Harm.CRASHED, f"{kind} {chunk}: {error}")]
-            toll.rounds += rounds
-            toll.facts[kind] += rounds
+            report.rounds += rounds
+            report.facts[kind] += rounds
             for harm, what in seen:
-                toll.add(harm, f"{kind}: {what}")
-    return toll
+                report.add(harm, f"{kind}: {what}")
+    return report
 
 
 def _chunks(count: int, slowness: int) -> list[Any]:
@@ -116,7 +116,7 @@ def feed_words(place: Path, draw: random.Random, count: int) -> list[Seen]:
     with Store.open(place / "images.db", platform=PLATFORM) as store:
         asked: dict[str, Callable[[str], object]] = {
             **{f.__name__: f for f in (check_name, parse_any, parse_docker_ref, parse_normalized, sort_key)},
-            **{f.__name__: f for f in (validate, is_digest, split_user, parse_base_name, printable)},
+            **{f.__name__: f for f in (validate, is_digest, split_user, parse_base_name, escaped)},
             **{f.__name__: f for f in (store.get, store.resolve, store.local_resolve, store.history)},
             "query": lambda text: parse_query(text).ranges(),
             "platform": lambda text: only(Platform.parse(text)).matches(Platform("linux", "amd64")),
@@ -180,9 +180,9 @@ def feed_documents(place: Path, draw: random.Random, count: int) -> list[Seen]:
     return seen
 
 
-def write_layout(folder: Path, draw: random.Random) -> None:
+def write_layout(directory: Path, draw: random.Random) -> None:
     """Write a layout whose documents are mutated, each under its true digest."""
-    layout = LayoutWriter(folder)
+    layout = LayoutWriter(directory)
 
     def document(content: Any, media_type: str, **more: Any) -> dict[str, Any]:
         written = encoded(draw, mutated(draw, content))
@@ -213,7 +213,7 @@ def write_layout(folder: Path, draw: random.Random) -> None:
         }
         entries.append({**manifest, "annotations": annotations})
     whole = {"schemaVersion": 2, "manifests": mutated(draw, entries)}
-    (folder / "index.json").write_bytes(
+    (directory / "index.json").write_bytes(
         encoded(draw, whole) if draw.random() < 0.3 else json.dumps(whole).encode()
     )
 
@@ -223,16 +223,16 @@ def feed_layouts(place: Path, draw: random.Random, count: int) -> list[Seen]:
     seen: list[Seen] = []
     path = place / "images.db"
     for number in range(count):
-        folder = place / f"layout-{number}"
-        write_layout(folder, draw)
+        directory = place / f"layout-{number}"
+        write_layout(directory, draw)
         source = OCILayout(
-            folder, base_name="docker.io/library/hostile", matcher=only(Platform.parse(PLATFORM))
+            directory, base_name="docker.io/library/hostile", matcher=only(Platform.parse(PLATFORM))
         )
         with Store.open(path, source=source, platform=PLATFORM) as store:
-            seen += judged(folder, lambda s=store: sync(s))  # type: ignore[misc]
+            seen += judged(directory, lambda s=store: sync(s))  # type: ignore[misc]
             if number % 20 == 0:
                 seen += broken_invariants(path)
-                seen += shown(path, source=f"oci:{folder}")
+                seen += shown(path, source=f"oci:{directory}")
     return seen
 
 
@@ -266,9 +266,11 @@ def feed_archives(place: Path, draw: random.Random, count: int) -> list[Seen]:
     """Feed archives of both kinds, damaged as bytes before or after compression, or in their documents."""
     seen: list[Seen] = []
     for number in range(count):
-        folder = place / f"layout-{number}"
-        write_layout(folder, draw)
-        files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        directory = place / f"layout-{number}"
+        write_layout(directory, draw)
+        files = {
+            str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
+        }
         if draw.random() < 0.5:
             saved = [
                 {"Config": "config.json", "RepoTags": ["busybox:1", word(draw)], "Layers": ["layer.tar"]}
@@ -284,7 +286,7 @@ def feed_archives(place: Path, draw: random.Random, count: int) -> list[Seen]:
         if draw.random() < 0.5:
             content = gzip.compress(content, 1)
             content = damaged(draw, content) if draw.random() < 0.5 else content
-        seen += judged(folder, lambda c=content, p=place: _read_archive(c, p))  # type: ignore[misc]
+        seen += judged(directory, lambda c=content, p=place: _read_archive(c, p))  # type: ignore[misc]
     return seen
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
-from imagekeep.database.copy import backup_path, copy_store
+from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.driver import sqlite
+from imagekeep.database.migrate import open_or_create, read_revision
 from imagekeep.database.revision import HEAD, REVISIONS
-from imagekeep.database.upgrade import open_or_create, read_revision
-from tests.torture import victims
+from tests.torture import workers
 from tests.torture.children import Child, ChildError, ask
 from tests.torture.orders import PLATFORM, Orders
+from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants, survey
-from tests.torture.toll import Harm, Toll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,49 +32,49 @@ ROUNDS_A_FILE = 25
 
 
 class Kills:
-    """Kills `count` processes of each kind that is named, in folders beneath `folder`."""
+    """Kills `count` processes of each kind that is named, in directories beneath `directory`."""
 
-    def __init__(self, folder: Path, seed: int, kinds: tuple[str, ...] = ()) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, seed: int, kinds: tuple[str, ...] = ()) -> None:
+        self.directory = directory
         self.draw = random.Random(seed)
-        self.toll = Toll("kills", "kills")
+        self.report = Report("kills", "kills")
         self.kinds = kinds or tuple(KINDS)
         self._files = 0
 
-    def run(self, count: int) -> Toll:
+    def run(self, count: int) -> Report:
         """Kill so many processes, taking the kinds in turn."""
-        while self.toll.rounds < count:
+        while self.report.rounds < count:
             for kind in self.kinds:
-                place = self.folder / f"{kind}-{self._files}"
+                place = self.directory / f"{kind}-{self._files}"
                 self._files += 1
                 place.mkdir()
-                rounds = min(ROUNDS_A_FILE, max(1, (count - self.toll.rounds) // len(self.kinds)))
+                rounds = min(ROUNDS_A_FILE, max(1, (count - self.report.rounds) // len(self.kinds)))
                 KINDS[kind](self, place, rounds)
                 shutil.rmtree(place)
-        return self.toll
+        return self.report
 
     def strike(self, children: list[Child], longest: float) -> list[Child]:
         """Kill each child at a moment of its own, within so many seconds; return those that were killed."""
         for child in children:
-            child.listen(60, until=victims.READY)
+            child.listen(60, until=workers.READY)
         for child in self.draw.sample(children, len(children)):
             child.listen(self.draw.uniform(0, longest / len(children)))
             child.kill()
         for child in children:
             child.wait()
             if child.code not in (0, -signal.SIGKILL):
-                self.toll.add(Harm.CRASHED, child.complaint or f"a victim ended with {child.code}")
+                self.report.add(Harm.CRASHED, child.complaint or f"a victim ended with {child.code}")
         killed = [child for child in children if child.code == -signal.SIGKILL]
-        self.toll.rounds += len(killed)
+        self.report.rounds += len(killed)
         return killed
 
     def judge(self, question: Callable[..., list[Seen]], *arguments: object) -> None:
         """Let a process of its own look at what is left."""
         try:
             for harm, what in ask(question, *arguments):
-                self.toll.add(harm, what)
+                self.report.add(harm, what)
         except ChildError as error:
-            self.toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+            self.report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
 
 
 def kill_writers(kills: Kills, place: Path, rounds: int) -> None:
@@ -83,13 +83,13 @@ def kill_writers(kills: Kills, place: Path, rounds: int) -> None:
         kills,
         place,
         rounds,
-        [victims.update_without_end, victims.update_twins_without_end, victims.sync_without_end],
+        [workers.update_without_end, workers.update_twins_without_end, workers.sync_without_end],
     )
 
 
 def kill_watchers(kills: Kills, place: Path, rounds: int) -> None:
     """Kill a watcher, with an update of the same references beside it."""
-    _kill_acknowledging(kills, place, rounds, [victims.watch_without_end, victims.update_without_end])
+    _kill_acknowledging(kills, place, rounds, [workers.watch_without_end, workers.update_without_end])
 
 
 def _kill_acknowledging(kills: Kills, place: Path, rounds: int, kinds: list[Callable[..., None]]) -> None:
@@ -102,14 +102,14 @@ def _kill_acknowledging(kills: Kills, place: Path, rounds: int, kinds: list[Call
         done += len(kills.strike(children, 0.3))
         for number, order in _orders_in(children):
             acknowledged[number] = max(order, acknowledged.get(number, 0))
-            kills.toll.facts["changes acknowledged"] += 1
+            kills.report.facts["changes acknowledged"] += 1
         kills.judge(survey, path, orders, acknowledged)
         # The survey let the store catch up, and that is acknowledged as well.
         acknowledged.update((number, orders.newest(number)) for number in range(orders.count))
 
 
 def _orders_in(children: list[Child]) -> list[tuple[int, int]]:
-    lines = [line.split() for child in children for line in child.lines if line != victims.READY]
+    lines = [line.split() for child in children for line in child.lines if line != workers.READY]
     return [(int(number), int(order)) for number, order in lines]
 
 
@@ -119,10 +119,10 @@ def kill_syncs(kills: Kills, place: Path, rounds: int) -> None:
     acknowledged = first = done = 0
     while done < rounds:
         first += 1
-        child = Child(victims.sync_layouts_without_end, path, layout, first)
+        child = Child(workers.sync_layouts_without_end, path, layout, first)
         done += len(kills.strike([child], 0.3))
         said = [int(line.split()[1]) for line in child.lines if line.startswith("generation")]
-        kills.toll.facts["changes acknowledged"] += len(said)
+        kills.report.facts["changes acknowledged"] += len(said)
         acknowledged, first = max([acknowledged, *said]), max([first, *(each + 1 for each in said)])
         kills.judge(survey_layout, path, acknowledged, first)
 
@@ -130,9 +130,9 @@ def kill_syncs(kills: Kills, place: Path, rounds: int) -> None:
 def survey_layout(path: Path, acknowledged: int, begun: int) -> list[Seen]:
     """Return the harms in a store whose tags must all be at one generation of those that may be there."""
     with Store.open(path, platform=PLATFORM) as store:
-        found = {victims.generation_in(image.config_json): image.repo_tags for image in store.list()}
+        found = {workers.generation_in(image.config_json): image.repo_tags for image in store.list()}
     seen = list(broken_invariants(path))
-    if len(found) > 1 or any(len(tags) < len(victims.TAGS) for tags in found.values()):
+    if len(found) > 1 or any(len(tags) < len(workers.TAGS) for tags in found.values()):
         seen.append((Harm.BROKEN, f"half a sync: {found}"))
     if acknowledged and not any(acknowledged <= generation <= begun for generation in found):
         seen.append((Harm.LOST, f"generation {acknowledged} was acknowledged; the store has {found}"))
@@ -145,13 +145,13 @@ def kill_backups(kills: Kills, place: Path, rounds: int) -> None:
     done = 0
     while done < rounds:
         children = [
-            Child(victims.update_twins_without_end, path, orders, kills.draw.getrandbits(30)),
+            Child(workers.update_twins_without_end, path, orders, kills.draw.getrandbits(30)),
         ]
-        children[0].listen(60, until=victims.READY)
-        children.append(Child(victims.back_up_without_end, path))
+        children[0].listen(60, until=workers.READY)
+        children.append(Child(workers.back_up_without_end, path))
         done += len(kills.strike(children, 0.3))
-        copies = [line for line in children[1].lines if line != victims.READY]
-        kills.toll.facts["copies acknowledged"] += len(copies)
+        copies = [line for line in children[1].lines if line != workers.READY]
+        kills.report.facts["copies acknowledged"] += len(copies)
         kills.judge(survey_copies, path, copies)
 
 
@@ -177,10 +177,10 @@ def kill_migrations(kills: Kills, place: Path, rounds: int) -> None:
     """Kill `imagekeep db migrate`, each time on an old store."""
     longest, done = 0.2, 0
     while done < rounds:
-        path = place / f"images-{kills.toll.rounds}-{done}.db"
+        path = place / f"images-{kills.report.rounds}-{done}.db"
         shutil.copyfile(FROZEN / "0001.db", path)
         path.chmod(0o600)
-        child = Child(victims.migrate, path)
+        child = Child(workers.migrate, path)
         killed = kills.strike([child], longest)
         # A migration that ended before its kill was a shorter one than thought.
         longest = max(0.02, longest * (0.9 if not killed else 1.05))
@@ -194,7 +194,7 @@ def survey_migration(path: Path, acknowledged: bool, revision: str = "0001") -> 
     seen: list[Seen] = []
     if found not in (revision, HEAD) or (acknowledged and found != HEAD):
         seen.append((Harm.LOST, f"{path} is at revision {found}"))
-    victims.migrate(lambda line: None, path)
+    workers.migrate(lambda line: None, path)
     for table in ("images", "configs", "references", "pinned_refs", "ref_cache"):
         if _rows(path, table) != _rows(FROZEN / "0001.db", table):
             seen.append((Harm.LOST, f"{path}: {table} has other rows than before"))
@@ -214,10 +214,10 @@ def _rows(path: Path, table: str) -> list[tuple[object, ...]]:
 def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
     """Kill `imagekeep db restore`, which goes back and forth between two copies."""
     path, copies = place / "images.db", {number: place / f"copy-{number}.db" for number in (1, 2)}
-    ask(victims.prepare_copies, path, place / "layout", copies)
+    ask(workers.prepare_copies, path, place / "layout", copies)
     longest, done, now = 0.2, 0, 2
     while done < rounds:
-        child = Child(victims.restore, path, copies[3 - now])
+        child = Child(workers.restore, path, copies[3 - now])
         killed = kills.strike([child], longest)
         longest = max(0.02, longest * (0.9 if not killed else 1.05))
         done += len(killed)
@@ -228,13 +228,13 @@ def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
 def survey_restore(path: Path, copy: Path, generation: int, acknowledged: bool) -> list[Seen]:
     """Return the harms in a store that was becoming one of two copies, and again once the command has run again."""
     seen = survey_layout(path, *((generation, generation) if acknowledged else (1, 2)))
-    victims.restore(lambda line: None, path, copy)
+    workers.restore(lambda line: None, path, copy)
     for kept in path.parent.glob("*.backup"):
         seen += broken_invariants(kept)
         kept.unlink()
     seen += [(Harm.BROKEN, f"{left.name} is left behind") for left in path.parent.glob("*.partial-*")]
     with Store.open(path, platform=PLATFORM) as store:
-        found = {victims.generation_in(image.config_json) for image in store.list()}
+        found = {workers.generation_in(image.config_json) for image in store.list()}
     if found != {generation}:
         seen.append((Harm.LOST, f"generation {generation} was put back; the store has {found}"))
     return seen
@@ -244,8 +244,8 @@ def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
     """Kill a process that makes a store."""
     longest, done = 0.2, 0
     while done < rounds:
-        path = place / f"images-{kills.toll.rounds}-{done}.db"
-        child = Child(victims.create, path)
+        path = place / f"images-{kills.report.rounds}-{done}.db"
+        child = Child(workers.create, path)
         killed = kills.strike([child], longest)
         longest = max(0.02, longest * (0.9 if not killed else 1.05))
         done += len(killed)

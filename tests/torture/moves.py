@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import sqlite
 from imagekeep.database.revision import HEAD, REVISIONS
-from tests.torture import victims
+from tests.torture import workers
 from tests.torture.children import Child, ChildError, ask
 from tests.torture.kills import FROZEN, survey_creation, survey_migration
-from tests.torture.toll import Harm, Toll
+from tests.torture.report import Harm, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 TOGETHER = 4
 
 
-def move(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+def move(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
     """Kill migrations from each revision, and the making of a store, at each statement; run many at once."""
-    toll = Toll("migrations", "moves")
+    report = Report("migrations", "moves")
     for start in kinds or STARTS:
         if start == "together":
             for number in range(count):
-                _judge(toll, together, folder / f"together-{number}")
+                _judge(report, together, directory / f"together-{number}")
             continue
         statement = 1
-        while _kill_at(toll, folder / f"{start}-{statement}", start, statement):
+        while _kill_at(report, directory / f"{start}-{statement}", start, statement):
             statement += 1
-        toll.facts[f"statements from {start}"] = statement - 1
-    return toll
+        report.facts[f"statements from {start}"] = statement - 1
+    return report
 
 
 STARTS = ("nothing", *REVISIONS[:-1], "together")
 
 
-def _kill_at(toll: Toll, place: Path, start: str, statement: int) -> bool:
+def _kill_at(report: Report, place: Path, start: str, statement: int) -> bool:
     """Kill one migration at a statement, and look at what is left; tell whether it came so far."""
     place.mkdir()
     path = place / "images.db"
     work: Callable[..., None]
     if start == "nothing":
-        work, survey = victims.create, partial(_survey_creation, path)
+        work, survey = workers.create, partial(_survey_creation, path)
     else:
         _thaw(path, start)
-        work, survey = victims.migrate, partial(_survey_migration, path, start)
+        work, survey = workers.migrate, partial(_survey_migration, path, start)
     child = Child(_die_at, statement, work, path)
     if not child.wait():
-        toll.add(Harm.HUNG, f"from {start}, statement {statement}")
+        report.add(Harm.HUNG, f"from {start}, statement {statement}")
     if child.code == 0:
         return False
-    toll.rounds += 1
+    report.rounds += 1
     if child.code != -signal.SIGKILL:
-        toll.add(Harm.CRASHED, child.complaint)
-    _judge(toll, survey)
+        report.add(Harm.CRASHED, child.complaint)
+    _judge(report, survey)
     shutil.rmtree(place)
     return child.code == -signal.SIGKILL
 
@@ -106,7 +106,7 @@ def together(place: Path) -> list[Seen]:
     place.mkdir()
     path = place / "images.db"
     _thaw(path, REVISIONS[0])
-    children = [Child(victims.migrate, path) for _ in range(TOGETHER)]
+    children = [Child(workers.migrate, path) for _ in range(TOGETHER)]
     seen: list[Seen] = []
     for child in children:
         if not child.wait():
@@ -119,10 +119,10 @@ def together(place: Path) -> list[Seen]:
     return seen + survey_migration(path, revision=HEAD, acknowledged=True)
 
 
-def _judge(toll: Toll, survey: Callable[..., list[Seen]], *arguments: object) -> None:
+def _judge(report: Report, survey: Callable[..., list[Seen]], *arguments: object) -> None:
     """Let a process of its own look."""
     try:
         for harm, what in ask(survey, *arguments):
-            toll.add(harm, what)
+            report.add(harm, what)
     except ChildError as error:
-        toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+        report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))

@@ -6,11 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from imagekeep.database.driver import sqlite
+from imagekeep.database.migrate import read_revision
 from imagekeep.database.revision import HEAD
-from imagekeep.database.upgrade import read_revision
 from tests.torture.bench import REFUSALS, Bench, fill, is_named, mounted
 from tests.torture.commands import run
-from tests.torture.toll import Harm
+from tests.torture.report import Harm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +41,12 @@ def no_space_for_the_move(bench: Bench) -> None:
             if outcome.code and (outcome.code not in REFUSALS or not is_named(outcome, "full")):
                 bench.seen.append((Harm.CRASHED, f"{leave} left: {outcome}"))
             _require(bench, OLD if outcome.code else HEAD)
-            if outcome.code and list(bench.folder.glob("*.backup*")):
+            if outcome.code and list(bench.directory.glob("*.backup*")):
                 bench.seen.append((Harm.BROKEN, f"{leave} left: a copy of what did not move is left"))
             if rows_of(bench.path) != rows:
                 bench.seen.append((Harm.LOST, f"{leave} left: other rows than before"))
             bench.works(("db", "migrate"), ("db", "check"))
-            for entry in bench.folder.iterdir():
+            for entry in bench.directory.iterdir():
                 entry.unlink()
 
 

@@ -30,7 +30,7 @@ GONE_EVERY = 11
 PINNED_EVERY = 3
 PLATFORM = "linux/amd64"
 
-_REPOSITORY = "docker.io/library/ordeal:"
+_REPOSITORY = "docker.io/library/scenario:"
 _ORDER = struct.Struct("=q")
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
-from imagekeep.database.copy import remove_abandoned
+from imagekeep.database.backup import remove_abandoned
+from imagekeep.database.migrate import migrate, read_revision
 from imagekeep.database.revision import HEAD
-from imagekeep.database.upgrade import migrate, read_revision
 from imagekeep.errors import ImagekeepError
 from tests.torture.children import ChildError, ask
 from tests.torture.disk import Call, Disk, read_calls
 from tests.torture.orders import PLATFORM, Orders
 from tests.torture.recorded import ACKNOWLEDGED, REFERENCES, SCENARIOS, STORE
+from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants, lost_changes
-from tests.torture.toll import Harm, Toll
-from tests.volatile import volatile_folder
+from tests.volatile import volatile_directory
 
 if TYPE_CHECKING:
     from tests.torture.survey import Seen
@@ -36,53 +36,53 @@ SHARES = (0.0, 0.0, 0.1, 0.5, 0.9, 1.0)
 CHUNK = 100
 
 
-def cut_power(folder: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Toll:
+def cut_power(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
     """Cut the power at so many moments of the scenarios that are named, or of all."""
-    toll = Toll("power", "cuts")
-    recorder = compile_recorder(folder)
+    report = Report("power", "cuts")
+    recorder = compile_recorder(directory)
     scenarios = kinds or tuple(SCENARIOS)
     for number, scenario in enumerate(scenarios):
-        place = folder / scenario
+        place = directory / scenario
         place.mkdir()
         calls, disk_before = record(recorder, scenario, place, seed)
         require_whole(place / "store", calls, disk_before)
-        toll.facts["calls recorded"] += len(calls)
+        report.facts["calls recorded"] += len(calls)
         wanted = (count + number) // len(scenarios)
         draw = random.Random(seed)
         moments = sorted(draw.randrange(len(calls) + 1) for _ in range(wanted))
         for start in range(0, len(moments), CHUNK):
             chunk = moments[start : start + CHUNK]
-            toll.rounds += len(chunk)
+            report.rounds += len(chunk)
             try:
                 for harm, what in ask(cut_at, place, calls, disk_before, chunk, draw.getrandbits(30)):
-                    toll.add(harm, f"{scenario}: {what}")
+                    report.add(harm, f"{scenario}: {what}")
             except ChildError as error:
-                toll.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
-    return toll
+                report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+    return report
 
 
-def compile_recorder(folder: Path) -> Path:
+def compile_recorder(directory: Path) -> Path:
     """Compile the library that records."""
-    library = folder / "recorder.so"
+    library = directory / "recorder.so"
     compiler = [os.environ.get("CC", "cc"), "-O1", "-shared", "-fPIC"]
     subprocess.run([*compiler, "-o", str(library), str(HERE / "recorder.c")], check=True)
     return library
 
 
 def record(recorder: Path, scenario: str, place: Path, seed: int) -> tuple[list[Call], dict[str, bytes]]:
-    """Run a scenario, and return its calls and what was in the folder before."""
-    folder, log = place / "store", place / "log"
-    folder.mkdir(mode=0o700)
+    """Run a scenario, and return its calls and what was in the directory before."""
+    directory, log = place / "store", place / "log"
+    directory.mkdir(mode=0o700)
     if scenario == "migrate":
-        shutil.copyfile(FROZEN, folder / STORE)
-    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+        shutil.copyfile(FROZEN, directory / STORE)
+    before = {entry.name: entry.read_bytes() for entry in directory.iterdir()}
     subprocess.run(
         [
             sys.executable,
             "-m",
             "tests.torture.recorded",
             scenario,
-            str(folder),
+            str(directory),
             str(place / "orders"),
             str(seed),
         ],
@@ -90,7 +90,7 @@ def record(recorder: Path, scenario: str, place: Path, seed: int) -> tuple[list[
         env={
             **os.environ,
             "LD_PRELOAD": str(recorder),
-            "TORTURE_FOLDER": str(folder),
+            "TORTURE_DIRECTORY": str(directory),
             "TORTURE_LOG": str(log),
         },
         check=True,
@@ -99,15 +99,15 @@ def record(recorder: Path, scenario: str, place: Path, seed: int) -> tuple[list[
     return list(read_calls(log)), before
 
 
-def require_whole(folder: Path, calls: list[Call], before: dict[str, bytes]) -> None:
-    """Make sure that the calls lead from the folder before to the folder as it is: the recorder missed none.
+def require_whole(directory: Path, calls: list[Call], before: dict[str, bytes]) -> None:
+    """Make sure that the calls lead from the directory before to the directory as it is: the recorder missed none.
 
     But for SQLite's index of the -wal file, which is written in memory: whoever opens a store first makes it anew.
     """
     disk = Disk(before)
     for call in calls:
         disk.take(call)
-    there = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    there = {entry.name: entry.read_bytes() for entry in directory.iterdir()}
     recorded = disk.files()
     names = there.keys() | recorded.keys()
     names = {n for n in names if there.get(n) != recorded.get(n) and not n.endswith("-shm")}
@@ -129,19 +129,19 @@ def cut_at(
         done = moment
         acknowledged = disk.file(ACKNOWLEDGED).decode().splitlines()
         share = draw.choice(SHARES)
-        with volatile_folder() as folder:
-            disk.cut(draw, share, folder)
+        with volatile_directory() as directory:
+            disk.cut(draw, share, directory)
             try:
-                found = list(survey_cut(folder, Orders(place / "orders", REFERENCES), acknowledged))
+                found = list(survey_cut(directory, Orders(place / "orders", REFERENCES), acknowledged))
             except ImagekeepError as error:
-                found = [(Harm.BROKEN, str(error).replace(str(folder), "…"))]
+                found = [(Harm.BROKEN, str(error).replace(str(directory), "…"))]
         seen += [(harm, f"{what} (call {moment} of {len(calls)}, {share:.0%} there)") for harm, what in found]
     return seen
 
 
-def survey_cut(folder: Path, orders: Orders, acknowledged: list[str]) -> list[Seen]:
-    """Return the harms in a folder after a cut."""
-    path = folder / STORE
+def survey_cut(directory: Path, orders: Orders, acknowledged: list[str]) -> list[Seen]:
+    """Return the harms in a directory after a cut."""
+    path = directory / STORE
     seen: list[Seen] = []
     if path.exists() and read_revision(path) not in (None, HEAD):
         migrate(path)
@@ -151,9 +151,9 @@ def survey_cut(folder: Path, orders: Orders, acknowledged: list[str]) -> list[Se
         seen += broken_invariants(path)
         seen += lost_changes(store, orders, changes)
     for copy in (words[1] for words in said if words[0] == "copied"):
-        if not (folder / copy).exists():
+        if not (directory / copy).exists():
             seen.append((Harm.LOST, f"{copy} was acknowledged"))
-    return seen + copies_broken(folder)
+    return seen + copies_broken(directory)
 
 
 def changes_in(said: list[list[str]]) -> dict[int, int]:
@@ -170,14 +170,14 @@ def changes_in(said: list[list[str]]) -> dict[int, int]:
     return changes
 
 
-def copies_broken(folder: Path) -> list[Seen]:
+def copies_broken(directory: Path) -> list[Seen]:
     """Return the harms in copies that have a whole name."""
     seen: list[Seen] = []
-    for copy in [*folder.glob("copy-*.db"), *folder.glob("*.backup")]:
+    for copy in [*directory.glob("copy-*.db"), *directory.glob("*.backup")]:
         with contextlib.suppress(FileNotFoundError):
             if read_revision(copy) == HEAD:
                 seen += broken_invariants(copy)
     # The next copy of the same name takes away what was left of one.
-    for left in folder.glob("*.partial-*"):
-        remove_abandoned(folder / left.name.rpartition(".partial-")[0])
-    return seen + [(Harm.BROKEN, f"{left.name} is left behind") for left in folder.glob("*.partial-*")]
+    for left in directory.glob("*.partial-*"):
+        remove_abandoned(directory / left.name.rpartition(".partial-")[0])
+    return seen + [(Harm.BROKEN, f"{left.name} is left behind") for left in directory.glob("*.partial-*")]

@@ -1,6 +1,6 @@
-"""What is recorded for power cuts: a program that works on a store, and acknowledges in the folder itself.
+"""What is recorded for power cuts: a program that works on a store, and acknowledges in the directory itself.
 
-    python -m tests.torture.recorded SCENARIO FOLDER ORDERS SEED
+    python -m tests.torture.recorded SCENARIO DIRECTORY ORDERS SEED
 
 An acknowledgement is a line in the file `acknowledged`: being written like the others, it has its place in the
 order of the calls. It is written once the call that it is about has returned.
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.cli import main
-from imagekeep.database.copy import copy_store
+from imagekeep.database.backup import copy_store
 from imagekeep.sync import sync
 from tests.torture.orders import PLATFORM, OrderedSource, Orders, reference
-from tests.torture.victims import update_twins
+from tests.torture.workers import update_twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +30,13 @@ STORE = "images.db"
 
 
 class Recorded:
-    """A store in a folder that is being recorded."""
+    """A store in a directory that is being recorded."""
 
-    def __init__(self, folder: Path, orders: Path, seed: int) -> None:
-        self.path = folder / STORE
+    def __init__(self, directory: Path, orders: Path, seed: int) -> None:
+        self.path = directory / STORE
         self.orders = Orders(orders, REFERENCES)
         self.draw = random.Random(seed)
-        self._acknowledged = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._acknowledged = os.open(directory / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def acknowledge(self, line: str) -> None:
         """Say that something is done."""

@@ -1,11 +1,11 @@
-/* Writes down, in their order, the calls of a process that change one folder's files, or sync them.
+/* Writes down, in their order, the calls of a process that change one directory's files, or sync them.
  *
- * Loaded by LD_PRELOAD. TORTURE_FOLDER is the folder, TORTURE_LOG the file that is written. A record is
+ * Loaded by LD_PRELOAD. TORTURE_DIRECTORY is the directory, TORTURE_LOG the file that is written. A record is
  *
  *     kind (1 byte), file (8), offset (8), length (8), name length (4), name, second name length (4), name, content
  *
  * in the machine's byte order. Kinds: C file created, O file opened that was there, W written, T truncated,
- * S synced, D folder synced, U name removed, R renamed, L linked. A lock is held around each call together with
+ * S synced, D directory synced, U name removed, R renamed, L linked. A lock is held around each call together with
  * its record, so that the order of the records is the order of the calls.
  */
 #define _GNU_SOURCE
@@ -24,19 +24,19 @@
 enum { FILES = 4096 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char folder[PATH_MAX];
-static size_t folder_length;
+static char directory[PATH_MAX];
+static size_t directory_length;
 static int log_descriptor = -1;
 static struct { dev_t device; ino_t inode; } files[FILES];
 static uint64_t known;
 
 __attribute__((constructor)) static void begin(void)
 {
-    const char *where = getenv("TORTURE_FOLDER"), *log = getenv("TORTURE_LOG");
-    if (!where || !log || strlen(where) >= sizeof folder)
+    const char *where = getenv("TORTURE_DIRECTORY"), *log = getenv("TORTURE_LOG");
+    if (!where || !log || strlen(where) >= sizeof directory)
         return;
-    strcpy(folder, where);
-    folder_length = strlen(folder);
+    strcpy(directory, where);
+    directory_length = strlen(directory);
     log_descriptor = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
@@ -68,12 +68,12 @@ static void record(char kind, uint64_t file, uint64_t offset, const char *name, 
     put(content, content ? length : 0);
 }
 
-/* The part of a path beneath the folder, or NULL for what is elsewhere. */
+/* The part of a path beneath the directory, or NULL for what is elsewhere. */
 static const char *within(const char *path)
 {
-    if (log_descriptor < 0 || !path || strncmp(path, folder, folder_length) || path[folder_length] != '/')
+    if (log_descriptor < 0 || !path || strncmp(path, directory, directory_length) || path[directory_length] != '/')
         return NULL;
-    return path + folder_length + 1;
+    return path + directory_length + 1;
 }
 
 /* The number of the open file, or -1 for one that is not followed. The newest with an inode is the one. */
@@ -180,7 +180,7 @@ int ftruncate64(int descriptor, off_t length)
 static int sync_recorded(long number, int descriptor)
 {
     struct stat status, own;
-    if (log_descriptor >= 0 && !fstat(descriptor, &status) && S_ISDIR(status.st_mode) && !stat(folder, &own)
+    if (log_descriptor >= 0 && !fstat(descriptor, &status) && S_ISDIR(status.st_mode) && !stat(directory, &own)
         && own.st_ino == status.st_ino) {
         pthread_mutex_lock(&lock);
         int done = (int)syscall(number, descriptor);

@@ -24,8 +24,8 @@ from tests.torture.orders import (
     reference,
     twin,
 )
-from tests.torture.toll import Harm
-from tests.torture.victims import update_twins
+from tests.torture.report import Harm
+from tests.torture.workers import update_twins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -85,7 +85,7 @@ def order_of(reader: Reader, name: str) -> int | None:
 
 
 def possible(found: int | None, least: int, most: int) -> bool:
-    """Tell whether a reference may be at an order, or gone, when `least` is done and `most` may be under way."""
+    """Return whether a reference may be at an order, or gone, when `least` is done and `most` may be under way."""
     if found is not None:
         return least <= found <= most and found % GONE_EVERY != 0
     return most - most % GONE_EVERY >= least

@@ -45,13 +45,13 @@ class _Zeros(io.RawIOBase):
         return len(chunk)
 
 
-def gzip_of_zeros(folder: Path) -> Callable[[], object]:
+def gzip_of_zeros(directory: Path) -> Callable[[], object]:
     return lambda: Archive(io.BufferedReader(_Zeros(1 << 30))).references()
 
 
-def gzip_of_documents(folder: Path) -> Callable[[], object]:
+def gzip_of_documents(directory: Path) -> Callable[[], object]:
     """Many members that begin as documents, up to more than may be held."""
-    file = folder / "archive.tar.gz"
+    file = directory / "archive.tar.gz"
     document = b"{" + bytes(4 << 20).replace(b"\0", b" ") + b"}"
     with gzip.open(file, "wb", 1) as zipped, tarfile.open(fileobj=zipped, mode="w|") as archive:
         for number in range(40):
@@ -61,7 +61,7 @@ def gzip_of_documents(folder: Path) -> Callable[[], object]:
     return lambda: Archive(file).references()
 
 
-def tar_of_huge_headers(folder: Path) -> Callable[[], object]:
+def tar_of_huge_headers(directory: Path) -> Callable[[], object]:
     """A pax header, and a long name, that say that they have 8 GiB."""
     header = tarfile.TarInfo("x")
     header.size = 8 << 30
@@ -69,12 +69,12 @@ def tar_of_huge_headers(folder: Path) -> Callable[[], object]:
     return lambda: Archive(io.BytesIO(gzip.compress(header.tobuf() + bytes(1 << 20)))).references()
 
 
-def tar_of_many_members(folder: Path) -> Callable[[], object]:
+def tar_of_many_members(directory: Path) -> Callable[[], object]:
     member = tarfile.TarInfo("member").tobuf()
     return lambda: Archive(io.BytesIO(gzip.compress(member * 400_000, 1))).references()
 
 
-def tar_of_links_in_a_ring(folder: Path) -> Callable[[], object]:
+def tar_of_links_in_a_ring(directory: Path) -> Callable[[], object]:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for number in range(20_000):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep.cli.logs import start_logging
-from imagekeep.cri.following import CurrentWatcher
 from imagekeep.cri.metrics import Metrics
+from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.reader import Reader
 from imagekeep.store import Store
-from imagekeep.watch import Pace, Watcher
+from imagekeep.watch import Watcher, WatchIntervals
 from tests.images import OCI_CONFIG, OCI_MANIFEST, LayoutWriter, named
-from tests.torture.nasty import SECRET
+from tests.torture.fuzz import SECRET
 from tests.watch.conftest import running
 from tests.watch.watched import WatchedSource
 
@@ -89,7 +89,7 @@ def test_no_command_prints_a_secret_that_was_not_asked_for(layout: LayoutWriter,
                 "--store",
                 path,
                 "--source",
-                f"oci:{layout.folder}",
+                f"oci:{layout.directory}",
                 *arguments,
             ],
             capture_output=True,
@@ -104,7 +104,15 @@ def test_no_command_prints_a_secret_that_was_not_asked_for(layout: LayoutWriter,
 
 def test_nothing_of_a_broken_config_is_kept(layout: LayoutWriter, tmp_path: Path) -> None:
     path = tmp_path / "images.db"
-    imagekeep = [sys.executable, "-m", "imagekeep", "--store", str(path), "--source", f"oci:{layout.folder}"]
+    imagekeep = [
+        sys.executable,
+        "-m",
+        "imagekeep",
+        "--store",
+        str(path),
+        "--source",
+        f"oci:{layout.directory}",
+    ]
     subprocess.run([*imagekeep, "sync", "-q"], capture_output=True, check=False)
     connection = sqlite3.connect(path)
     everything = "\n".join(connection.iterdump())
@@ -127,7 +135,9 @@ def test_no_log_has_a_secret_at_any_level(
         source.point(f"docker.io/library/broken:{number}", source.add_manifest(config=content))
     with Store.open(store_path, source=source, platform="linux/amd64") as store:
         start_logging(form, "debug")
-        with running(Watcher(store, source_name="memory", pace=Pace(settle=0.01, reconcile=0.01))) as watcher:
+        with running(
+            Watcher(store, source_name="memory", pace=WatchIntervals(settle=0.01, reconcile=0.01))
+        ) as watcher:
             while watcher.state.reconciles < 2:
                 continue
         state = store.watcher()
@@ -139,7 +149,15 @@ def test_no_log_has_a_secret_at_any_level(
 
 def test_no_metric_has_a_secret(layout: LayoutWriter, tmp_path: Path) -> None:
     path = tmp_path / "images.db"
-    imagekeep = [sys.executable, "-m", "imagekeep", "--store", str(path), "--source", f"oci:{layout.folder}"]
+    imagekeep = [
+        sys.executable,
+        "-m",
+        "imagekeep",
+        "--store",
+        str(path),
+        "--source",
+        f"oci:{layout.directory}",
+    ]
     subprocess.run([*imagekeep, "sync", "-q"], capture_output=True, check=False)
     with Reader.open(path) as reader:
         page = Metrics(reader, CurrentWatcher(reader, own=False)).page()
@@ -153,15 +171,15 @@ from pathlib import Path
 os.umask(int(sys.argv[1], 8))
 from imagekeep import Store
 from imagekeep.cli import main
-folder = Path(sys.argv[2]) / "made"
-store = Store.open(folder / "images.db", platform="linux/amd64")
+directory = Path(sys.argv[2]) / "made"
+store = Store.open(directory / "images.db", platform="linux/amd64")
 store.apply("a", None)
-for command in (["db", "backup"], ["db", "export", str(folder / "export.db")], ["db", "check"]):
-    code = main(["--store", str(folder / "images.db"), *command])
+for command in (["db", "backup"], ["db", "export", str(directory / "export.db")], ["db", "check"]):
+    code = main(["--store", str(directory / "images.db"), *command])
     assert code == 0, command
-main(["--store", str(folder / "other.db"), "--source", f"oci:{sys.argv[3]}", "sync", "-q"])
-Store.open(folder / "export.db", platform="linux/amd64")
-for entry in [folder, *folder.iterdir()]:
+main(["--store", str(directory / "other.db"), "--source", f"oci:{sys.argv[3]}", "sync", "-q"])
+Store.open(directory / "export.db", platform="linux/amd64")
+for entry in [directory, *directory.iterdir()]:
     print(oct(entry.stat().st_mode & 0o7777), entry.name)
 os._exit(0)
 """
@@ -172,7 +190,7 @@ def test_every_file_is_its_owners_alone_whatever_the_umask(
     umask: str, layout: LayoutWriter, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", EVERY_FILE, umask, str(tmp_path), str(layout.folder)],
+        [sys.executable, "-c", EVERY_FILE, umask, str(tmp_path), str(layout.directory)],
         capture_output=True,
         text=True,
         check=False,

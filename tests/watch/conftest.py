@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.store import Store
-from imagekeep.watch import Pace, Watcher
+from imagekeep.watch import Watcher, WatchIntervals
 from tests.watch.watched import WatchedSource
 
 if TYPE_CHECKING:
@@ -70,6 +70,6 @@ def running(watcher: Watcher) -> Iterator[Watcher]:
 def follow(store: Store) -> Follow:
     def begin(**waits: float) -> AbstractContextManager[Watcher]:
         pace = {"settle": NEVER, "reconcile": NEVER, "retry": 0.01, "back_off": 0.01, "longest": 0.05}
-        return running(Watcher(store, source_name="memory", pace=Pace(**{**pace, **waits})))
+        return running(Watcher(store, source_name="memory", pace=WatchIntervals(**{**pace, **waits})))
 
     return begin

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """A source, a store in a folder that follows it, and the command."""
+    """A source, a store in a directory that follows it, and the command."""
 
-    def __init__(self, folder: Path, source: str) -> None:
-        self.store = folder / "images.db"
-        self._log = folder / "log"
+    def __init__(self, directory: Path, source: str) -> None:
+        self.store = directory / "images.db"
+        self._log = directory / "log"
         self._options = ["--store", str(self.store), "--source", source]
 
     def command(self, *arguments: str) -> list[str]:
@@ -106,9 +106,9 @@ class Watching:
 
 
 @contextmanager
-def manager(folder: Path) -> Iterator[socket.socket]:
-    """Listen as systemd does, at `notify` in a folder."""
+def manager(directory: Path) -> Iterator[socket.socket]:
+    """Listen as systemd does, at `notify` in a directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(folder / "notify"))
+        listening.bind(str(directory / "notify"))
         listening.settimeout(30)
         yield listening

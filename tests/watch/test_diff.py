@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.diff import Difference, Kind, find_differences
+from imagekeep.diff import Difference, DifferenceKind, find_differences
 from imagekeep.errors import PermissionDeniedError, SourceFaultError, SourceUnavailableError
 from imagekeep.sync import sync
 from tests.images import LayoutWriter, named
@@ -48,25 +48,25 @@ def test_what_agrees_is_no_difference_and_is_not_read(
 
 def test_added(store: Store, source: WatchedSource, image_id: str) -> None:
     added = source.put(OTHER, 2)
-    assert only(store) == Difference(OTHER, Kind.ADDED, None, added)
+    assert only(store) == Difference(OTHER, DifferenceKind.ADDED, None, added)
 
 
 def test_gone(store: Store, source: WatchedSource, image_id: str) -> None:
     source.remove(APP)
-    assert only(store) == Difference(APP, Kind.GONE, image_id, None)
+    assert only(store) == Difference(APP, DifferenceKind.GONE, image_id, None)
 
 
 def test_moved(store: Store, source: WatchedSource, image_id: str) -> None:
     moved = source.put(APP, 2)
-    assert only(store) == Difference(APP, Kind.MOVED, image_id, moved)
+    assert only(store) == Difference(APP, DifferenceKind.MOVED, image_id, moved)
 
 
 def test_pinned_and_unpinned(store: Store, source: WatchedSource, image_id: str) -> None:
     source.put(APP, 1, pinned=True)
-    assert only(store) == Difference(APP, Kind.PINNED, image_id, image_id)
+    assert only(store) == Difference(APP, DifferenceKind.PINNED, image_id, image_id)
     sync(store)
     source.put(APP, 1)
-    assert only(store) == Difference(APP, Kind.UNPINNED, image_id, image_id)
+    assert only(store) == Difference(APP, DifferenceKind.UNPINNED, image_id, image_id)
 
 
 def test_incomplete(store: Store, source: WatchedSource, image_id: str) -> None:
@@ -75,7 +75,7 @@ def test_incomplete(store: Store, source: WatchedSource, image_id: str) -> None:
     found = only(store)
     assert (found.reference, found.kind, found.store_id, found.source_id) == (
         APP,
-        Kind.INCOMPLETE,
+        DifferenceKind.INCOMPLETE,
         image_id,
         None,
     )
@@ -87,7 +87,7 @@ def test_one_image_that_the_source_fails_to_read_is_incomplete(
 ) -> None:
     source.put(OTHER, 2)
     source.at("before read", raising(SourceFaultError("input/output error")))
-    assert only(store) == Difference(OTHER, Kind.INCOMPLETE, None, None, "input/output error")
+    assert only(store) == Difference(OTHER, DifferenceKind.INCOMPLETE, None, None, "input/output error")
 
 
 @pytest.mark.parametrize("error", [SourceUnavailableError("away"), PermissionDeniedError("not ours")])
@@ -103,7 +103,7 @@ def test_a_source_that_fails_as_a_whole_is_no_difference(
 def test_a_name_that_no_store_can_keep_is_told_with_the_reason(store: Store, source: WatchedSource) -> None:
     source.put("x" * 100_000, 1)
     found = only(store)
-    assert found.kind is Kind.INCOMPLETE
+    assert found.kind is DifferenceKind.INCOMPLETE
     assert "name longer than" in found.detail
 
 
@@ -117,7 +117,7 @@ def test_differences_are_in_the_order_of_names(store: Store, source: WatchedSour
 def node(tmp_path: Path) -> tuple[Node, LayoutWriter]:
     """Return a store that was synced with a layout of one image, and the layout."""
     layout = LayoutWriter(tmp_path / "shop")
-    node = Node(tmp_path, f"oci:{layout.folder}")
+    node = Node(tmp_path, f"oci:{layout.directory}")
     layout.write_index([named(layout.image(), "v1")])
     assert node.run("--platform", "linux/amd64", "sync").returncode == 0
     return node, layout
@@ -160,7 +160,7 @@ def test_the_document_has_every_field(node: tuple[Node, LayoutWriter]) -> None:
 
 
 def test_a_store_that_is_not_there_is_not_made(node: tuple[Node, LayoutWriter], tmp_path: Path) -> None:
-    other = Node(tmp_path / "empty", f"oci:{node[1].folder}")
+    other = Node(tmp_path / "empty", f"oci:{node[1].directory}")
     code, _ = diff(other)
     assert code == 1
     assert not Path(other.store).exists()

@@ -11,7 +11,7 @@ import pytest
 from imagekeep import ImageNotFoundError, OCILayout, Store
 from imagekeep.diff import find_differences
 from imagekeep.errors import FailedPreconditionError, SourceUnavailableError
-from imagekeep.watch import Pace, Watcher, _Retries
+from imagekeep.watch import Watcher, WatchIntervals, _Retries
 from tests.containerd import wait_until
 from tests.watch.watched import raising
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_read_leaves_the_rest_alone(
 def test_retries_wait_twice_as_long_each_time_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("imagekeep.watch.time.monotonic", lambda: now)
-    retries = _Retries(Pace(retry=1, longest=3))
+    retries = _Retries(WatchIntervals(retry=1, longest=3))
     waits = []
     for _ in range(4):
         retries.update([], [APP])

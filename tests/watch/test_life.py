@@ -76,7 +76,7 @@ def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
     follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_id = source.put(APP, 1)
-    noted = store.note_watcher
+    noted = store.record_watcher
     refusals = threading.Semaphore(3)
 
     def note(state: object) -> None:
@@ -84,7 +84,7 @@ def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
             raise StoreUnavailableError("read-only for a while")
         noted(state)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "note_watcher", note)
+    monkeypatch.setattr(store, "record_watcher", note)
     with follow() as watcher:
         wait_until(names(store, APP, image_id))
         wait_until(lambda: watcher.state.connected_at and store.watcher() == watcher.state)

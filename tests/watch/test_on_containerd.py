@@ -15,7 +15,7 @@ from imagekeep.sources.containerd.connection import Connection
 from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.containerd import K8S, running, wait_until
-from tests.images import IMAGE_NAME, LayoutWriter, tar_of_folder
+from tests.images import IMAGE_NAME, LayoutWriter, tar_of_directory
 from tests.tally import measure
 from tests.tools import run
 from tests.watch.conftest import WITHIN
@@ -59,15 +59,15 @@ def said(reader: Reader, reference: str) -> tuple[str, bool] | None:
     return (state.image_id, state.pinned) if state else None
 
 
-def make_many(daemon: Daemon, folder: Path, number: int) -> list[str]:
+def make_many(daemon: Daemon, directory: Path, number: int) -> list[str]:
     """Import so many images at once, by one archive; return their names."""
-    layout = LayoutWriter(folder)
+    layout = LayoutWriter(directory)
     names = [f"example.test/many/app-{each}:v1" for each in range(number)]
     images = [layout.image(environment=[f"NAME={name}"]) for name in names]
     layout.write_index(
         {**image, "annotations": {IMAGE_NAME: name}} for image, name in zip(images, names, strict=True)
     )
-    daemon.import_archive(tar_of_folder(folder, folder.with_suffix(".tar")))
+    daemon.import_archive(tar_of_directory(directory, directory.with_suffix(".tar")))
     return names
 
 
@@ -264,7 +264,7 @@ def test_one_blob_that_the_disk_cannot_read_does_not_stop_the_rest(
 ) -> None:
     broken = containerd.make_image(tmp_path / "broken", "example.test/broken:v1")
     whole = containerd.make_image(tmp_path / "whole", APP)["image_id"]
-    blobs = containerd.folder / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    blobs = containerd.directory / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
     blob = blobs / broken["digest"][7:]
     blob.unlink()
     blob.mkdir()  # a read of it fails, as a read of a bad sector does

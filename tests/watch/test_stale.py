@@ -53,12 +53,12 @@ def test_an_image_without_a_name_that_is_not_shown_is_lost() -> None:
 
 
 def test_a_name_that_no_record_has_stays() -> None:
-    assert compare({ONE: NAMES}, Recorded({ONE: {APP}})) == {Stale(DIGEST, Fault.STAYS, ONE)}
+    assert compare({ONE: NAMES}, Recorded({ONE: {APP}})) == {Stale(DIGEST, Fault.LINGERING, ONE)}
 
 
 def test_a_name_that_is_shown_for_another_image_is_lost_there_and_stays_here() -> None:
     found = compare({ONE: {APP}, TWO: set()}, Recorded({ONE: {ONE}, TWO: {APP, TWO}}))
-    assert found == {Stale(APP, Fault.LOST, TWO), Stale(APP, Fault.STAYS, ONE)}
+    assert found == {Stale(APP, Fault.LOST, TWO), Stale(APP, Fault.LINGERING, ONE)}
 
 
 @pytest.mark.parametrize("shown", [{}, {ONE: frozenset({APP})}, {ONE: frozenset[str]()}])
@@ -83,15 +83,15 @@ def test_what_the_cri_is_about_to_follow_is_not_named(
     monkeypatch.setattr("imagekeep.cri.stale._shown", lambda connection: looks.pop(0))
     monkeypatch.setattr("imagekeep.cri.stale._recorded", lambda store: Recorded({ONE: {DIGEST}, TWO: {ONE}}))
     with Store.open(store_path, source=Containerd(str(tmp_path / "grpc"))) as store:
-        assert find_stale(store, pause=0) == [Stale(APP, Fault.STAYS, TWO)]
+        assert find_stale(store, pause=0) == [Stale(APP, Fault.LINGERING, TWO)]
 
 
 class Fixture:
     """A containerd with its CRI, a store that follows it, and a client of both."""
 
-    def __init__(self, daemon: Daemon, folder: Path, connection: Connection) -> None:
+    def __init__(self, daemon: Daemon, directory: Path, connection: Connection) -> None:
         self.daemon = daemon
-        self.node = Node(folder, f"containerd:{daemon.socket}")
+        self.node = Node(directory, f"containerd:{daemon.socket}")
         self._connection = connection
 
     def ask(self, method: Method, **fields: Any) -> Message:

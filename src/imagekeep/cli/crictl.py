@@ -64,12 +64,12 @@ class Columns(NamedTuple):
 
     def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[str]]:
         """Give a row for each name under which an image is shown; `wanted` as in `names`."""
-        shorten = truncate if self.truncated else str
+        printable = truncate if self.truncated else str
         digests = image.repo_digests if self.digests else ()
-        digest = shorten(digests[0].partition("@")[2]) if digests else NONE
+        digest = printable(digests[0].partition("@")[2]) if digests else NONE
         size, pinned = human_size(image.size), str(image.pinned).lower()
         for repository, tag in names(image, wanted):
-            yield self._row(repository, tag, digest, shorten(image.id), size, pinned)
+            yield self._row(repository, tag, digest, printable(image.id), size, pinned)
 
     def _row(self, name: str, tag: str, digest: str, image_id: str, size: str, pinned: str) -> list[str]:
         digests, pins = [digest] if self.digests else [], [pinned] if self.pinned else []

@@ -13,7 +13,7 @@ from imagekeep.cli.store_file import reading
 from imagekeep.database.check import find_problems
 from imagekeep.database.queries import count
 from imagekeep.database.revision import require_head
-from imagekeep.errors import CorruptStoreError, shorten
+from imagekeep.errors import CorruptStoreError, printable
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
@@ -34,7 +34,7 @@ def check_store(settings: Settings) -> None:
             write_line(str(problem))
             broken += 1
         if broken:
-            store = shorten(str(settings.path))
+            store = printable(settings.path)
             raise CorruptStoreError(f"store {store}: {counted(broken, 'broken invariant')}")
         counts = count(connection.cursor())
     write_line(

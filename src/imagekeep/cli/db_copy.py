@@ -10,9 +10,9 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.output import warn, write_line
 from imagekeep.cli.store_file import reading
-from imagekeep.database.copy import backup_path, copy_store
+from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.restore import restore_store
-from imagekeep.errors import shorten
+from imagekeep.errors import printable
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
@@ -46,7 +46,7 @@ def restore(settings: Settings, file: str) -> None:
     watcher, which hears of changes only as they happen, does so when it next compares all, within ten minutes.
     """
     kept = restore_store(settings.path, Path(file))
-    write_line(f"restored {shorten(file)}")
+    write_line(f"restored {printable(file)}")
     if kept:
         write_line(f"copy from before: {kept}")
     warn("what has changed since that copy is missing until `imagekeep sync`")

@@ -17,7 +17,7 @@ from imagekeep.database.queries import count, incomplete_references, watcher_sta
 from imagekeep.database.revision import HEAD, REVISIONS, require_head
 from imagekeep.database.size import size_on_disk
 from imagekeep.errors import SchemaVersionError
-from imagekeep.health import is_running
+from imagekeep.watcher_status import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from imagekeep.cli.settings import Settings
     from imagekeep.database.queries import Counts
-    from imagekeep.health import IncompleteReference, WatcherState
+    from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 
 @command("imagekeep db info", "imagekeep db info -o json")

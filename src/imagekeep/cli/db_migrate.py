@@ -9,11 +9,11 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.output import write_line
 from imagekeep.cli.store_file import require_file
-from imagekeep.database.upgrade import migrate
+from imagekeep.database.migrate import migrate
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
-    from imagekeep.database.upgrade import Migration
+    from imagekeep.database.migrate import Migration
 
 
 @command("imagekeep db migrate --dry-run", "imagekeep db migrate")

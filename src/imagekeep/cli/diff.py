@@ -8,11 +8,11 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.documents import write_document
-from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table, truncate
+from imagekeep.cli.open_store import open_store
 from imagekeep.cli.options import no_heading, output_format
 from imagekeep.cli.output import write
-from imagekeep.cli.sourced import opening
 from imagekeep.diff import find_differences
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def show_differences(settings: Settings, cri: bool, output: str, no_heading: boo
 
     The exit code is 0 where all say the same, and 1 where they differ.
     """
-    with opening(settings, dry_run=True) as store:
+    with open_store(settings, dry_run=True) as store:
         found = find_differences(store)
         stale = _find_stale(store) if cri else []
     if output == "table":

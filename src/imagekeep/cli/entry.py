@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekeep.cli.exits import ExitCode, exit_code
+from imagekeep.cli.exit_codes import ExitCode, exit_code
 from imagekeep.cli.output import OutputError, complain, discard, flush, make_lenient, warn
-from imagekeep.errors import ImagekeepError, shorten
+from imagekeep.errors import ImagekeepError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default the process's own, and return its exit code.
 
     Whatever a user, a file or a source can cause ends in one line on standard error and a code of
-    `imagekeep.cli.exits`; an interrupt, and a reader of standard output that goes, end it quietly.
+    `imagekeep.cli.exit_codes`; an interrupt, and a reader of standard output that goes, end it quietly.
     """
     make_lenient()
     try:
@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError as error:  # click's own writing, of a help text
         raise OutputError(str(error), closed=True) from error
     except OSError as error:
-        named = f"{shorten(str(error.filename))}: " if error.filename is not None else ""
+        named = f"{printable(error.filename)}: " if error.filename is not None else ""
         complain(f"{named}{error.strerror or error}")
     except ImportError as error:
         complain(f"a part of this installation is missing: {error}")

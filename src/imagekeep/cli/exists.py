@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekeep.cli.command import command
-from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.errors import ImageNotFoundError
 
 if TYPE_CHECKING:

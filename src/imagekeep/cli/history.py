@@ -12,7 +12,7 @@ from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import NONE, format_time, table, truncate
 from imagekeep.cli.options import no_heading, no_truncation, output_format
 from imagekeep.cli.output import write
-from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, shorten
+from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, printable
 from imagekeep.reference import parse_docker_ref
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def find_history(reader: Reader, reference: str) -> tuple[str, list[HistoryEntry
     for name in spellings:
         if history := reader.history(name):
             return name, history
-    raise ImageNotFoundError(f"no such reference: {shorten(reference)}")
+    raise ImageNotFoundError(f"no such reference: {printable(reference)}")
 
 
 def describe(entry: HistoryEntry) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from click._termui_impl import ProgressBar
 
-PATIENCE = 1.0
+SHOW_AFTER = 1.0
 """Seconds after which a bar appears."""
 
 
@@ -35,7 +35,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
         def show(done: int, total: int) -> None:
             """Draw how much is done, once it has taken long enough for somebody to wonder."""
             nonlocal bar
-            if bar is None and time.monotonic() - began >= PATIENCE:
+            if bar is None and time.monotonic() - began >= SHOW_AFTER:
                 bar = stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
             if bar is not None:
                 bar.update(done - bar.pos)

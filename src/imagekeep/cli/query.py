@@ -11,13 +11,13 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.documents import write_document
-from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table
 from imagekeep.cli.options import no_heading, output_format
 from imagekeep.cli.output import complain, warn, write
 from imagekeep.cli.store_file import reading
 from imagekeep.database.query import run_query
-from imagekeep.errors import InvalidArgumentError, shorten
+from imagekeep.errors import InvalidArgumentError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ def _documents(answer: Answer) -> Iterator[dict[str, Any]]:
     """Give each row by the names of its columns; raises InvalidArgumentError where two have one name."""
     for name in answer.columns:
         if answer.columns.count(name) > 1:
-            raise InvalidArgumentError(f"query: two columns are called {shorten(name)}; name one with AS")
+            raise InvalidArgumentError(f"query: two columns are called {printable(name)}; name one with AS")
     for row in answer.rows:
         yield {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
 

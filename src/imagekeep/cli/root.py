@@ -26,14 +26,18 @@ image = LazyGroup(
         "inspect": Place("inspect:inspect_images", "Show all that is kept of images, configs included."),
         "exists": Place("exists:image_exists", "Tell by the exit code whether an image is here."),
         "history": Place("history:image_history", "Show what a reference pointed at, and when."),
-        "rm": Place("acting:remove_images", "Remove images from the source, with all their references."),
+        "rm": Place(
+            "image_actions:remove_images", "Remove images from the source, with all their references."
+        ),
         "untag": Place(
-            "acting:untag_references", "Remove references from the source, and an image with its last one."
+            "image_actions:untag_references",
+            "Remove references from the source, and an image with its last one.",
         ),
         "pin": Place(
-            "acting:pin_references", "Keep images from garbage collection, by a label of their references."
+            "image_actions:pin_references",
+            "Keep images from garbage collection, by a label of their references.",
         ),
-        "unpin": Place("acting:unpin_references", "Let references no longer keep their images."),
+        "unpin": Place("image_actions:unpin_references", "Let references no longer keep their images."),
     },
 )
 
@@ -93,13 +97,13 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     metavar="PATH",
     envvar="IMAGEKEEP_STORE",
     help="The store's file; by default /var/lib/imagekeep/images.db for root, and imagekeep/images.db in the "
-    "user's data folder for others.  [env: IMAGEKEEP_STORE]",
+    "user's data directory for others.  [env: IMAGEKEEP_STORE]",
 )
 @click.option(
     "--source",
     metavar="SPEC",
     envvar="IMAGEKEEP_SOURCE",
-    help="Where images really are: oci:FOLDER, archive:FILE, archive:- for standard input, or "
+    help="Where images really are: oci:DIRECTORY, archive:FILE, archive:- for standard input, or "
     "containerd[:SOCKET].  [env: IMAGEKEEP_SOURCE]",
 )
 @click.option(

@@ -15,11 +15,11 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
-from imagekeep.cri.following import CurrentWatcher
-from imagekeep.cri.relay import cri_socket_of
+from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.scraping import parse_target, scraping
-from imagekeep.cri.server import Serving, serve_until_signal
+from imagekeep.cri.server import ServerConfig, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
+from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.database.revision import exists
 from imagekeep.sources.specifier import STANDARD_INPUT_MARK, open_source
 from imagekeep.watch import Watchable
@@ -86,26 +86,26 @@ def serve_images(
     start_logging(log_format, log_level)
     path, access = parse_address(listen), Access(socket_mode, socket_group)
     source = _open_source(settings) if settings.source else None
-    opening = functools.partial(_opening, settings) if source else None
-    if opening is not None and not exists(settings.path):
-        with opening():
+    store_factory = functools.partial(_store_of, settings) if source else None
+    if store_factory is not None and not exists(settings.path):
+        with store_factory():
             pass
     with settings.open_reader() as reader:
-        serving = Serving(
+        config = ServerConfig(
             reader=reader,
             path=path,
             access=access,
-            mountpoint=str(_image_folder(settings)),
-            opening=opening,
+            mountpoint=str(_image_directory(settings)),
+            store_factory=store_factory,
             follow=settings.source if isinstance(source, Watchable) else None,
             cri_socket=cri_socket_of(source) if source else None,
             filter_images=filter_images,
         )
-        if serving.follow is None:
+        if config.follow is None:
             log.warning(
                 "nothing follows the source; `imagekeep sync`, as often as needed, brings its changes here"
             )
-        asyncio.run(serve_until_signal(_with_metrics(serving, metrics) if metrics else serving))
+        asyncio.run(serve_until_signal(_with_metrics(config, metrics) if metrics else config))
 
 
 def _open_source(settings: Settings) -> Source:
@@ -118,26 +118,26 @@ def _open_source(settings: Settings) -> Source:
 
 
 @contextlib.contextmanager
-def _opening(settings: Settings) -> Iterator[Store]:
+def _store_of(settings: Settings) -> Iterator[Store]:
     """Open the store with its source, to write."""
     # Imported here, usually in a thread: it brings SQLAlchemy, which takes longer than all that a read needs.
-    from imagekeep.cli.sourced import opening
+    from imagekeep.cli.open_store import open_store
 
-    with opening(settings) as store:
+    with open_store(settings) as store:
         yield store
 
 
-def _with_metrics(serving: Serving, target: str) -> Serving:
+def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
     """Return the same with metrics shown at an address."""
     # Imported here because it is an extra of its own.
     from imagekeep.cri.metrics import CONTENT_TYPE, Metrics
 
-    metrics = Metrics(serving.reader, CurrentWatcher(serving.reader, own=serving.follow is not None))
-    show = functools.partial(scraping, parse_target(target), serving.access, metrics.page, CONTENT_TYPE)
-    return dataclasses.replace(serving, observe=metrics.observe, beside=show)
+    metrics = Metrics(config.reader, CurrentWatcher(config.reader, own=config.follow is not None))
+    show = functools.partial(scraping, parse_target(target), config.access, metrics.page, CONTENT_TYPE)
+    return dataclasses.replace(config, observe=metrics.observe, beside=show)
 
 
-def _image_folder(settings: Settings) -> Path:
-    """Return the folder that stands for the images' filesystem: a layout's own, else the store's."""
+def _image_directory(settings: Settings) -> Path:
+    """Return the directory that stands for the images' filesystem: a layout's own, else the store's."""
     scheme, _, place = (settings.source or "").partition(":")
     return Path(place).absolute() if scheme == "oci" else settings.path.absolute().parent

@@ -30,15 +30,15 @@ class Settings(NamedTuple):
 def default_store() -> Path:
     """Return the store that is meant where none is named: the system's for root, else the user's.
 
-    The user's is in the XDG user data folder (XDG base directory specification 0.8: a relative XDG_DATA_HOME
-    is ignored). Raises click.UsageError for a user without a home folder.
+    The user's is in the XDG user data directory (XDG base directory specification 0.8: a relative XDG_DATA_HOME
+    is ignored). Raises click.UsageError for a user without a home directory.
     """
     if os.geteuid() == 0:
         return SYSTEM_STORE
     given = Path(os.environ.get("XDG_DATA_HOME", ""))
     try:
-        folder = given if given.is_absolute() else Path.home() / ".local/share"
+        directory = given if given.is_absolute() else Path.home() / ".local/share"
     except RuntimeError as error:
-        message = "you have no home folder; name the store with --store or IMAGEKEEP_STORE"
+        message = "you have no home directory; name the store with --store or IMAGEKEEP_STORE"
         raise click.UsageError(message) from error
-    return folder / "imagekeep" / "images.db"
+    return directory / "imagekeep" / "images.db"

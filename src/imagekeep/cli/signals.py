@@ -9,7 +9,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.output import flush
 from imagekeep.systemd import notify
 
@@ -35,7 +35,7 @@ class Ending:
 
     @property
     def asked(self) -> bool:
-        """Tell whether a signal has come."""
+        """Return whether a signal has come."""
         return self._asked.is_set()
 
     def begin_with(self, stop: Callable[[], None]) -> None:

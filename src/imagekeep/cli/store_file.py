@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.revision import exists, find_revision
 from imagekeep.database.statements import BEGIN
-from imagekeep.errors import StoreUnavailableError, shorten
+from imagekeep.errors import StoreUnavailableError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def require_file(path: Path) -> None:
     """Raise StoreUnavailableError where there is no file, and NotAStoreError where it can be no store."""
     if not exists(path):
-        raise StoreUnavailableError(f"no store at {shorten(str(path))}; `imagekeep sync` makes one")
+        raise StoreUnavailableError(f"no store at {printable(path)}; `imagekeep sync` makes one")
 
 
 @contextlib.contextmanager

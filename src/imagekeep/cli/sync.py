@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekeep.cli.command import command
-from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import counted, truncate
+from imagekeep.cli.open_store import open_store, spelling
 from imagekeep.cli.output import complain, write_line
 from imagekeep.cli.progress import progress
-from imagekeep.cli.sourced import opening, spelling
-from imagekeep.errors import shorten
+from imagekeep.errors import printable
 from imagekeep.sync import sync
 from imagekeep.transition import Transition
 
@@ -48,7 +48,7 @@ def sync_store(
     cannot be read is reported, and what was known of it stays; the others are synced, and the exit code is 125.
     """
     settings = settings._replace(platform=platform or settings.platform)
-    with opening(settings, dry_run=dry_run) as store, progress("syncing") as show:
+    with open_store(settings, dry_run=dry_run) as store, progress("syncing") as show:
         names = [spelling(store, name) for name in references] or None
         report = sync(store, names, verify=verify, dry_run=dry_run, progress=show)
     for line in [] if quiet else describe(report, dry_run=dry_run):
@@ -71,10 +71,10 @@ def describe(report: SyncReport, *, dry_run: bool) -> Iterator[str]:
 def _complain(report: SyncReport, asked: Sequence[str]) -> ExitCode:
     """Say what failed, and what was asked for and neither the source nor the store has; return the exit code."""
     for name, error in sorted(report.failures.items()):
-        complain(f"{shorten(name)}: {Exception.__str__(error)}")
+        complain(f"{printable(name)}: {Exception.__str__(error)}")
     absent = sorted(name for name in asked if report.transitions.get(name) is Transition.ABSENT)
     for name in absent:
-        complain(f"no such image: {shorten(name)}")
+        complain(f"no such image: {printable(name)}")
     if report.failures:
         return ExitCode.FAILED
     return ExitCode.NOT_FOUND if absent else ExitCode.OK

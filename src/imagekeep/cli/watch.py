@@ -8,8 +8,8 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
+from imagekeep.cli.open_store import open_store
 from imagekeep.cli.signals import ending_on_signals
-from imagekeep.cli.sourced import opening
 from imagekeep.systemd import notify
 from imagekeep.watch import Watcher
 
@@ -28,7 +28,7 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     `imagekeep db info` shows since when.
     """
     start_logging(log_format, log_level)
-    with ending_on_signals() as ending, opening(settings) as store:
+    with ending_on_signals() as ending, open_store(settings) as store:
         watcher = Watcher(store, source_name=settings.source or "")
         ending.begin_with(watcher.stop)
         # Ready as soon as the store is open: what it knew is answered whether or not the source is there.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from imagekeep.cri.failures import Code, Refusal
+from imagekeep.cri.status import Code, RpcError
 from imagekeep.errors import ImagekeepError
 from imagekeep.protobuf import Schema
 
@@ -74,7 +74,7 @@ class Health:
     async def check(self, request: Message, call: Call) -> Message:
         """Answer Check, of the server as a whole or of one service; NOT_FOUND for services that are not here."""
         if request.service not in self._services:
-            raise Refusal(Code.NOT_FOUND, "unknown service")
+            raise RpcError(Code.NOT_FOUND, "unknown service")
         try:
             self._reader.watcher()
         except ImagekeepError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import grpc.aio
 
-from imagekeep.cri.failures import Code, Refusal, refusal_of
+from imagekeep.cri.status import Code, RpcError, rpc_error_of
 from imagekeep.errors import ImagekeepError
 from imagekeep.protobuf import decode
 
@@ -74,7 +74,7 @@ def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awa
         try:
             reply = await _answer(endpoint, context)
             code = Code.OK
-        except Refusal as refusal:
+        except RpcError as refusal:
             code = refusal.code
             await context.abort(code, refusal.message)
         except Exception:
@@ -92,7 +92,7 @@ async def _answer(endpoint: Endpoint, context: Any) -> Message | bytes | None:
     """Take the request, and return the reply; where there can be many, write them. Raises Refusal."""
     request = await _receive(endpoint.method, context)
     if request is None:
-        raise Refusal(Code.INTERNAL, "the call ended without a request")
+        raise RpcError(Code.INTERNAL, "the call ended without a request")
     try:
         while request is not None:
             answer = endpoint.answer(request, context)
@@ -102,7 +102,7 @@ async def _answer(endpoint: Endpoint, context: Any) -> Message | bytes | None:
                 await context.write(message)
             request = await _receive(endpoint.method, context) if endpoint.converses else None
     except ImagekeepError as error:
-        raise refusal_of(error) from error
+        raise rpc_error_of(error) from error
     return None
 
 
@@ -116,13 +116,13 @@ async def _receive(method: Method, context: Any) -> Message | None:
             encoded = await context.read()
     except TimeoutError:
         message = f"the request did not come within {RECEIVE_TIMEOUT:g} s"
-        raise Refusal(Code.DEADLINE_EXCEEDED, message) from None
+        raise RpcError(Code.DEADLINE_EXCEEDED, message) from None
     if encoded is grpc.aio.EOF:
         return None
     try:
         return decode(method.request, encoded)
     except ValueError:
-        raise Refusal(Code.INTERNAL, "the request is no message of this method") from None
+        raise RpcError(Code.INTERNAL, "the request is no message of this method") from None
 
 
 def _encode(reply: Message | bytes) -> bytes:

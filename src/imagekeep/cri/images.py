@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from imagekeep.cri.failures import Code, Refusal, unresolved
 from imagekeep.cri.listing import Listing, encode, user_or_none
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
 from imagekeep.cri.replies import status_reply, unknown_usage
+from imagekeep.cri.status import Code, RpcError, unresolved
 from imagekeep.errors import AmbiguousError, ImageNotFoundError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from imagekeep.cri.changes import Changes
+    from imagekeep.cri.cri_proxy import Relay
     from imagekeep.cri.handlers import Call
-    from imagekeep.cri.relay import Relay
+    from imagekeep.cri.mutations import Changes
     from imagekeep.image import Image
     from imagekeep.protobuf import Message
     from imagekeep.reader import Reader
@@ -44,7 +44,7 @@ STREAM_BATCH: Final = 1000
 class ImageService:
     """Answers the image service's calls: reads on the event loop, the rest by `changes` and `relay`.
 
-    `relay` is None where the source has no CRI of its own; `mountpoint` is then the folder that ImageFsInfo
+    `relay` is None where the source has no CRI of its own; `mountpoint` is then the directory that ImageFsInfo
     names. With `filter_images` lists honour the image that a filter names.
     """
 
@@ -102,7 +102,7 @@ class ImageService:
         The request is handed on as it came. It may hold a password, so nothing here prints it.
         """
         if self._relay is None:
-            raise Refusal(
+            raise RpcError(
                 Code.UNIMPLEMENTED,
                 "imagekeep pulls no images itself: it hands a pull to the CRI of its source, which here has none",
             )
@@ -120,7 +120,7 @@ class ImageService:
         if self._relay is not None:
             try:
                 self._usage = await self._relay.ask(IMAGE_FS_INFO, request, timeout=USAGE_WAIT)
-            except Refusal as refusal:
+            except RpcError as refusal:
                 log.debug("no usage from the source: %s %s", refusal.code.name, refusal.message)
         return unknown_usage(self._mountpoint) if self._usage is None else self._usage
 

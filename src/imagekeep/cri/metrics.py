@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from imagekeep.cri.following import CurrentWatcher
+    from imagekeep.cri.watcher_thread import CurrentWatcher
     from imagekeep.reader import Reader
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST

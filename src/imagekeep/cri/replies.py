@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, FilesystemUsage, Image
-from imagekeep.oci.gojson import scan, struct, take, text
+from imagekeep.oci.gojson import decode, parse, struct, text
 from imagekeep.oci.user import split_user
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def user_of(config_json: bytes, image_id: str) -> User:
 
     Raises InvalidDocumentError.
     """
-    fields = take(_USER_ONLY, scan(config_json, image_id), image_id)
+    fields = decode(_USER_ONLY, parse(config_json, image_id), image_id)
     return User(*split_user(fields.get("config", {}).get("User", "")))
 
 

@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.cri.protocol import STATUS, VERSION, RuntimeCondition
-from imagekeep.errors import shorten
+from imagekeep.errors import printable
 
 if TYPE_CHECKING:
-    from imagekeep.cri.following import CurrentWatcher
     from imagekeep.cri.handlers import Call
-    from imagekeep.health import WatcherState
+    from imagekeep.cri.watcher_thread import CurrentWatcher
     from imagekeep.protobuf import Message
+    from imagekeep.watcher_status import WatcherState
 
 KUBELET_API_VERSION: Final = "0.1.0"
 """What containerd says too; clients only look whether it is there (internal/cri/server/version.go)."""
@@ -70,7 +70,7 @@ def source_condition(watcher: WatcherState | None) -> Message:
         )
     elif watcher.connected_at is None:
         condition.reason = "SourceUnavailable"
-        condition.message = shorten(watcher.last_error or "the source has not answered yet")
+        condition.message = printable(watcher.last_error or "the source has not answered yet")
     else:
         condition.status = True
     return condition

@@ -8,15 +8,15 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from imagekeep.cri.sockets import Access, claiming, grant, parse_address, private
-from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, shorten
+from imagekeep.cri.sockets import Access, exclusive_socket, grant, parse_address, private
+from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 HEAD_BYTES_MAX: Final = 8192
-PATIENCE: Final = 5.0
+CLIENT_TIMEOUT: Final = 5.0
 """Seconds that a client has to send its request, and to take the answer."""
 
 CLIENTS_MAX: Final = 16
@@ -42,7 +42,7 @@ def parse_target(target: str) -> Loopback | Path:
         if address.is_loopback and 0 <= int(port) < 65536:
             return Loopback(str(address), int(port))
     raise InvalidArgumentError(
-        f"{shorten(target)} is no address for metrics; give 127.0.0.1:PORT or unix:///PATH"
+        f"{printable(target)} is no address for metrics; give 127.0.0.1:PORT or unix:///PATH"
     )
 
 
@@ -50,7 +50,7 @@ def parse_target(target: str) -> Loopback | Path:
 async def scraping(
     target: Loopback | Path, access: Access, page: Callable[[], bytes], content_type: str
 ) -> AsyncIterator[asyncio.Server]:
-    """Answer with `page()` until the context ends; raises as `claiming` does."""
+    """Answer with `page()` until the context ends; raises as `exclusive_socket` does."""
     room = asyncio.Semaphore(CLIENTS_MAX)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ async def scraping(
             with contextlib.suppress(
                 OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
             ):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(CLIENT_TIMEOUT):
                     head = await reader.readuntil(b"\r\n\r\n")
                     writer.write(response(head, page, content_type))
                     await writer.drain()
@@ -85,7 +85,7 @@ async def _listen(
             # asyncio puts words of its own before the system's.
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise FailedPreconditionError(f"no metrics at {target.host}:{target.port}: {reason}") from error
-    held.enter_context(claiming(target))
+    held.enter_context(exclusive_socket(target))
     with private():
         server = await asyncio.start_unix_server(answer, target, limit=HEAD_BYTES_MAX)
     grant(target, access)

@@ -18,23 +18,23 @@ from urllib.parse import quote
 import grpc.aio
 
 from imagekeep.cri import protocol
-from imagekeep.cri.changes import Changes
+from imagekeep.cri.cri_proxy import Relay
 from imagekeep.cri.discovery import CHECK, HEALTH, REFLECTION, Health, Reflection, service_of
-from imagekeep.cri.following import CurrentWatcher, Following
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
-from imagekeep.cri.relay import Relay
+from imagekeep.cri.mutations import Changes
 from imagekeep.cri.runtime import RuntimeService
-from imagekeep.cri.sockets import Access, claiming, grant, private
-from imagekeep.errors import FailedPreconditionError, shorten
+from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
+from imagekeep.cri.watcher_thread import CurrentWatcher, WatcherThread
+from imagekeep.errors import FailedPreconditionError, printable
 from imagekeep.systemd import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from imagekeep.cri.changes import Opening
     from imagekeep.cri.handlers import Observe
+    from imagekeep.cri.mutations import StoreFactory
     from imagekeep.reader import Reader
 
 log = logging.getLogger("imagekeep.cri")
@@ -71,19 +71,19 @@ _OPTIONS: Final = (
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServerConfig:
     """What is served, and how.
 
-    `opening` opens the store with its source, of which each thread that changes something gets one of its own;
-    None is a server without a source. `follow` is the name of a source that tells of its changes, and None one
-    that does not. `cri_socket` is where the source's own CRI answers.
+    `store_factory` opens the store with its source, once for each thread that changes something; None is a server
+    without a source. `follow` names a source that supports watching. `cri_socket` is where the source's own CRI
+    answers.
     """
 
     reader: Reader
     path: Path
     access: Access
     mountpoint: str
-    opening: Opening | None = None
+    store_factory: StoreFactory | None = None
     follow: str | None = None
     cri_socket: str | None = None
     filter_images: bool = False
@@ -91,33 +91,33 @@ class Serving:
     beside: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
 
 
-async def serve_until_signal(serving: Serving) -> None:
+async def serve_until_signal(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT; raises as `serve` does."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(serving, stop)
+    await serve(config, stop)
 
 
-async def serve(serving: Serving, stop: asyncio.Event) -> None:
+async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; whatever is under way then has `GRACE` to end.
 
-    The first call is answered before anything is asked of the source. Raises the errors of `claiming` and
+    The first call is answered before anything is asked of the source. Raises the errors of `exclusive_socket` and
     `grant`, and the error with which following the source ended, where it cannot go on.
     """
-    with claiming(serving.path):
-        changes = Changes(serving.opening)
-        relay = Relay(serving.cri_socket) if serving.cri_socket is not None else None
-        following: Following | None = None
+    with exclusive_socket(config.path):
+        changes = Changes(config.store_factory)
+        relay = Relay(config.cri_socket) if config.cri_socket is not None else None
+        following: WatcherThread | None = None
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(generic_handlers(endpoints(serving, changes, relay), serving.observe))
+        server.add_generic_rpc_handlers(generic_handlers(endpoints(config, changes, relay), config.observe))
         try:
-            _listen(server, serving)
+            _listen(server, config)
             await server.start()
-            log.info("serving at %s", shorten(str(serving.path)))
-            if serving.opening is not None and serving.follow is not None:
-                following = Following(serving.opening, serving.follow, stop)
-            async with serving.beside():
+            log.info("config at %s", printable(config.path))
+            if config.store_factory is not None and config.follow is not None:
+                following = WatcherThread(config.store_factory, config.follow, stop)
+            async with config.beside():
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
@@ -127,18 +127,18 @@ async def serve(serving: Serving, stop: asyncio.Event) -> None:
         raise following.error
 
 
-def endpoints(serving: Serving, changes: Changes, relay: Relay | None) -> list[Endpoint]:
+def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> list[Endpoint]:
     """Return everything that is answered, and by what."""
     images = ImageService(
-        serving.reader,
+        config.reader,
         changes,
         relay,
-        mountpoint=serving.mountpoint,
-        filter_images=serving.filter_images,
+        mountpoint=config.mountpoint,
+        filter_images=config.filter_images,
     )
-    runtime = RuntimeService(CurrentWatcher(serving.reader, own=serving.follow is not None))
+    runtime = RuntimeService(CurrentWatcher(config.reader, own=config.follow is not None))
     services = sorted({service_of(path) for path in protocol.SCHEMA.methods})
-    health = Health(serving.reader, services)
+    health = Health(config.reader, services)
     schemas = (protocol.SCHEMA, HEALTH, *REFLECTION)
     reflections = [Reflection(version, schemas) for version in REFLECTION]
     return [
@@ -155,17 +155,17 @@ def endpoints(serving: Serving, changes: Changes, relay: Relay | None) -> list[E
     ]
 
 
-def _listen(server: Any, serving: Serving) -> None:
+def _listen(server: Any, config: ServerConfig) -> None:
     """Bind the socket, this user's alone until its group and mode are set."""
     with private():
         try:
-            server.add_insecure_port(f"unix:{quote(str(serving.path))}")
+            server.add_insecure_port(f"unix:{quote(str(config.path))}")
         except RuntimeError as error:
-            raise FailedPreconditionError(f"cannot serve at {shorten(str(serving.path))}: {error}") from error
-    grant(serving.path, serving.access)
+            raise FailedPreconditionError(f"cannot serve at {printable(config.path)}: {error}") from error
+    grant(config.path, config.access)
 
 
-async def _end(server: Any, changes: Changes, relay: Relay | None, following: Following | None) -> None:
+async def _end(server: Any, changes: Changes, relay: Relay | None, following: WatcherThread | None) -> None:
     """End the calls, then the threads, whose own calls to the source are cancelled."""
     if following is not None:
         following.stop()

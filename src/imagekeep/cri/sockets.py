@@ -16,7 +16,7 @@ from imagekeep.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     UnavailableError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -44,14 +44,16 @@ def parse_address(address: str) -> Path:
     scheme, colon, rest = address.partition(":")
     path = rest.removeprefix("//") if colon and scheme == "unix" else address
     if not path.startswith("/") or "\0" in path:
-        raise InvalidArgumentError(f"{shorten(address)} is no address to serve at; give unix:///PATH")
+        raise InvalidArgumentError(f"{printable(address)} is no address to serve at; give unix:///PATH")
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
-        raise InvalidArgumentError(f"{shorten(address)}: a socket's path has at most {PATH_BYTES_MAX} bytes")
+        raise InvalidArgumentError(
+            f"{printable(address)}: a socket's path has at most {PATH_BYTES_MAX} bytes"
+        )
     return Path(path)
 
 
 @contextlib.contextmanager
-def claiming(path: Path) -> Iterator[None]:
+def exclusive_socket(path: Path) -> Iterator[None]:
     """Hold the path for this process: a socket there that nobody answers on goes before, and ours after.
 
     A file beside it, `PATH.lock`, is locked meanwhile and stays. Raises FailedPreconditionError where another
@@ -102,7 +104,7 @@ def _group_id(group: str) -> int:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        raise InvalidArgumentError(f"no group is named {shorten(group)}") from None
+        raise InvalidArgumentError(f"no group is named {printable(group)}") from None
 
 
 def _remove_stale(path: Path) -> None:
@@ -112,7 +114,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise FailedPreconditionError(f"{shorten(str(path))} is no socket, and is not replaced")
+        raise FailedPreconditionError(f"{printable(path)} is no socket, and is not replaced")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(ANSWER_WAIT)
         try:
@@ -125,7 +127,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def _taken(path: Path) -> FailedPreconditionError:
-    return FailedPreconditionError(f"another server answers at {shorten(str(path))}")
+    return FailedPreconditionError(f"another server answers at {printable(path)}")
 
 
 @contextlib.contextmanager
@@ -134,6 +136,6 @@ def _translating(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise PermissionDeniedError(f"cannot serve at {shorten(str(path))}: {error.strerror}") from error
+        raise PermissionDeniedError(f"cannot serve at {printable(path)}: {error.strerror}") from error
     except OSError as error:
-        raise UnavailableError(f"cannot serve at {shorten(str(path))}: {error.strerror}") from error
+        raise UnavailableError(f"cannot serve at {printable(path)}: {error.strerror}") from error

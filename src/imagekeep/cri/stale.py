@@ -18,10 +18,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.protocol import LIST_IMAGES
-from imagekeep.cri.relay import cri_socket_of
 from imagekeep.diff import state_at_source
-from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnsupportedError, shorten
+from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnsupportedError, printable
 from imagekeep.reference import repo_digests, repo_tags
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
 from imagekeep.sources.containerd.connection import Connection
@@ -50,7 +50,7 @@ class Fault(enum.StrEnum):
     LOST = "lost"
     """It does not show a name that a record has, or an image whose records have no other names than ids."""
 
-    STAYS = "stays"
+    LINGERING = "stays"
     """It shows a name for an image for which no record has it."""
 
 
@@ -105,7 +105,7 @@ def compare(shown: Mapping[str, AbstractSet[str]], recorded: Recorded) -> set[St
     doubtful = _names(recorded.unread) | recorded.unread
     for image_id, tags in shown.items():
         stays = tags - expected.get(image_id, frozenset()) - doubtful
-        found |= {Stale(tag, Fault.STAYS, image_id) for tag in stays}
+        found |= {Stale(tag, Fault.LINGERING, image_id) for tag in stays}
         if image_id not in expected and not (tags | {image_id}) & doubtful:
             found.add(Stale(image_id, Fault.STUCK, image_id))
     return found
@@ -123,7 +123,7 @@ def _shown(connection: Connection) -> dict[str, set[str]]:
         answer = connection.call(LIST_IMAGES, LIST_IMAGES.request(), timeout=CALL_TIMEOUT)
     except SourceUnsupportedError as error:
         raise SourceUnsupportedError(
-            f"containerd at {shorten(connection.path)} has no CRI image service (runtime.v1): is its plugin off?"
+            f"containerd at {printable(connection.path)} has no CRI image service (runtime.v1): is its plugin off?"
         ) from error
     return {image.id: {*image.repo_tags, *image.repo_digests} for image in answer.images}
 

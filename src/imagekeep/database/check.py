@@ -20,7 +20,7 @@ from imagekeep.database.constraints import FORBIDDEN_ROWS
 from imagekeep.database.driver import sqlite
 from imagekeep.database.revision import SCHEMA_FINGERPRINT
 from imagekeep.digest import digest_of, is_digest
-from imagekeep.errors import InvalidDocumentError, shorten
+from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.oci.config import parse_diff_ids
 from imagekeep.oci.identity import chain_id
 from imagekeep.reference import sort_key
@@ -38,7 +38,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.table} {shorten(str(self.row))}: {self.message}"
+        return f"{self.table} {printable(self.row)}: {self.message}"
 
 
 def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
@@ -103,7 +103,7 @@ def _lenient(text: bytes) -> str:
 
 
 def _decodable_texts(connection: sqlite.Connection) -> bool:
-    """Tell whether the driver can decode every text."""
+    """Return whether the driver can decode every text."""
     try:
         deque(connection.execute(_TEXTS), maxlen=0)
     except sqlite.OperationalError:
@@ -166,7 +166,9 @@ def _wrong_configs(connection: sqlite.Connection) -> Iterator[Problem]:
         elif not is_digest(image_id) or digest_of(document, image_id.partition(":")[0]) != image_id:
             yield Problem("images", image_id, f"its config has the digest {digest_of(document)}")
         elif _plain_chain_of(document) != chain and (expected := _chain_of(document, image_id)) != chain:
-            yield Problem("images", image_id, f"its chain id is {shorten(chain)}; its layers make {expected}")
+            yield Problem(
+                "images", image_id, f"its chain id is {printable(chain)}; its layers make {expected}"
+            )
 
 
 _LAYERS = re.compile(rb'"diff_ids"\s*+:\s*+\[((?:[\s,]*+"sha256:[0-9a-f]{64}")++)\s*+\]')

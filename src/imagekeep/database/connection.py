@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from imagekeep.database.driver import sqlite
-from imagekeep.database.interrupted import is_interrupted
-from imagekeep.database.types import MistypedRowError
+from imagekeep.database.hot_journal import is_interrupted
+from imagekeep.database.row_types import MistypedRowError
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -17,7 +17,7 @@ from imagekeep.errors import (
     PermissionDeniedError,
     StoreBusyError,
     StoreUnavailableError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024
 
 
 def _views_work_untrusted() -> bool:
-    """Tell whether a view may call a JSON function of an untrusted schema.
+    """Return whether a view may call a JSON function of an untrusted schema.
 
     SQLite 3.40 takes its own JSON functions for unsafe there, so that the views would fail.
     """
@@ -122,7 +122,7 @@ def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> Imagekeep
         error, sqlite.OperationalError | UnicodeDecodeError
     ):
         return CorruptStoreError(
-            f"store {shorten(str(path))}: it holds text that is not UTF-8; restore a backup, or remove it and sync "
+            f"store {printable(path)}: it holds text that is not UTF-8; restore a backup, or remove it and sync "
             "again"
         )
     primary = getattr(error, "sqlite_errorcode", sqlite.SQLITE_MISUSE) & 0xFF
@@ -132,11 +132,11 @@ def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> Imagekeep
         advice = (
             "not readable by this user; give read permission, or to a copy that `imagekeep db export` makes"
         )
-    return kind(f"store {shorten(str(path))}: {advice} ({error})")
+    return kind(f"store {printable(path)}: {advice} ({error})")
 
 
 def _is_unreadable(path: Path) -> bool:
-    """Tell whether the file itself is there and not this user's to read, which SQLite does not say apart."""
+    """Return whether the file itself is there and not this user's to read, which SQLite does not say apart."""
     there, readable = (os.access(path, mode, effective_ids=True) for mode in (os.F_OK, os.R_OK))
     return there and not readable
 
@@ -144,7 +144,7 @@ def _is_unreadable(path: Path) -> bool:
 def damaged_row(path: Path) -> CorruptStoreError:
     """Return the error for a row whose values are not of its columns' types, which only a damaged file has."""
     return CorruptStoreError(
-        f"store {shorten(str(path))}: a row does not have the types of its columns; restore a backup, or remove it "
+        f"store {printable(path)}: a row does not have the types of its columns; restore a backup, or remove it "
         "and sync again"
     )
 
@@ -158,11 +158,17 @@ _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
         CorruptStoreError,
         "its tables are not as its revision says; see `imagekeep db check`",
     ),
-    sqlite.SQLITE_PERM: (PermissionDeniedError, "no permission; check the owner and mode of file and folder"),
+    sqlite.SQLITE_PERM: (
+        PermissionDeniedError,
+        "no permission; check the owner and mode of file and directory",
+    ),
     sqlite.SQLITE_BUSY: (StoreBusyError, f"another program held it for more than {BUSY_WAIT:g} s; try again"),
     sqlite.SQLITE_LOCKED: (StoreBusyError, "another connection of this process holds it; try again"),
     sqlite.SQLITE_NOMEM: (StoreUnavailableError, "out of memory"),
-    sqlite.SQLITE_READONLY: (StoreUnavailableError, f"the file or its folder is read-only; {_READ_A_COPY}"),
+    sqlite.SQLITE_READONLY: (
+        StoreUnavailableError,
+        f"the file or its directory is read-only; {_READ_A_COPY}",
+    ),
     sqlite.SQLITE_INTERRUPT: (StoreUnavailableError, "interrupted"),
     sqlite.SQLITE_IOERR: (
         StoreUnavailableError,

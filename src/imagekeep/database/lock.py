@@ -23,8 +23,8 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database.private import create_private
-from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError, shorten
+from imagekeep.database.files import create_private
+from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,31 +41,31 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0001, 0.004
 _LAST_BYTE = 2**62
 
 
-class Extent(NamedTuple):
+class ByteRange(NamedTuple):
     """A run of bytes of the lock file: what one lock covers."""
 
     start: int
     length: int
 
 
-WRITERS = Extent(0, 1)
-TURNSTILE = Extent(1, 1)
-ALL_REFERENCES = Extent(2, _LAST_BYTE - 2)
+WRITERS = ByteRange(0, 1)
+TURNSTILE = ByteRange(1, 1)
+ALL_REFERENCES = ByteRange(2, _LAST_BYTE - 2)
 
 
-def writing(path: Path) -> AbstractContextManager[None]:
+def writer_lock(path: Path) -> AbstractContextManager[None]:
     """Hold the writers' lock of the store at `path`; raises as `locked` does."""
     return locked(path, [WRITERS], WRITER_WAIT)
 
 
-def holding(path: Path, references: Iterable[str] | None) -> AbstractContextManager[None]:
+def lock_references(path: Path, references: Iterable[str] | None) -> AbstractContextManager[None]:
     """Hold these references of the store at `path`, or with None all of them; raises as `locked` does."""
     if references is None:
         return locked(path, [TURNSTILE, ALL_REFERENCES], REFERENCE_WAIT)
-    return locked(path, extents_of(references), REFERENCE_WAIT, through=TURNSTILE)
+    return locked(path, ranges_of(references), REFERENCE_WAIT, through=TURNSTILE)
 
 
-def extents_of(references: Iterable[str]) -> list[Extent]:
+def ranges_of(references: Iterable[str]) -> list[ByteRange]:
     """Return the bytes that stand for references, in the one order in which everyone takes them.
 
     The common order keeps two batches from each waiting for the other. Two references on one byte (chance:
@@ -73,12 +73,12 @@ def extents_of(references: Iterable[str]) -> list[Extent]:
     """
     first = ALL_REFERENCES.start
     bytes_ = {int.from_bytes(blake2b(r.encode(), digest_size=7).digest()) + first for r in references}
-    return [Extent(byte, 1) for byte in sorted(bytes_)]
+    return [ByteRange(byte, 1) for byte in sorted(bytes_)]
 
 
 @contextlib.contextmanager
 def locked(
-    path: Path, extents: Iterable[Extent], wait: float, *, through: Extent | None = None
+    path: Path, byte_ranges: Iterable[ByteRange], wait: float, *, through: ByteRange | None = None
 ) -> Iterator[None]:
     """Hold `extents` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
 
@@ -91,12 +91,12 @@ def locked(
         if through is not None:
             _take(descriptor, through, deadline, path, wait)
             _request(descriptor, fcntl.F_UNLCK, through)
-        for extent in extents:
-            _take(descriptor, extent, deadline, path, wait)
+        for byte_range in byte_ranges:
+            _take(descriptor, byte_range, deadline, path, wait)
         yield
     finally:
         # Closing alone would leave the locks to a child that was forked meanwhile and has the descriptor too.
-        _request(descriptor, fcntl.F_UNLCK, Extent(0, 0))
+        _request(descriptor, fcntl.F_UNLCK, ByteRange(0, 0))
         os.close(descriptor)
 
 
@@ -111,12 +111,12 @@ def _open(path: Path) -> int:
                 with contextlib.suppress(FileExistsError):  # another may make it first
                     return create_private(name)
     except PermissionError as error:
-        raise PermissionDeniedError(f"lock file {shorten(name)}: {error.strerror}") from error
+        raise PermissionDeniedError(f"lock file {printable(name)}: {error.strerror}") from error
     except OSError as error:
-        raise StoreUnavailableError(f"lock file {shorten(name)}: {error.strerror}") from error
+        raise StoreUnavailableError(f"lock file {printable(name)}: {error.strerror}") from error
 
 
-def _take(descriptor: int, extent: Extent, deadline: float, path: Path, wait: float) -> None:
+def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, wait: float) -> None:
     """Take one lock, asking again after short pauses: the kernel's own wait has no limit.
 
     The pauses are drawn at random, so that waiters do not ask in step.
@@ -124,21 +124,21 @@ def _take(descriptor: int, extent: Extent, deadline: float, path: Path, wait: fl
     pause = _FIRST_PAUSE
     while True:
         try:
-            _request(descriptor, fcntl.F_WRLCK, extent)
+            _request(descriptor, fcntl.F_WRLCK, byte_range)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise StoreUnavailableError(f"lock file of {shorten(str(path))}: {error.strerror}") from error
+                raise StoreUnavailableError(f"lock file of {printable(path)}: {error.strerror}") from error
         else:
             return
         if time.monotonic() >= deadline:
             raise StoreBusyError(
-                f"store {shorten(str(path))}: others were writing for {wait:g} s; try again, or end them"
+                f"store {printable(path)}: others were writing for {wait:g} s; try again, or end them"
             )
         time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret hangs on it
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _request(descriptor: int, kind: int, extent: Extent) -> None:
+def _request(descriptor: int, kind: int, byte_range: ByteRange) -> None:
     """Ask the kernel to take or drop a lock, without waiting; a length of 0 reaches to the end."""
-    flock = struct.pack("hhqqi", kind, os.SEEK_SET, extent.start, extent.length, 0)
+    flock = struct.pack("hhqqi", kind, os.SEEK_SET, byte_range.start, byte_range.length, 0)
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock)

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import statements
-from imagekeep.database.types import (
+from imagekeep.database.row_types import (
     BLOB,
     INTEGER,
     INTEGER_OR_NULL,
@@ -30,18 +30,18 @@ from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
     InvalidReferenceError,
-    shorten,
+    printable,
 )
 from imagekeep.image import Image, ImageSummary
 from imagekeep.reference import parse_docker_ref
-from imagekeep.transition import State
+from imagekeep.transition import ReferenceState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from imagekeep.database.driver import sqlite
     from imagekeep.digest import DigestQuery
-    from imagekeep.health import IncompleteReference, WatcherState
+    from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 
 class HistoryEntry(NamedTuple):
@@ -64,7 +64,7 @@ class Counts(NamedTuple):
     newest_verified_at: int | None
 
 
-LOOKED_UP_ONE_BY_ONE = 1_000
+MAX_SINGLE_LOOKUPS = 1_000
 """References at most: to ask for more of them is to list a source, and one scan takes a third of the time."""
 
 Row = tuple[Any, ...]
@@ -159,31 +159,31 @@ def all_summaries(cursor: sqlite.Cursor) -> list[ImageSummary]:
 
 
 def is_pinned(cursor: sqlite.Cursor, image_id: str, reference: str) -> bool:
-    """Tell whether `reference` pins the image with this full or truncated id; raises as `find_id` does."""
+    """Return whether `reference` pins the image with this full or truncated id; raises as `find_id` does."""
     found = find_id(cursor, image_id)
     return _one(cursor, statements.IS_PINNED, reference, found) is not None
 
 
-def state_of(cursor: sqlite.Cursor, reference: str) -> State | None:
+def state_of(cursor: sqlite.Cursor, reference: str) -> ReferenceState | None:
     """Return what the store says of one reference, or None."""
     row = _one(cursor, statements.REFERENCE_STATE, reference)
     if row is None:
         return None
     image_id, pinned, target_digest, platform = typed_row(row, _STATE)
-    return State(image_id, bool(pinned), target_digest, platform)
+    return ReferenceState(image_id, bool(pinned), target_digest, platform)
 
 
-def states_of(cursor: sqlite.Cursor, references: Collection[str]) -> dict[str, State]:
+def states_of(cursor: sqlite.Cursor, references: Collection[str]) -> dict[str, ReferenceState]:
     """Return what the store says of those of these references that it has, and perhaps of others."""
-    if len(references) > LOOKED_UP_ONE_BY_ONE:
+    if len(references) > MAX_SINGLE_LOOKUPS:
         return all_states(cursor)
     return {name: state for name in references if (state := state_of(cursor, name))}
 
 
-def all_states(cursor: sqlite.Cursor) -> dict[str, State]:
+def all_states(cursor: sqlite.Cursor) -> dict[str, ReferenceState]:
     """Return what the store says of every reference."""
     return {
-        name: State(image_id, bool(pinned), target_digest, platform)
+        name: ReferenceState(image_id, bool(pinned), target_digest, platform)
         for name, image_id, pinned, target_digest, platform in typed(
             cursor.execute(statements.REFERENCE_STATES), (TEXT, *_STATE)
         )
@@ -216,7 +216,7 @@ def data_version(cursor: sqlite.Cursor) -> int:
 
 def incomplete_references(cursor: sqlite.Cursor) -> list[IncompleteReference]:
     """Return the references whose images could not be read, by name."""
-    from imagekeep.health import IncompleteReference  # not needed by what has to start quickly
+    from imagekeep.watcher_status import IncompleteReference  # not needed by what has to start quickly
 
     rows = typed(cursor.execute(statements.INCOMPLETE_REFERENCES), _INCOMPLETE)
     return [IncompleteReference(*row) for row in rows]
@@ -224,7 +224,7 @@ def incomplete_references(cursor: sqlite.Cursor) -> list[IncompleteReference]:
 
 def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:
     """Return how far the last watcher has come, or None where there was none."""
-    from imagekeep.health import WatcherState  # not needed by what has to start quickly
+    from imagekeep.watcher_status import WatcherState  # not needed by what has to start quickly
 
     row = cursor.execute(statements.WATCHER).fetchone()
     return WatcherState(*typed_row(row, _WATCHER)) if row else None
@@ -295,4 +295,4 @@ def _one(cursor: sqlite.Cursor, statement: str, *names: str) -> Any | None:
 
 def no_such_image(name: str) -> ImageNotFoundError:
     """Return the error that says nothing here has this name or id."""
-    return ImageNotFoundError(f"no such image: {shorten(name)}")
+    return ImageNotFoundError(f"no such image: {printable(name)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from imagekeep.database.connection import DRIVER_ERRORS, translate
 from imagekeep.database.driver import sqlite
-from imagekeep.errors import ImagekeepError, InvalidArgumentError, StoreUnavailableError, shorten
+from imagekeep.errors import ImagekeepError, InvalidArgumentError, StoreUnavailableError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,5 +105,5 @@ def _meaning(error: Exception, path: Path, seconds: float) -> ImagekeepError:
             f"query: it needs more than {MEMORY_LIMIT >> 20} MiB of memory; narrow it"
         )
     if "not authorized" in str(error):
-        return InvalidArgumentError(f"query: a query may only read ({shorten(str(error))}); give one SELECT")
-    return InvalidArgumentError(f"query: {shorten(str(error))}")
+        return InvalidArgumentError(f"query: a query may only read ({printable(error)}); give one SELECT")
+    return InvalidArgumentError(f"query: {printable(error)}")

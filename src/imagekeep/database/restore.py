@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.connection import BUSY_WAIT, connect, translating
-from imagekeep.database.copy import backup_path, copy_store
 from imagekeep.database.driver import sqlite
-from imagekeep.database.lock import holding, writing
+from imagekeep.database.lock import lock_references, writer_lock
 from imagekeep.database.revision import exists, find_revision, require_known
 from imagekeep.errors import (
     CorruptStoreError,
@@ -22,7 +22,7 @@ from imagekeep.errors import (
     NotAStoreError,
     NotFoundError,
     StoreBusyError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def restore_store(path: Path, copy: Path) -> Path | None:
             copy_store(copy, path)
             return None
         if path.samefile(copy):
-            raise InvalidArgumentError(f"{shorten(str(copy))}: it is the store itself")
-        with holding(path, None), writing(path), translating(path):
+            raise InvalidArgumentError(f"{printable(copy)}: it is the store itself")
+        with lock_references(path, None), writer_lock(path), translating(path):
             kept = _keep(path)
             try:
                 with contextlib.closing(connect(path)) as store:
@@ -57,17 +57,17 @@ def restore_store(path: Path, copy: Path) -> Path | None:
 def _open_whole(copy: Path) -> sqlite.Connection:
     """Open a copy whose pages SQLite finds in order, and whose schema is one that this imagekeep knows."""
     if not exists(copy):
-        raise NotFoundError(f"no such file: {shorten(str(copy))}")
+        raise NotFoundError(f"no such file: {printable(copy)}")
     connection = connect(copy, read_only=True)
     try:
         revision = find_revision(connection.cursor(), copy)
         if revision is None:
-            raise NotAStoreError(f"{shorten(str(copy))}: an empty database, and no copy of a store")
+            raise NotAStoreError(f"{printable(copy)}: an empty database, and no copy of a store")
         require_known(revision, copy)
         ((found, *_), *_) = connection.execute("PRAGMA integrity_check(1)")
         if found != "ok":
             raise CorruptStoreError(
-                f"{shorten(str(copy))}: it is damaged ({shorten(found)}); take another copy"
+                f"{printable(copy)}: it is damaged ({printable(found)}); take another copy"
             )
     except BaseException:
         connection.close()
@@ -80,7 +80,7 @@ def _require_no_log(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         raise FailedPreconditionError(
-            f"{shorten(str(log))}: it belongs to a store that is not there; move it to where that is"
+            f"{printable(log)}: it belongs to a store that is not there; move it to where that is"
         )
 
 
@@ -92,7 +92,7 @@ def _keep(path: Path) -> Path:
         copy_store(path, kept)
     except CorruptStoreError as error:
         raise CorruptStoreError(
-            f"store {shorten(str(path))}: damaged, so that no copy of it can be kept; move it away together with "
+            f"store {printable(path)}: damaged, so that no copy of it can be kept; move it away together with "
             "its -wal and -shm files, and restore again"
         ) from error
     return kept

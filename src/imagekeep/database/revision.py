@@ -14,7 +14,7 @@ from imagekeep.errors import (
     PermissionDeniedError,
     SchemaVersionError,
     StoreUnavailableError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _HEADER_BYTES = 100
 
 
 def exists(path: Path) -> bool:
-    """Tell whether there is a file that may be a store; raise NotAStoreError for what cannot be one.
+    """Return whether there is a file that may be a store; raise NotAStoreError for what cannot be one.
 
     A symbolic link is refused: the lock file and SQLite's companions would stand beside the link for one
     program and beside its target for another, and no longer keep them apart.
@@ -47,16 +47,16 @@ def exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except PermissionError as error:
-        raise PermissionDeniedError(f"store {shorten(str(path))}: {error.strerror}") from error
+        raise PermissionDeniedError(f"store {printable(path)}: {error.strerror}") from error
     except (OSError, ValueError) as error:
-        raise StoreUnavailableError(f"store {shorten(str(path))}: {error}") from error
+        raise StoreUnavailableError(f"store {printable(path)}: {error}") from error
     if stat.S_ISLNK(found.st_mode):
-        raise NotAStoreError(f"store {shorten(str(path))}: a symbolic link; give the path that it points at")
+        raise NotAStoreError(f"store {printable(path)}: a symbolic link; give the path that it points at")
     if not stat.S_ISREG(found.st_mode):
-        raise NotAStoreError(f"store {shorten(str(path))}: not a file; give the path of a file")
+        raise NotAStoreError(f"store {printable(path)}: not a file; give the path of a file")
     # SQLite itself takes a file of one byte for an empty database, and overwrites it.
     if 0 < found.st_size < _HEADER_BYTES:
-        raise NotAStoreError(f"store {shorten(str(path))}: not a SQLite database; give another path")
+        raise NotAStoreError(f"store {printable(path)}: not a SQLite database; give another path")
     return True
 
 
@@ -69,13 +69,13 @@ def find_revision(cursor: sqlite.Cursor, path: Path) -> str | None:
     tables = {name for (name,) in cursor.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     identity = cursor.execute("PRAGMA application_id").fetchone()[0]
     if identity != APPLICATION_ID and (identity or tables):
-        raise NotAStoreError(f"store {shorten(str(path))}: another program's database; give another path")
+        raise NotAStoreError(f"store {printable(path)}: another program's database; give another path")
     if "alembic_version" not in tables:
         return None
-    return look_again(cursor)
+    return current_revision(cursor)
 
 
-def look_again(cursor: sqlite.Cursor) -> str | None:
+def current_revision(cursor: sqlite.Cursor) -> str | None:
     """Return the revision of a file that is known to be a store, or None. Let SQLite's own errors pass."""
     row = cursor.execute(statements.REVISION).fetchone()
     return str(row[0]) if row else None
@@ -85,7 +85,7 @@ def require_head(revision: str | None, path: Path) -> None:
     """Raise SchemaVersionError, naming both revisions and what to do, unless the schema is this one's."""
     if revision == HEAD:
         return
-    store = shorten(str(path))
+    store = printable(path)
     if revision is None or revision in REVISIONS:
         raise SchemaVersionError(
             f"store {store}: its schema is revision {revision or 'base'}, this imagekeep needs {HEAD}; "
@@ -98,6 +98,6 @@ def require_known(revision: str | None, path: Path) -> None:
     """Raise SchemaVersionError where the schema is of a revision that this imagekeep has never heard of."""
     if revision is not None and revision not in REVISIONS:
         raise SchemaVersionError(
-            f"store {shorten(str(path))}: its schema is revision {shorten(revision)}, newer than {HEAD}, the "
+            f"store {printable(path)}: its schema is revision {printable(revision)}, newer than {HEAD}, the "
             "newest that this imagekeep knows; install the imagekeep that wrote it, or a later one"
         )

@@ -15,11 +15,11 @@ from imagekeep.oci.gojson import (
     Reason,
     Shape,
     boolean,
+    decode,
     list_of,
     map_of,
-    scan,
+    parse,
     struct,
-    take,
     text,
 )
 from imagekeep.oci.timestamp import reformat
@@ -93,7 +93,7 @@ def parse_config(document: bytes, name: str) -> ImageConfig:
     `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError, whose
     message names the field, and never a value: an environment may hold secrets.
     """
-    return _encode(take(_IMAGE, scan(document, name), name))
+    return _encode(decode(_IMAGE, parse(document, name), name))
 
 
 def parse_diff_ids(document: bytes, name: str) -> list[str]:
@@ -101,16 +101,16 @@ def parse_diff_ids(document: bytes, name: str) -> list[str]:
 
     The whole document is looked at; raises as `parse_config` does.
     """
-    rootfs = take(_IMAGE, scan(document, name), name).get("rootfs", {})
+    rootfs = decode(_IMAGE, parse(document, name), name).get("rootfs", {})
     return rootfs.get("diff_ids") or []
 
 
-def _created(node: Node, held: str | None) -> str | None:
+def _created(node: Node, previous: str | None) -> str | None:
     """Take a pointer to a Go time.Time, as Go would write it again."""
     if node is None:
         return None
     try:
-        return reformat(text(node, held))
+        return reformat(text(node, previous))
     except ValueError as error:
         raise Mismatch(str(error), Reason.TIME) from None
 

@@ -66,7 +66,7 @@ def read_document(content: ContentReader, descriptor: Descriptor) -> bytes:
 
 
 def _is_inline(descriptor: Descriptor) -> bool:
-    """Tell whether a descriptor carries the very bytes that it names; raises InvalidDigestError."""
+    """Return whether a descriptor carries the very bytes that it names; raises InvalidDigestError."""
     algorithm, _ = split(descriptor.digest)
     inline = descriptor.data
     return len(inline) == descriptor.size and digest_of(inline, algorithm) == descriptor.digest

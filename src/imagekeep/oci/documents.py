@@ -10,16 +10,16 @@ from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.gojson import (
     Node,
     Reason,
+    any_value,
     binary,
+    decode,
+    int64,
     list_of,
     map_of,
     optional,
-    present,
-    scan,
+    parse,
     struct,
-    take,
     text,
-    whole,
 )
 from imagekeep.platform import Platform
 
@@ -62,12 +62,12 @@ def parse_manifest(document: bytes, name: str) -> Manifest:
     `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError where
     it is no manifest, or says or shows that it is another kind of document.
     """
-    root = scan(document, name)
-    marks = take(_MARKS, root, name)
+    root = parse(document, name)
+    marks = decode(_MARKS, root, name)
     _reject_schema_1(marks, name)
     if "manifests" in marks or marks.get("mediaType") in INDEX_TYPES:
         raise InvalidDocumentError(name, Reason.MEDIA_TYPE, "an index where a manifest belongs")
-    fields = take(_MANIFEST, root, name)
+    fields = decode(_MANIFEST, root, name)
     return Manifest(_descriptor(fields.get("config", {})), _descriptors(fields.get("layers")))
 
 
@@ -77,12 +77,12 @@ def parse_index(document: bytes, name: str) -> Index:
     `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError where
     it is no index, or says or shows that it is another kind of document.
     """
-    root = scan(document, name)
-    marks = take(_MARKS, root, name)
+    root = parse(document, name)
+    marks = decode(_MARKS, root, name)
     _reject_schema_1(marks, name)
     if "config" in marks or "layers" in marks or marks.get("mediaType") in MANIFEST_TYPES:
         raise InvalidDocumentError(name, Reason.MEDIA_TYPE, "a manifest where an index belongs")
-    return Index(_descriptors(take(_INDEX, root, name).get("manifests")))
+    return Index(_descriptors(decode(_INDEX, root, name).get("manifests")))
 
 
 def parse_config_platform(document: bytes, name: str) -> Platform:
@@ -91,7 +91,7 @@ def parse_config_platform(document: bytes, name: str) -> Platform:
     Other fields are not looked at, so that a config may pass here and still be rejected by `parse_config`.
     Raises InvalidDocumentError.
     """
-    return _platform(take(_PLATFORM, scan(document, name), name))
+    return _platform(decode(_PLATFORM, parse(document, name), name))
 
 
 def _reject_schema_1(marks: dict[str, Any], name: str) -> None:
@@ -115,7 +115,7 @@ _DESCRIPTOR: Final = struct(
     {
         "mediaType": text,
         "digest": text,
-        "size": whole,
+        "size": int64,
         "urls": list_of(text),
         "annotations": _ANNOTATIONS,
         "data": binary,
@@ -125,7 +125,7 @@ _DESCRIPTOR: Final = struct(
 )
 _MANIFEST: Final = struct(
     {
-        "schemaVersion": whole,
+        "schemaVersion": int64,
         "mediaType": text,
         "artifactType": text,
         "config": _DESCRIPTOR,
@@ -136,7 +136,7 @@ _MANIFEST: Final = struct(
 )
 _INDEX: Final = struct(
     {
-        "schemaVersion": whole,
+        "schemaVersion": int64,
         "mediaType": text,
         "artifactType": text,
         "manifests": list_of(_DESCRIPTOR, ENTRIES_LIMIT),
@@ -145,7 +145,13 @@ _INDEX: Final = struct(
     }
 )
 _MARKS: Final = struct(
-    {"mediaType": text, "config": present, "layers": present, "manifests": present, "fsLayers": present}
+    {
+        "mediaType": text,
+        "config": any_value,
+        "layers": any_value,
+        "manifests": any_value,
+        "fsLayers": any_value,
+    }
 )
 """What tells kinds of documents apart whatever their media type says: a key that is there, even with null."""
 

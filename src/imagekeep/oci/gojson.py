@@ -82,7 +82,7 @@ class Mismatch(Exception):  # noqa: N818 - it never leaves this package: `take` 
         self.path: list[str] = []
 
 
-def scan(document: bytes, name: str) -> Node:
+def parse(document: bytes, name: str) -> Node:
     """Return the tree of a document, whose whole grammar has been checked.
 
     `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError.
@@ -98,7 +98,7 @@ def scan(document: bytes, name: str) -> Node:
     raise InvalidDocumentError(name, Reason.SYNTAX, detail)
 
 
-def take(shape: Shape[T], node: Node, name: str) -> T:
+def decode(shape: Shape[T], node: Node, name: str) -> T:
     """Return what `shape` takes from a scanned document; raises InvalidDocumentError naming the field."""
     try:
         return shape(node, None)
@@ -107,21 +107,21 @@ def take(shape: Shape[T], node: Node, name: str) -> T:
         raise InvalidDocumentError(name, mismatch.reason, f"{field}: {mismatch}") from None
 
 
-def text(node: Node, held: str | None) -> str:
+def text(node: Node, previous: str | None) -> str:
     """Take a Go string."""
     if type(node) is str:
         return node
     if node is None:
-        return held or ""
+        return previous or ""
     raise _wrong_type(node, "a string")
 
 
-def boolean(node: Node, held: bool | None) -> bool:
+def boolean(node: Node, previous: bool | None) -> bool:
     """Take a Go bool."""
     if node is True or node is False:
         return bool(node)
     if node is None:
-        return held or False
+        return previous or False
     raise _wrong_type(node, "true or false")
 
 
@@ -129,22 +129,22 @@ _TAKEN_AS_IS: Final[Mapping[Shape[Any], type]] = {text: str, boolean: bool}
 """The shapes that take a node as it is where it has this very type."""
 
 
-def whole(node: Node, held: int | None) -> int:
+def int64(node: Node, previous: int | None) -> int:
     """Take a Go int64: digits alone, so neither `1.0` nor `1e3`."""
-    return (held or 0) if node is None else _integer(node, _INT64)
+    return (previous or 0) if node is None else _integer(node, _INT64)
 
 
-def present(node: Node, held: bool | None) -> bool:
+def any_value(node: Node, previous: bool | None) -> bool:
     """Take a Go json.RawMessage whose content does not matter: null too is content."""
     return True
 
 
-def binary(node: Node, held: bytes | None) -> bytes:
+def binary(node: Node, previous: bytes | None) -> bytes:
     """Take a Go []byte: padded base64, in which line ends are skipped, or a list of numbers below 256."""
     if node is None:
         return b""
     if type(node) is list:
-        earlier = held or b""
+        earlier = previous or b""
         return bytes(
             (earlier[i] if i < len(earlier) else 0) if child is None else _integer(child, _BYTE)
             for i, child in enumerate(node)
@@ -160,8 +160,8 @@ def binary(node: Node, held: bytes | None) -> bytes:
 def optional(shape: Shape[T]) -> Shape[T | None]:
     """Take a Go pointer: what `shape` takes, or None for null."""
 
-    def take_optional(node: Node, held: T | None) -> T | None:
-        return None if node is None else shape(node, held)
+    def take_optional(node: Node, previous: T | None) -> T | None:
+        return None if node is None else shape(node, previous)
 
     return take_optional
 
@@ -173,7 +173,7 @@ def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
     hundred times the memory that they have in the document.
     """
 
-    def take_list(node: Node, held: list[T] | None) -> list[T] | None:
+    def take_list(node: Node, previous: list[T] | None) -> list[T] | None:
         """Take each element onto what a list of the same key left at its place."""
         if node is None:
             return None
@@ -181,11 +181,11 @@ def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
             raise _wrong_type(node, "a list")
         if most is not None and len(node) > most:
             raise Mismatch(f"more than {most} elements")
-        if not held and shape is text and {*map(type, node)} <= {str}:
+        if not previous and shape is text and {*map(type, node)} <= {str}:
             return node.copy()
-        if not held:
+        if not previous:
             return _take_fresh(node, shape)
-        memory: list[T] = held.memory if isinstance(held, _Remembering) else [*held]
+        memory: list[T] = previous.memory if isinstance(previous, _Remembering) else [*previous]
         taken = _Remembering(memory)
         try:
             for place, child in enumerate(node):
@@ -217,13 +217,13 @@ def _take_fresh(nodes: list[Node], shape: Shape[T]) -> list[T]:
 def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
     """Take a Go map from strings, whose values `shape` takes; None is Go's nil."""
 
-    def take_map(node: Node, held: dict[str, T] | None) -> dict[str, T] | None:
+    def take_map(node: Node, previous: dict[str, T] | None) -> dict[str, T] | None:
         """Take each value anew, into what a map of the same key left."""
         if node is None:
             return None
         if type(node) is not tuple:
             raise _wrong_type(node, "an object")
-        taken = {} if held is None else held
+        taken = {} if previous is None else previous
         if shape is text and {type(child) for _, child in node} <= {str}:
             taken.update(node)
             return taken
@@ -243,9 +243,9 @@ def struct(shapes: Mapping[str, Shape[Any]]) -> Shape[dict[str, Any]]:
     known = {name: (name, shape, _TAKEN_AS_IS.get(shape)) for name, shape in shapes.items()}
     fields = {folded(name): field for name, field in known.items()} | known
 
-    def take_struct(node: Node, held: dict[str, Any] | None) -> dict[str, Any]:
+    def take_struct(node: Node, previous: dict[str, Any] | None) -> dict[str, Any]:
         """Take each known field onto what an object of the same key left of it."""
-        taken: dict[str, Any] = {} if held is None else held
+        taken: dict[str, Any] = {} if previous is None else previous
         if node is None:
             return taken
         if type(node) is not tuple:

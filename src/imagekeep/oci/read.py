@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError, Stage
-from imagekeep.oci.choice import choose_manifest
 from imagekeep.oci.config import parse_diff_ids
 from imagekeep.oci.identity import chain_id
+from imagekeep.oci.manifest_selection import choose_manifest
 from imagekeep.oci.reader import ImageReader
 from imagekeep.oci.usage import compressed_size
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from imagekeep.errors import ContentNotFoundError, shorten
-from imagekeep.oci.choice import best_entry
+from imagekeep.errors import ContentNotFoundError, printable
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES
+from imagekeep.oci.manifest_selection import best_entry
 
 if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
@@ -58,7 +58,7 @@ def _children(
     if descriptor.media_type in INDEX_TYPES:
         best = best_entry(reader.index(descriptor).manifests, matcher)
         if best is None:
-            raise ContentNotFoundError(f"no match for the platform in {shorten(descriptor.digest)}")
+            raise ContentNotFoundError(f"no match for the platform in {printable(descriptor.digest)}")
         return (best,)
     return ()
 

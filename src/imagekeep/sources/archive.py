@@ -25,20 +25,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from imagekeep.digest import split, validate
-from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, shorten
+from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printable
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.gojson import Reason
 from imagekeep.paths import full_path
 from imagekeep.platform import Platform, only
-from imagekeep.sources.blobs import FileBlob, Holder, open_archive
+from imagekeep.sources.blobs import DocumentBuffer, FileBlob, open_archive
+from imagekeep.sources.directory import Signature
 from imagekeep.sources.docker_archive import convert
-from imagekeep.sources.folder import Signature
-from imagekeep.sources.layout import BLOBS, INDEX_FILE, LAYOUT_FILE, check_layout_version
 from imagekeep.sources.listing import list_entries, parse_entries
 from imagekeep.sources.members import read_members
 from imagekeep.sources.naming import default_base_name, parse_base_name
+from imagekeep.sources.oci_layout import BLOBS, INDEX_FILE, LAYOUT_FILE, check_layout_version
 from imagekeep.sources.records import Records
-from imagekeep.sources.tape import MAGIC_LENGTH, FileTape, StreamTape, is_gzip, read_range, stream_tape
+from imagekeep.sources.tar_input import MAGIC_LENGTH, FileTape, StreamTape, is_gzip, read_range, stream_tape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from imagekeep.sources.blobs import Blob
     from imagekeep.sources.listing import Entry, Listing
     from imagekeep.sources.members import MemberTable
-    from imagekeep.sources.tape import ByteStream
     from imagekeep.sources.tar import Member
+    from imagekeep.sources.tar_input import ByteStream
 
 STANDARD_INPUT = "stdin"
 """What standard input is called in errors, and the base name of what has only a tag in it."""
@@ -119,7 +119,7 @@ class Archive:
         validate(digest)
         blob = self._current().images.find(digest)
         if blob is None:
-            raise ContentNotFoundError(f"archive {shorten(str(self._path))} has no blob {digest}")
+            raise ContentNotFoundError(f"archive {printable(self._path)} has no blob {digest}")
         return blob
 
     def _current(self) -> _Opened:
@@ -197,5 +197,5 @@ def _read_file(descriptor: int, path: Path, signature: Signature) -> MemberTable
 def _read_passing(stream: ByteStream, name: str) -> MemberTable:
     """Return the members of an archive that passes by once."""
     tape = stream_tape(stream, name)
-    holder = Holder()
+    holder = DocumentBuffer()
     return read_members(tape, lambda member: holder.take(member, tape))

@@ -15,17 +15,17 @@ from imagekeep.errors import (
     InvalidDocumentError,
     PermissionDeniedError,
     SourceUnavailableError,
-    shorten,
+    printable,
 )
 from imagekeep.oci.content import DOCUMENT_LIMIT
-from imagekeep.sources.folder import Signature, too_large
-from imagekeep.sources.tape import CHUNK, MAGIC_LENGTH, read_range
+from imagekeep.sources.directory import Signature, too_large
+from imagekeep.sources.tar_input import CHUNK, MAGIC_LENGTH, read_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep.sources.tar import Member, Tape
+    from imagekeep.sources.tar import Member, TarInput
 
 HELD_LIMIT = 64 << 20
 """How many bytes of documents are held of an archive that cannot be read twice: some ten thousand images."""
@@ -94,14 +94,12 @@ class FileBlob:
         """Yield the file's descriptor if it is still the file that was listed."""
         with open_archive(self.path) as descriptor:
             if Signature.of(os.fstat(descriptor)) != self.signature:
-                raise SourceUnavailableError(
-                    f"{shorten(str(self.path))} changed while it was read; try again"
-                )
+                raise SourceUnavailableError(f"{printable(self.path)} changed while it was read; try again")
             yield descriptor
 
 
 @dataclass(frozen=True, slots=True)
-class PassedBlob:
+class HashedBlob:
     """What is known of a member that passed by in a stream, and is not held."""
 
     size: int
@@ -125,7 +123,7 @@ class PassedBlob:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBlob:
+class BufferedBlob:
     """A document held in memory."""
 
     content: bytes
@@ -148,14 +146,14 @@ class HeldBlob:
         return self.content[:MAGIC_LENGTH]
 
 
-class Holder:
+class DocumentBuffer:
     """Takes the members of a stream as they pass by: holds what may be a document, hashes the rest."""
 
     def __init__(self, limit: int = HELD_LIMIT) -> None:
         self._limit = limit
         self._held = 0
 
-    def take(self, member: Member, tape: Tape) -> Blob:
+    def take(self, member: Member, tape: TarInput) -> Blob:
         """Return the blob of a member whose content is next; raises InvalidDocumentError past the limit."""
         first = tape.read(min(CHUNK, member.size))
         if member.size <= DOCUMENT_LIMIT and first.lstrip(_JSON_SPACE).startswith(_JSON_BEGINS):
@@ -166,9 +164,9 @@ class Holder:
             hasher.update(chunk)
             left -= len(chunk)
         name = f"{tape.name}, member {member.name}"
-        return PassedBlob(member.size, f"sha256:{hasher.hexdigest()}", first[:MAGIC_LENGTH], name)
+        return HashedBlob(member.size, f"sha256:{hasher.hexdigest()}", first[:MAGIC_LENGTH], name)
 
-    def _hold(self, content: bytes, tape: Tape) -> Blob:
+    def _hold(self, content: bytes, tape: TarInput) -> Blob:
         """Hold one document more, within the limit."""
         self._held += len(content)
         if self._held > self._limit:
@@ -178,7 +176,7 @@ class Holder:
                 f"the archive has more than {self._limit} bytes of documents, too many to hold in memory; "
                 "decompress it to a file and give that",
             )
-        return HeldBlob(content)
+        return BufferedBlob(content)
 
 
 @contextmanager
@@ -186,18 +184,18 @@ def open_archive(path: Path) -> Iterator[int]:
     """Yield a descriptor of an archive's file, closed afterwards.
 
     Raises SourceUnavailableError where there is no such file, PermissionDeniedError, and InvalidArgumentError
-    for a folder or a pipe, saying what to give instead.
+    for a directory or a pipe, saying what to give instead.
     """
     descriptor = _open(path)
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise InvalidArgumentError(
-                f"{shorten(str(path))} is a folder; an OCI layout is given as oci:FOLDER"
+                f"{printable(path)} is a directory; an OCI layout is given as oci:DIRECTORY"
             )
         if not stat.S_ISREG(mode):
             raise InvalidArgumentError(
-                f"{shorten(str(path))} is no regular file; a pipe is read as standard input, archive:-"
+                f"{printable(path)} is no regular file; a pipe is read as standard input, archive:-"
             )
         yield descriptor
     finally:
@@ -210,9 +208,9 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except PermissionError as failure:
         raise PermissionDeniedError(
-            f"{shorten(str(path))} is not readable by this user; give read permission, or run as its owner"
+            f"{printable(path)} is not readable by this user; give read permission, or run as its owner"
         ) from failure
     except OSError as failure:
-        raise SourceUnavailableError(f"cannot open {shorten(str(path))}: {failure.strerror}") from failure
+        raise SourceUnavailableError(f"cannot open {printable(path)}: {failure.strerror}") from failure
     except ValueError as failure:
-        raise InvalidArgumentError(f"{shorten(str(path))} is no path: {failure}") from failure
+        raise InvalidArgumentError(f"{printable(path)} is no path: {failure}") from failure

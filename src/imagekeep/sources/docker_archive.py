@@ -15,14 +15,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imagekeep.errors import InvalidDocumentError, shorten
+from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.documents import DOCKER_MANIFEST
-from imagekeep.oci.gojson import Reason, list_of, scan, struct, take, text
-from imagekeep.sources.blobs import HeldBlob
+from imagekeep.oci.gojson import Reason, decode, list_of, parse, struct, text
+from imagekeep.sources.blobs import BufferedBlob
 from imagekeep.sources.listing import Entry
 from imagekeep.sources.naming import IMAGE_NAME
-from imagekeep.sources.tape import is_compressed
+from imagekeep.sources.tar_input import is_compressed
 
 if TYPE_CHECKING:
     from imagekeep.sources.blobs import Blob
@@ -59,7 +59,7 @@ def convert(table: MemberTable, name: str) -> Converted:
     members = _Members(table, name)
     entries: list[Entry] = []
     for saved in _saved_images(table, name):
-        manifest = HeldBlob(_manifest(saved, members))
+        manifest = BufferedBlob(_manifest(saved, members))
         digest = manifest.digest()
         members.blobs[digest] = manifest
         target = Descriptor(DOCKER_MANIFEST, digest, manifest.size)
@@ -78,7 +78,7 @@ def _saved_images(table: MemberTable, name: str) -> list[dict[str, Any]]:
             "the archive has neither oci-layout nor manifest.json: it is no archive of images",
         )
     where = f"{name}, member {MANIFEST_FILE}"
-    saved = take(_SAVED, scan(document.read(), where), where)
+    saved = decode(_SAVED, parse(document.read(), where), where)
     if saved is None:
         raise InvalidDocumentError(where, Reason.TYPE, "null where a list belongs")
     return saved
@@ -120,6 +120,6 @@ class _Members:
         if blob is None:
             where = f"{self._name}, member {MANIFEST_FILE}"
             raise InvalidDocumentError(
-                where, Reason.TYPE, f"names {shorten(member)}, which the archive lacks"
+                where, Reason.TYPE, f"names {printable(member)}, which the archive lacks"
             )
         return blob

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES, parse_index
-from imagekeep.oci.gojson import Reason, list_of, map_of, scan, struct, take, text, whole
+from imagekeep.oci.gojson import Reason, decode, int64, list_of, map_of, parse, struct, text
 from imagekeep.sources.naming import names_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ATTACHED_TYPE = "vnd.docker.reference.type"
 
 _INDEX_SCHEMA = 2
 _IMAGE_TYPES = MANIFEST_TYPES | INDEX_TYPES
-_ANNOTATED = struct({"schemaVersion": whole, "manifests": list_of(struct({"annotations": map_of(text)}))})
+_ANNOTATED = struct({"schemaVersion": int64, "manifests": list_of(struct({"annotations": map_of(text)}))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def parse_entries(document: bytes, name: str) -> tuple[Entry, ...]:
     that every image is gone.
     """
     targets = parse_index(document, name).manifests
-    fields = take(_ANNOTATED, scan(document, name), name)
+    fields = decode(_ANNOTATED, parse(document, name), name)
     if not targets and fields.get("schemaVersion") != _INDEX_SCHEMA:
         raise InvalidDocumentError(
             name, Reason.TYPE, f"no manifests, and schemaVersion is not {_INDEX_SCHEMA}"
@@ -104,5 +104,5 @@ def merged(earlier: ImageRecord | None, later: ImageRecord) -> ImageRecord:
 
 
 def _is_image(entry: Entry) -> bool:
-    """Tell whether an entry is an image of its own."""
+    """Return whether an entry is an image of its own."""
     return entry.target.media_type in _IMAGE_TYPES and ATTACHED_TYPE not in entry.annotations

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imagekeep.sources.blobs import Blob
-    from imagekeep.sources.tar import Member, Tape
+    from imagekeep.sources.tar import Member, TarInput
 
 LINK_LIMIT = 16
 """How many links are followed from one name: more than any tool makes, and an end to circles."""
@@ -40,7 +40,7 @@ class MemberTable:
         return None
 
     def add(self, member: Member, take: Callable[[Member], Blob]) -> None:
-        """Note a member; folders, devices and the like are passed over."""
+        """Note a member; directories, devices and the like are passed over."""
         name = clean(member.name)
         if member.kind is Kind.REGULAR:
             self.regular[name] = take(member)
@@ -56,7 +56,7 @@ class MemberTable:
             self.links[name] = target
 
 
-def read_members(tape: Tape, take: Callable[[Member], Blob]) -> MemberTable:
+def read_members(tape: TarInput, take: Callable[[Member], Blob]) -> MemberTable:
     """Return the table of the archive on a tape; raises as `imagekeep.sources.tar.members` does.
 
     `take` is called with the tape at each regular member's content, and returns the blob that stands for it.

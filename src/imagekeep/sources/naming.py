@@ -5,7 +5,7 @@ An entry of index.json is named by its annotations, the first of these that give
 1. `io.containerd.image.name`, which containerd and docker write: a whole reference;
 2. `org.opencontainers.image.ref.name`, where it is a whole reference: it has a `/`, a `:` or a `@`
    (containerd: core/images/archive/reference.go);
-3. the same annotation as a tag of the base name, which is the caller's, else that of the folder or the file.
+3. the same annotation as a tag of the base name, which is the caller's, else that of the directory or the file.
 
 Each is completed as ParseDockerRef completes it. A name that does not parse is passed over, and one that
 names a digest other than its target's is not believed. As the CRI plugin leaves an image after a pull, an
@@ -13,7 +13,7 @@ entry has two references of these: its tag, and its repository at its target's d
 third. An entry without a usable name has the base name at its digest; without a usable base name, its id
 alone.
 
-The base name of a folder or a file is its name in lower case, without a suffix of archives: `Shop.tar.gz`
+The base name of a directory or a file is its name in lower case, without a suffix of archives: `Shop.tar.gz`
 gives `docker.io/library/shop`. Where that is no repository's name, there is none.
 """
 
@@ -64,7 +64,7 @@ def parse_base_name(text: str) -> Reference:
 
 
 def default_base_name(path: Path) -> Reference | None:
-    """Return the base name that a folder's or a file's name gives, or None where it is no repository's."""
+    """Return the base name that a directory's or a file's name gives, or None where it is no repository's."""
     # Not resolve(), which would follow a link to another name.
     name = Path(os.path.abspath(path)).name.lower()  # noqa: PTH100
     for suffix in _ARCHIVE_SUFFIXES:

@@ -17,10 +17,10 @@ from imagekeep.errors import (
     ImageNotFoundError,
     InvalidArgumentError,
     InvalidDocumentError,
-    shorten,
+    printable,
 )
 from imagekeep.image import ImageRecord
-from imagekeep.oci.choice import choose_manifest
+from imagekeep.oci.manifest_selection import choose_manifest
 from imagekeep.oci.reader import ImageReader
 from imagekeep.sources.listing import merged
 
@@ -159,4 +159,4 @@ class _MissingNoted:
 
 
 def _not_found(reference: str) -> ImageNotFoundError:
-    return ImageNotFoundError(f"no image is named {shorten(reference)}")
+    return ImageNotFoundError(f"no image is named {printable(reference)}")

@@ -1,4 +1,4 @@
-"""Where images are, in one word: `oci:FOLDER`, `archive:FILE` (`-` is standard input), `containerd[:SOCKET]`."""
+"""Where images are, in one word: `oci:DIRECTORY`, `archive:FILE` (`-` is standard input), `containerd[:SOCKET]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import InvalidArgumentError, shorten
+from imagekeep.errors import InvalidArgumentError, printable
 from imagekeep.sources.archive import Archive
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,13 +47,13 @@ def open_source(
     opener = SCHEMES.get(scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
-        raise InvalidArgumentError(f"{shorten(spec)} names no source; sources begin with one of: {known}")
+        raise InvalidArgumentError(f"{printable(spec)} names no source; sources begin with one of: {known}")
     return opener(place, _Wishes(base_name, matcher, namespace))
 
 
 def _open_layout(place: str, wishes: _Wishes) -> Source:
-    """Open `oci:FOLDER`."""
-    return OCILayout(_path(place, "oci:FOLDER"), base_name=wishes.base_name, matcher=wishes.matcher)
+    """Open `oci:DIRECTORY`."""
+    return OCILayout(_path(place, "oci:DIRECTORY"), base_name=wishes.base_name, matcher=wishes.matcher)
 
 
 def _open_archive(place: str, wishes: _Wishes) -> Source:

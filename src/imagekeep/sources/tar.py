@@ -39,7 +39,7 @@ _EXTENSIONS = frozenset(b"xgLK")
 _CONTENTLESS = frozenset(b"123456")
 
 
-class Tape(Protocol):
+class TarInput(Protocol):
     """Gives an archive's bytes in their order; `name` is for messages, `position` counts bytes from 0."""
 
     name: str
@@ -55,7 +55,7 @@ class Tape(Protocol):
 
 
 class Kind(enum.Enum):
-    """What a member is; folders, devices and all else are OTHER, and are passed over."""
+    """What a member is; directories, devices and all else are OTHER, and are passed over."""
 
     REGULAR = "regular"
     HARD_LINK = "hard link"
@@ -90,7 +90,7 @@ class _Extension:
     size: int | None = None
 
 
-def members(tape: Tape) -> Iterator[Member]:
+def members(tape: TarInput) -> Iterator[Member]:
     """Yield each member, with `tape` at the start of its content, of which the caller may read any part.
 
     Raises InvalidDocumentError for what is no tar archive, is damaged, cut short, or beyond the limits, and
@@ -113,12 +113,12 @@ def members(tape: Tape) -> Iterator[Member]:
         extension = _Extension()
 
 
-def damaged(tape: Tape, what: str) -> InvalidDocumentError:
+def damaged(tape: TarInput, what: str) -> InvalidDocumentError:
     """Return the error for an archive that cannot be read."""
     return InvalidDocumentError(tape.name, InvalidDocumentError.Reason.SYNTAX, f"the archive {what}")
 
 
-def _next_header(tape: Tape) -> bytes | None:
+def _next_header(tape: TarInput) -> bytes | None:
     """Return the next header block, or None at the end of the archive.
 
     Go takes the end of the file for the end of the archive too, with no blocks of zeros before it.
@@ -140,8 +140,8 @@ def _next_header(tape: Tape) -> bytes | None:
     return block
 
 
-def _checksum_fits(block: bytes, tape: Tape) -> bool:
-    """Tell whether a header's checksum is right; some old programs summed signed bytes."""
+def _checksum_fits(block: bytes, tape: TarInput) -> bool:
+    """Return whether a header's checksum is right; some old programs summed signed bytes."""
     try:
         stated = _number(block[_CHECKSUM], tape)
     except InvalidDocumentError:
@@ -151,7 +151,7 @@ def _checksum_fits(block: bytes, tape: Tape) -> bool:
     return stated == unsigned or stated == unsigned - 256 * sum(byte > 127 for byte in summed)
 
 
-def _number(field: bytes, tape: Tape) -> int:
+def _number(field: bytes, tape: TarInput) -> int:
     """Return a header's number: octal digits, or binary where the first bit is set (GNU, star)."""
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
@@ -166,7 +166,7 @@ def _number(field: bytes, tape: Tape) -> int:
     return value
 
 
-def _extension_content(tape: Tape, size: int) -> bytes:
+def _extension_content(tape: TarInput, size: int) -> bytes:
     """Return the content of a pax or long-name member, and pass over its padding."""
     if size > EXTENSION_LIMIT:
         raise damaged(tape, f"has a header of {size} bytes at byte {tape.position}")
@@ -176,7 +176,7 @@ def _extension_content(tape: Tape, size: int) -> bytes:
     return content
 
 
-def _extend(extension: _Extension, flag: int, content: bytes, tape: Tape) -> None:
+def _extend(extension: _Extension, flag: int, content: bytes, tape: TarInput) -> None:
     """Note what a pax or long-name member says; global pax records (`g`) are ignored, as in Go."""
     if flag == ord("L"):
         extension.path = content.partition(b"\0")[0]
@@ -186,7 +186,7 @@ def _extend(extension: _Extension, flag: int, content: bytes, tape: Tape) -> Non
         _extend_by_pax(extension, content, tape)
 
 
-def _extend_by_pax(extension: _Extension, content: bytes, tape: Tape) -> None:
+def _extend_by_pax(extension: _Extension, content: bytes, tape: TarInput) -> None:
     """Note the pax records that matter here; an empty value means the header's own (POSIX pax)."""
     for key, value in _pax_records(content, tape):
         if key.startswith(b"GNU.sparse."):
@@ -201,7 +201,7 @@ def _extend_by_pax(extension: _Extension, content: bytes, tape: Tape) -> None:
             extension.size = int(value)
 
 
-def _pax_records(content: bytes, tape: Tape) -> Iterator[tuple[bytes, bytes]]:
+def _pax_records(content: bytes, tape: TarInput) -> Iterator[tuple[bytes, bytes]]:
     """Yield the key and value of each record: `LENGTH KEY=VALUE NEWLINE`, all of it counted in LENGTH."""
     start = 0
     while start < len(content):
@@ -215,7 +215,7 @@ def _pax_records(content: bytes, tape: Tape) -> Iterator[tuple[bytes, bytes]]:
         start = end
 
 
-def _member(block: bytes, size: int, extension: _Extension, tape: Tape) -> Member:
+def _member(block: bytes, size: int, extension: _Extension, tape: TarInput) -> Member:
     """Build the member that a header and the extensions before it describe."""
     flag = block[156]
     if flag == ord("S"):
@@ -251,7 +251,7 @@ def _decode(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _pass_to(tape: Tape, end: int) -> None:
+def _pass_to(tape: TarInput, end: int) -> None:
     """Skip what is left before `end`, then the padding; Go lets the last member's padding be missing."""
     left = end - tape.position
     if tape.skip(left) < left:
@@ -259,5 +259,5 @@ def _pass_to(tape: Tape, end: int) -> None:
     tape.skip(-end % BLOCK)
 
 
-def _sparse(tape: Tape) -> InvalidDocumentError:
+def _sparse(tape: TarInput) -> InvalidDocumentError:
     return damaged(tape, f"has a sparse member before byte {tape.position}; make it again without --sparse")

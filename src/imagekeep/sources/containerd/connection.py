@@ -26,7 +26,7 @@ from imagekeep.errors import (
     SourceTimeoutError,
     SourceUnavailableError,
     SourceUnsupportedError,
-    shorten,
+    printable,
 )
 
 try:
@@ -138,7 +138,7 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Tell whether `close` was called."""
+        """Return whether `close` was called."""
         return self._closed
 
     def forget(self) -> None:
@@ -155,14 +155,14 @@ class Connection:
             return missing
         if code is grpc.StatusCode.UNAVAILABLE and not self._closed:
             check_socket(self.path)
-        # containerd's reason comes last, after paths of a blob and of its folder.
-        detail = shorten(failure.details() or code.name, DETAIL_LENGTH_MAX)
+        # containerd's reason comes last, after paths of a blob and of its directory.
+        detail = printable(failure.details() or code.name, DETAIL_LENGTH_MAX)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             detail = f"no answer within {timeout:g} s"
         return _KINDS.get(code, SourceFaultError)(f"{self}: {detail}")
 
     def __str__(self) -> str:
-        return f"containerd at {shorten(self.path)}"
+        return f"containerd at {printable(self.path)}"
 
     def _invoke(self, method: Method, request: Message, timeout: float | None) -> Any:
         """Begin a call; raises FailedPreconditionError where the connection was closed."""
@@ -238,29 +238,31 @@ def check_socket(path: str) -> None:
             probe.connect(path)
     except PermissionError as failure:
         raise PermissionDeniedError(
-            f"{shorten(path)} is not ours to use: {failure.strerror}; run as root, or as its group"
+            f"{printable(path)} is not ours to use: {failure.strerror}; run as root, or as its group"
         ) from failure
     except FileNotFoundError as failure:
-        raise SourceUnavailableError(f"no socket at {shorten(path)}; is containerd running?") from failure
+        raise SourceUnavailableError(f"no socket at {printable(path)}; is containerd running?") from failure
     except TimeoutError as failure:
-        raise SourceTimeoutError(f"{shorten(path)}: not connected within {CONNECT_TIMEOUT:g} s") from failure
+        raise SourceTimeoutError(
+            f"{printable(path)}: not connected within {CONNECT_TIMEOUT:g} s"
+        ) from failure
     except OSError as failure:
         raise _unusable(path, failure) from failure
     except (ValueError, UnicodeError) as failure:
-        raise InvalidArgumentError(f"{shorten(path)} is no path of a socket: {failure}") from failure
+        raise InvalidArgumentError(f"{printable(path)} is no path of a socket: {failure}") from failure
 
 
 def _unusable(path: str, failure: OSError) -> ImagekeepError:
     """Return the error for a socket that refuses, or for what is none."""
     if failure.errno is None:
-        return InvalidArgumentError(f"{shorten(path)} is no path of a socket: {failure}")
+        return InvalidArgumentError(f"{printable(path)} is no path of a socket: {failure}")
     try:
         is_socket = stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - a path as text, as it was given
     except OSError:
         is_socket = False
     if not is_socket:
-        return InvalidArgumentError(f"{shorten(path)} is no socket")
-    return SourceUnavailableError(f"nobody listens at {shorten(path)}: {failure.strerror}")
+        return InvalidArgumentError(f"{printable(path)} is no socket")
+    return SourceUnavailableError(f"nobody listens at {printable(path)}: {failure.strerror}")
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imagekeep.errors import InvalidArgumentError, InvalidReferenceError, shorten
+from imagekeep.errors import InvalidArgumentError, InvalidReferenceError, printable
 from imagekeep.reference import check_name
 
 NAMESPACE_LENGTH_MAX = 76
@@ -16,7 +16,7 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*+")
 def check_namespace(namespace: str) -> None:
     """Check that `namespace` can name a namespace (containerd: pkg/identifiers); raises InvalidArgumentError."""
     if len(namespace) > NAMESPACE_LENGTH_MAX or not _NAMESPACE.fullmatch(namespace):
-        raise InvalidArgumentError(f"{shorten(namespace)} is no namespace of containerd")
+        raise InvalidArgumentError(f"{printable(namespace)} is no namespace of containerd")
 
 
 def reference_of(name: bytes) -> str | None:

@@ -12,7 +12,7 @@ from imagekeep.errors import (
     FailedPreconditionError,
     ImageNotFoundError,
     NamespaceNotFoundError,
-    shorten,
+    printable,
 )
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
@@ -194,7 +194,7 @@ class Containerd:
 
     def _ask(self, method: Method, request: Message, reference: str, timeout: float | None = None) -> Message:
         """Make a call about one record; before it is said to be missing, the namespace is looked for."""
-        missing = ImageNotFoundError(f"no image is named {shorten(reference)}")
+        missing = ImageNotFoundError(f"no image is named {printable(reference)}")
         try:
             return self._connection.call(
                 method, request, timeout=timeout or self._timeouts.call, missing=missing
@@ -213,7 +213,7 @@ class Containerd:
             return
         names = self.namespaces()
         if names and self.namespace not in names:
-            known = shorten(", ".join(names))
+            known = printable(", ".join(names))
             raise NamespaceNotFoundError(
                 f"{self._connection} has no namespace {self.namespace}; it has {known}"
             )

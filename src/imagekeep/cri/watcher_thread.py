@@ -7,25 +7,25 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from imagekeep.health import is_running, timestamp
 from imagekeep.watch import Watcher
+from imagekeep.watcher_status import is_running, timestamp
 
 if TYPE_CHECKING:
-    from imagekeep.cri.changes import Opening
-    from imagekeep.health import WatcherState
+    from imagekeep.cri.mutations import StoreFactory
     from imagekeep.reader import Reader
+    from imagekeep.watcher_status import WatcherState
 
 
-class Following(threading.Thread):
+class WatcherThread(threading.Thread):
     """Runs a watcher from now until `stop`.
 
     Where it cannot go on, `error` says why and `ended` is set on the loop that made it: a server whose answers
     grow old without notice is worse than one that is started again.
     """
 
-    def __init__(self, opening: Opening, source_name: str, ended: asyncio.Event) -> None:
+    def __init__(self, store_factory: StoreFactory, source_name: str, ended: asyncio.Event) -> None:
         super().__init__(name="imagekeep-watch", daemon=True)
-        self._opening = opening
+        self._store_factory = store_factory
         self._source_name = source_name
         self._ended = ended
         self._loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ class Following(threading.Thread):
     def run(self) -> None:
         """Open the store and follow the source; called by the thread."""
         try:
-            with self._opening() as store:
+            with self._store_factory() as store:
                 watcher = Watcher(store, source_name=self._source_name)
                 with self._lock:
                     if self._stopping:

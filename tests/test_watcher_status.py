@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from imagekeep.health import WatcherState, is_running
+from imagekeep.watcher_status import WatcherState, is_running
 
 
 def test_a_watcher_whose_process_is_there_is_running() -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 
+from imagekeep.database.migrate import migrate, read_revision
 from imagekeep.database.revision import HEAD, REVISIONS
-from imagekeep.database.upgrade import migrate, read_revision
 from imagekeep.errors import SchemaVersionError
 from tests.database.rows import contents, digest_of, opened, pin, schema_of
 from tests.database.stores import at_revision, backups_of, move, thawed

@@ -1,6 +1,6 @@
-"""Reading files inside a folder that is not trusted: a path never leaves it, and no reading ever waits.
+"""Reading files inside a directory that is not trusted: a path never leaves it, and no reading ever waits.
 
-Every step from the folder down is opened by itself, relative to the one above, and never through a link
+Every step from the directory down is opened by itself, relative to the one above, and never through a link
 (openat with O_NOFOLLOW), so that no link, `..` or swap in between leads elsewhere. Only regular files are
 read, and they are opened without blocking, so that a FIFO put in the place of a blob holds nobody up.
 """
@@ -19,7 +19,7 @@ from imagekeep.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     SourceUnavailableError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -48,21 +48,21 @@ class Signature:
 
 
 @contextmanager
-def open_regular(folder: Path, *parts: str) -> Iterator[int]:
-    """Yield a descriptor of the regular file at `parts` beneath `folder`, closed afterwards.
+def open_regular(directory: Path, *parts: str) -> Iterator[int]:
+    """Yield a descriptor of the regular file at `parts` beneath `directory`, closed afterwards.
 
-    `folder` itself is the caller's own word and may be a link. Raises FileNotFoundError where a part is
-    missing, SourceUnavailableError where `folder` is or where reading fails, InvalidArgumentError where it is
-    no folder, CorruptContentError where a part is a link or no regular file, and PermissionDeniedError.
+    `directory` itself is the caller's own word and may be a link. Raises FileNotFoundError where a part is
+    missing, SourceUnavailableError where `directory` is or where reading fails, InvalidArgumentError where it is
+    no directory, CorruptContentError where a part is a link or no regular file, and PermissionDeniedError.
     """
     path = "/".join(parts)
-    opened = [_open_folder(folder)]
+    opened = [_open_directory(directory)]
     try:
         for step in parts[:-1]:
-            opened.append(_open_step(step, os.O_DIRECTORY, opened[-1], folder, path))
-        opened.append(_open_step(parts[-1], os.O_NONBLOCK, opened[-1], folder, path))
+            opened.append(_open_step(step, os.O_DIRECTORY, opened[-1], directory, path))
+        opened.append(_open_step(parts[-1], os.O_NONBLOCK, opened[-1], directory, path))
         if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
-            raise _not_a_file(folder, path)
+            raise _not_a_file(directory, path)
         yield opened[-1]
     finally:
         for descriptor in opened:
@@ -91,55 +91,55 @@ def read_at_most(descriptor: int, count: int, name: str) -> bytes:
     try:
         return os.read(descriptor, count)
     except OSError as failure:
-        raise SourceUnavailableError(f"cannot read {shorten(name)}: {failure.strerror}") from failure
+        raise SourceUnavailableError(f"cannot read {printable(name)}: {failure.strerror}") from failure
 
 
 def too_large(name: str, limit: int) -> CorruptContentError:
     """Return the error for a document of more than `limit` bytes."""
-    return CorruptContentError(f"{shorten(name)} is larger than a document may be ({limit} bytes)")
+    return CorruptContentError(f"{printable(name)} is larger than a document may be ({limit} bytes)")
 
 
-def _open_folder(folder: Path) -> int:
-    """Open the folder that everything else is beneath."""
+def _open_directory(directory: Path) -> int:
+    """Open the directory that everything else is beneath."""
     try:
-        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        return os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     except PermissionError as failure:
-        raise _denied(str(folder)) from failure
+        raise _denied(str(directory)) from failure
     except NotADirectoryError as failure:
         raise InvalidArgumentError(
-            f"{shorten(str(folder))} is no folder; an archive is given as archive:FILE"
+            f"{printable(directory)} is no directory; an archive is given as archive:FILE"
         ) from failure
     except OSError as failure:
         raise SourceUnavailableError(
-            f"cannot open folder {shorten(str(folder))}: {failure.strerror}"
+            f"cannot open directory {printable(directory)}: {failure.strerror}"
         ) from failure
     except ValueError as failure:
-        raise InvalidArgumentError(f"{shorten(str(folder))} is no path: {failure}") from failure
+        raise InvalidArgumentError(f"{printable(directory)} is no path: {failure}") from failure
 
 
-def _open_step(step: str, flag: int, above: int, folder: Path, path: str) -> int:
-    """Open one name directly in an open folder."""
+def _open_step(step: str, flag: int, above: int, directory: Path, path: str) -> int:
+    """Open one name directly in an open directory."""
     try:
         return os.open(step, _STEP | flag, dir_fd=above)
     except FileNotFoundError:
         raise
     except PermissionError as failure:
-        raise _denied(f"{folder}/{path}") from failure
+        raise _denied(f"{directory}/{path}") from failure
     except OSError as failure:
         if failure.errno in _NOT_A_FILE:
-            raise _not_a_file(folder, path) from failure
+            raise _not_a_file(directory, path) from failure
         raise SourceUnavailableError(
-            f"cannot open {shorten(f'{folder}/{path}')}: {failure.strerror}"
+            f"cannot open {printable(f'{directory}/{path}')}: {failure.strerror}"
         ) from failure
 
 
 def _denied(path: str) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{shorten(path)} is not readable by this user; give read permission, or run as its owner"
+        f"{printable(path)} is not readable by this user; give read permission, or run as its owner"
     )
 
 
-def _not_a_file(folder: Path, path: str) -> CorruptContentError:
+def _not_a_file(directory: Path, path: str) -> CorruptContentError:
     return CorruptContentError(
-        f"{shorten(f'{folder}/{path}')} is no regular file in its folder; links are not followed"
+        f"{printable(f'{directory}/{path}')} is no regular file in its directory; links are not followed"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import ContentNotFoundError, shorten
+from imagekeep.errors import ContentNotFoundError, printable
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES, parse_config_platform
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMa
         entries = reader.index(descriptor).manifests
         descriptor = best_entry((entry for entry in entries if _may_fit(entry, matcher)), matcher)
     if descriptor and descriptor.media_type not in MANIFEST_TYPES:
-        media_type = shorten(descriptor.media_type)
-        raise ContentNotFoundError(f"unexpected media type {media_type} for {shorten(descriptor.digest)}")
+        media_type = printable(descriptor.media_type)
+        raise ContentNotFoundError(f"unexpected media type {media_type} for {printable(descriptor.digest)}")
     if descriptor:
         manifest = reader.manifest(descriptor)
         if descriptor is target or _fits(descriptor, manifest, reader, matcher):
             return manifest
-    raise ContentNotFoundError(f"no match for the platform in {shorten(target.digest)}")
+    raise ContentNotFoundError(f"no match for the platform in {printable(target.digest)}")
 
 
 def best_entry(entries: Iterable[Descriptor], matcher: PlatformMatcher) -> Descriptor | None:
@@ -55,12 +55,12 @@ def _rank(matcher: PlatformMatcher, entry: Descriptor) -> tuple[int, ...]:
 
 
 def _may_fit(entry: Descriptor, matcher: PlatformMatcher) -> bool:
-    """Tell whether an entry's platform matches, or is still to be seen."""
+    """Return whether an entry's platform matches, or is still to be seen."""
     return entry.platform is None or matcher.matches(entry.platform)
 
 
 def _fits(entry: Descriptor, manifest: Manifest, reader: ImageReader, matcher: PlatformMatcher) -> bool:
-    """Tell whether an index's chosen entry matches: by its config document where it says no platform."""
+    """Return whether an index's chosen entry matches: by its config document where it says no platform."""
     if entry.platform is not None:
         return True
     config = manifest.config

@@ -18,18 +18,18 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import IntegrityError
 
+from imagekeep.database.backup import backup_path, copy_store, sync_directory
 from imagekeep.database.connection import connect, translating
-from imagekeep.database.copy import backup_path, copy_store, sync_folder
 from imagekeep.database.engine import make_engine, translating_writes
-from imagekeep.database.lock import writing
-from imagekeep.database.private import create_private
+from imagekeep.database.files import create_private
+from imagekeep.database.lock import writer_lock
 from imagekeep.database.revision import exists, find_revision, require_head, require_known
 from imagekeep.errors import (
     ImagekeepError,
     PermissionDeniedError,
     SchemaVersionError,
     StoreUnavailableError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -78,18 +78,18 @@ def migrate(path: Path, *, dry_run: bool = False) -> Migration:
     where the schema is newer than this imagekeep or a row does not fit the new one; nothing has changed then.
     """
     migration = Migration(path, dry_run)
-    with as_file(files("imagekeep.migrations")) as folder:
+    with as_file(files("imagekeep.migrations")) as directory:
         config = Config(attributes={"migration": migration})
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.set_main_option("script_location", str(directory).replace("%", "%%"))
         command.upgrade(config, "head")
     return migration
 
 
 @contextlib.contextmanager
-def moving(migration: Migration, destination: str | None) -> Iterator[Connection]:
+def migration_transaction(migration: Migration, destination: str | None) -> Iterator[Connection]:
     """Give the connection on which migrations/env.py runs the revisions up or down to `destination`."""
     path = migration.path
-    with writing(path), translating_writes(path):
+    with writer_lock(path), translating_writes(path):
         migration.before = read_revision(path)
         require_known(migration.before, path)
         if migration.before not in (None, destination) and not migration.dry_run:
@@ -119,7 +119,7 @@ def _backup_of_what_moved(migration: Migration) -> Iterator[None]:
 def _transaction(driver: sqlite.Connection, migration: Migration) -> Iterator[Connection]:
     """Run the revisions in one transaction, which ends in a check of every foreign key."""
     engine = make_engine(lambda: driver)
-    path = shorten(str(migration.path))
+    path = printable(migration.path)
     try:
         with engine.connect() as connection, connection.begin() as transaction:
             yield connection
@@ -139,7 +139,7 @@ def _transaction(driver: sqlite.Connection, migration: Migration) -> Iterator[Co
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file, where there is none: mode 0600, in a folder that is made with mode 0700.
+    """Make an empty file, where there is none: mode 0600, in a directory that is made with mode 0700.
 
     A config's environment may hold secrets, so nobody else may read it; SQLite gives its companions the same
     mode. Another process that makes it at the same moment is as good.
@@ -152,10 +152,10 @@ def make_file(path: Path) -> None:
             path.parent.chmod(0o700)  # whatever the umask takes away
         with contextlib.suppress(FileExistsError):
             os.close(create_private(path))
-        sync_folder(path.parent)
+        sync_directory(path.parent)
     except PermissionError as error:
         raise PermissionDeniedError(
-            f"store {shorten(str(path))}: {error.strerror}; choose another with --store or IMAGEKEEP_STORE"
+            f"store {printable(path)}: {error.strerror}; choose another with --store or IMAGEKEEP_STORE"
         ) from error
     except OSError as error:
-        raise StoreUnavailableError(f"store {shorten(str(path))}: {error.strerror}") from error
+        raise StoreUnavailableError(f"store {printable(path)}: {error.strerror}") from error

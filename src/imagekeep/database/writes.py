@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
     from imagekeep.errors import ImagekeepError
-    from imagekeep.health import WatcherState
-    from imagekeep.image import Observed
-    from imagekeep.transition import Change
+    from imagekeep.image import ObservedImage
+    from imagekeep.transition import ReferenceChange
+    from imagekeep.watcher_status import WatcherState
 
 Row = dict[str, Any]
 
@@ -146,10 +146,10 @@ _INCOMPLETE = _compiled(
         },
     )
 )
-_NOTE_WATCHER = _compiled(insert(watcher).prefix_with("OR REPLACE"))
+_RECORD_WATCHER = _compiled(insert(watcher).prefix_with("OR REPLACE"))
 
 
-def write_changes(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -> None:
+def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC."""
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
     verified = (change for change in changes if change.only_verifies)
@@ -160,7 +160,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) ->
         _run(cursor, _COMPLETE, map(_name_row, changes))
 
 
-def _write_changed(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -> None:
+def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write the changes that do more than verify.
 
     New references come first, and those that vanish last, so that an image that only changes names stays.
@@ -179,7 +179,7 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[Change], now: int) -
     _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
     _run(cursor, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
     # What the source said of a reference is void once it was moved without asking the source.
-    _run(cursor, _FORGET, (_name_row(c) for c in changes if c.moves_unasked))
+    _run(cursor, _FORGET, (_name_row(c) for c in changes if c.moved_locally))
     _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
     _run(cursor, _RECORD, (_history_row(c, now) for c in changes if c.event))
 
@@ -195,7 +195,7 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
 
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Note how far the watcher has come, in place of what was said before."""
-    _run(cursor, _NOTE_WATCHER, [{"watcher_key": 1} | asdict(state)])
+    _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | asdict(state)])
 
 
 def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> None:
@@ -204,28 +204,28 @@ def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> N
         cursor.executemany(statement.sql, values)
 
 
-def _image(change: Change) -> Observed:
+def _image(change: ReferenceChange) -> ObservedImage:
     """Return the image that a new or moved reference names."""
     if change.image is None:
         raise ValueError(f"a reference that is {change.transition} needs its image")
     return change.image
 
 
-def _name_row(change: Change) -> Row:
+def _name_row(change: ReferenceChange) -> Row:
     return {"reference_name": change.reference}
 
 
-def _image_row(change: Change) -> Row:
+def _image_row(change: ReferenceChange) -> Row:
     image = _image(change)
     return {"image_id": image.id, "chain_id": image.chain_id, "size": image.size}
 
 
-def _config_row(change: Change) -> Row:
+def _config_row(change: ReferenceChange) -> Row:
     image = _image(change)
     return {"image_id": image.id, "document": image.config_json}
 
 
-def _reference_row(change: Change) -> Row:
+def _reference_row(change: ReferenceChange) -> Row:
     rank, canonical = sort_key(change.reference)
     return {
         "reference_name": change.reference,
@@ -235,7 +235,7 @@ def _reference_row(change: Change) -> Row:
     }
 
 
-def _cache_row(change: Change, now: int) -> Row:
+def _cache_row(change: ReferenceChange, now: int) -> Row:
     said = change.after
     return {
         "reference_name": change.reference,
@@ -245,7 +245,7 @@ def _cache_row(change: Change, now: int) -> Row:
     }
 
 
-def _history_row(change: Change, now: int) -> Row:
+def _history_row(change: ReferenceChange, now: int) -> Row:
     last = change.after or change.before
     return {
         "reference_name": change.reference,

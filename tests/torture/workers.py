@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.cli import main
-from imagekeep.database.copy import copy_store
+from imagekeep.database.backup import copy_store
 from imagekeep.sync import sync
-from imagekeep.watch import Pace, Watcher
+from imagekeep.watch import Watcher, WatchIntervals
 from tests.images import LayoutWriter, named
 from tests.torture.orders import PLATFORM, OrderedSource, Orders, number_of, reference, twin
 
@@ -56,7 +56,7 @@ def update_twins_without_end(report: Callable[[str], None], path: Path, orders: 
 def update_twins(store: Store, number: int) -> None:
     """Make a reference and its twin say what the source says of the one."""
     names = [reference(number), twin(number)]
-    with store.holding(names):
+    with store.lock_references(names):
         observed = store.observe(names[0])
         store.apply_all(dict.fromkeys(names, observed))
 
@@ -87,15 +87,17 @@ def watch_without_end(report: Callable[[str], None], path: Path, orders: Orders,
     logging.getLogger("imagekeep.watch").setLevel(logging.INFO)
     with Store.open(path, source=source, platform=PLATFORM) as store:
         report(READY)
-        Watcher(store, source_name="orders", pace=Pace(settle=0.02, reconcile=0.05)).run()
+        Watcher(store, source_name="orders", pace=WatchIntervals(settle=0.02, reconcile=0.05)).run()
 
 
-def sync_layouts_without_end(report: Callable[[str], None], path: Path, folder: Path, first: int) -> None:
+def sync_layouts_without_end(report: Callable[[str], None], path: Path, directory: Path, first: int) -> None:
     """Let the command follow a layout whose tags all move from one generation to the next."""
     report(READY)
     for generation in range(first, 1 << 31):
-        write_generation(folder, generation)
-        _command(path, "--source", f"oci:{folder}", "--base-name", "docker.io/library/layout", "sync", "-q")
+        write_generation(directory, generation)
+        _command(
+            path, "--source", f"oci:{directory}", "--base-name", "docker.io/library/layout", "sync", "-q"
+        )
         report(f"generation {generation}")
 
 
@@ -118,11 +120,13 @@ def restore(report: Callable[[str], None], path: Path, copy: Path) -> None:
     _command(path, "db", "restore", str(copy))
 
 
-def prepare_copies(path: Path, folder: Path, copies: dict[int, Path]) -> None:
+def prepare_copies(path: Path, directory: Path, copies: dict[int, Path]) -> None:
     """Make a store of a layout's generations, one after another, and a copy of it after each."""
     for generation, copy in copies.items():
-        write_generation(folder, generation)
-        _command(path, "--source", f"oci:{folder}", "--base-name", "docker.io/library/layout", "sync", "-q")
+        write_generation(directory, generation)
+        _command(
+            path, "--source", f"oci:{directory}", "--base-name", "docker.io/library/layout", "sync", "-q"
+        )
         copy_store(path, copy)
 
 
@@ -142,10 +146,10 @@ def _command(path: Path, *arguments: str) -> None:
 TAGS = ("stable", "testing", "latest", "edge")
 
 
-def write_generation(folder: Path, generation: int) -> None:
+def write_generation(directory: Path, generation: int) -> None:
     """Write a layout's next generation: one image that all its tags name."""
-    layout = LayoutWriter(folder) if not folder.exists() else LayoutWriter.__new__(LayoutWriter)
-    layout.folder = folder
+    layout = LayoutWriter(directory) if not directory.exists() else LayoutWriter.__new__(LayoutWriter)
+    layout.directory = directory
     image = layout.image(environment=[f"GENERATION={generation}"])
     layout.write_index(named(image, tag) for tag in TAGS)
 

@@ -1,4 +1,4 @@
-"""Hostile words for `imagekeep query`: sentences near to SQL, which may read and do nothing else."""
+"""Hostile words for `imagekeep query`: query_fuzz near to SQL, which may read and do nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from imagekeep.database.connection import connect
 from imagekeep.database.query import run_query
 from tests.torture.bench import Bench, snapshot
-from tests.torture.nasty import word
-from tests.torture.toll import Harm
+from tests.torture.fuzz import word
+from tests.torture.report import Harm
 
 if TYPE_CHECKING:
     import random
@@ -78,15 +78,15 @@ def feed_queries(
 ) -> list[Seen]:
     """Ask a store so many queries, each on a connection of its own; the store must stay as it is."""
     bench = Bench(place / "disk", 0)
-    bench.folder.mkdir()
+    bench.directory.mkdir()
     path = bench.store()
-    with contextlib.chdir(bench.folder):
-        was = snapshot(bench.folder)
+    with contextlib.chdir(bench.directory):
+        was = snapshot(bench.directory)
         seen: list[Seen] = []
         for _ in range(count):
             sql = sentence_of(draw)
             with contextlib.closing(connect(path, read_only=True)) as connection:
                 seen += judged(sql, lambda: run_query(connection, sql, path, seconds=0.3, limit=100))  # noqa: B023
-        if snapshot(bench.folder) != was:
+        if snapshot(bench.directory) != was:
             seen.append((Harm.BROKEN, "a query changed something"))
     return seen

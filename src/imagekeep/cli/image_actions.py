@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekeep.acting import Actions
 from imagekeep.cli.command import command
-from imagekeep.cli.exits import ExitCode, exit_code
+from imagekeep.cli.exit_codes import ExitCode, exit_code
+from imagekeep.cli.open_store import open_store
 from imagekeep.cli.output import complain, write_line
-from imagekeep.cli.sourced import opening
 from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
     ImagePinnedError,
     InvalidArgumentError,
 )
+from imagekeep.image_actions import Actions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from imagekeep.acting import Outcome
     from imagekeep.cli.settings import Settings
+    from imagekeep.image_actions import ActionResult
 
 _OF_ONE_NAME = (AmbiguousError, ImageNotFoundError, ImagePinnedError, InvalidArgumentError)
 """What is wrong with one name; the others are acted on all the same."""
@@ -93,7 +93,7 @@ def _act(
 ) -> ExitCode:
     """Act on each name, and print what was done as it is done; return the first failure's exit code."""
     code = ExitCode.OK
-    with opening(settings) as store:
+    with open_store(settings) as store:
         actions = Actions.begin(store, _print)
         for name in names:
             try:
@@ -106,5 +106,5 @@ def _act(
     return code
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: ActionResult) -> None:
     write_line(f"{outcome.deed.capitalize()}: {outcome.name}")

@@ -8,7 +8,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
-from imagekeep.errors import InvalidDocumentError, SourceUnavailableError, shorten
+from imagekeep.errors import InvalidDocumentError, SourceUnavailableError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,9 @@ class StreamTape:
                 "the gzip stream is damaged or cut short; copy it again",
             ) from failure
         except OSError as failure:
-            raise SourceUnavailableError(f"cannot read {shorten(self.name)}: {failure.strerror}") from failure
+            raise SourceUnavailableError(
+                f"cannot read {printable(self.name)}: {failure.strerror}"
+            ) from failure
         self.position += len(chunk)
         return chunk
 
@@ -115,7 +117,7 @@ def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
             offset += len(chunk)
             count -= len(chunk)
     except OSError as failure:
-        raise SourceUnavailableError(f"cannot read {shorten(name)}: {failure.strerror}") from failure
+        raise SourceUnavailableError(f"cannot read {printable(name)}: {failure.strerror}") from failure
     return b"".join(chunks)
 
 
@@ -144,7 +146,7 @@ def is_gzip(beginning: bytes, name: str) -> bool:
 
 
 def is_compressed(beginning: bytes) -> bool:
-    """Tell whether containerd takes a layer for compressed (containerd: DetectCompression: gzip or zstd)."""
+    """Return whether containerd takes a layer for compressed (containerd: DetectCompression: gzip or zstd)."""
     if beginning.startswith((_GZIP, _ZSTD)):
         return True
     return len(beginning) >= 8 and int.from_bytes(beginning[:4], "little") in _ZSTD_SKIPPABLE

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.cri.following import CurrentWatcher
-from imagekeep.cri.server import Serving, serve
+from imagekeep.cri.server import ServerConfig, serve
+from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.errors import StoreUnavailableError
-from imagekeep.health import WatcherState
 from imagekeep.store import Store
+from imagekeep.watcher_status import WatcherState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,31 +49,31 @@ def test_nobody_follows_a_new_store(reader: Reader) -> None:
 
 def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, store: Store) -> None:
     current = CurrentWatcher(reader, own=False)
-    store.note_watcher(WatcherState(os.getppid(), "containerd", 1, connected_at=2))
+    store.record_watcher(WatcherState(os.getppid(), "containerd", 1, connected_at=2))
     assert current.state() == WatcherState(os.getppid(), "containerd", 1, connected_at=2)
-    store.note_watcher(WatcherState(gone(), "containerd", 1, connected_at=2))
+    store.record_watcher(WatcherState(gone(), "containerd", 1, connected_at=2))
     assert current.state() is None
 
 
 def test_a_watcher_that_said_it_ended_follows_no_more(reader: Reader, store: Store) -> None:
-    store.note_watcher(WatcherState(os.getpid(), "containerd", 1, connected_at=2, stopped_at=3))
+    store.record_watcher(WatcherState(os.getpid(), "containerd", 1, connected_at=2, stopped_at=3))
     assert CurrentWatcher(reader, own=False).state() is None
 
 
 def test_what_an_earlier_process_of_the_same_id_wrote_is_not_our_word(reader: Reader, store: Store) -> None:
-    store.note_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
+    store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
     current = CurrentWatcher(reader, own=True)
     assert current.state() is None
-    store.note_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
+    store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
     assert current.state() is not None
 
 
-def test_a_server_that_can_follow_no_more_ends_and_says_why(serving: Serving) -> None:
+def test_a_server_that_can_follow_no_more_ends_and_says_why(serving: ServerConfig) -> None:
     def opening() -> AbstractContextManager[Store]:
         raise StoreUnavailableError("the disk is gone")
 
     async def serve_until_it_ends() -> None:
-        await serve(dataclasses.replace(serving, opening=opening, follow="containerd"), asyncio.Event())
+        await serve(dataclasses.replace(serving, store_factory=opening, follow="containerd"), asyncio.Event())
 
     with pytest.raises(StoreUnavailableError, match="the disk is gone"):
         asyncio.run(serve_until_it_ends())

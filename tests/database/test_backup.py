@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.connection import connect, translating
-from imagekeep.database.copy import backup_path, copy_store
 from imagekeep.errors import (
     FailedPreconditionError,
     PermissionDeniedError,
@@ -40,9 +40,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def names_in(folder: Path) -> set[str]:
-    """Return the names of what is in a folder."""
-    return {path.name for path in folder.iterdir()}
+def names_in(directory: Path) -> set[str]:
+    """Return the names of what is in a directory."""
+    return {path.name for path in directory.iterdir()}
 
 
 @pytest.mark.usefixtures("umask")
@@ -85,21 +85,21 @@ def test_nothing_stands_beside_a_copy(store: Path, tmp_path: Path) -> None:
     assert names_in(tmp_path / "copies") == {"copy.db"}
 
 
-def test_a_copy_is_read_where_nothing_may_be_written(store: Path, public_folder: Path) -> None:
-    copy = public_folder / "copy.db"
+def test_a_copy_is_read_where_nothing_may_be_written(store: Path, public_directory: Path) -> None:
+    copy = public_directory / "copy.db"
     copy_store(store, copy)
     os.chown(copy, NOBODY if os.geteuid() == 0 else -1, -1)
-    public_folder.chmod(0o555)
+    public_directory.chmod(0o555)
 
     with without_privileges(), contextlib.closing(connect(copy, read_only=True)) as reader:
         assert reader.execute("SELECT count(*) FROM images").fetchone() == (1,)
 
 
-def test_a_store_itself_is_not_read_where_nothing_may_be_written(store: Path, public_folder: Path) -> None:
-    path = public_folder / "images.db"
+def test_a_store_itself_is_not_read_where_nothing_may_be_written(store: Path, public_directory: Path) -> None:
+    path = public_directory / "images.db"
     shutil.move(store, path)
     os.chown(path, NOBODY if os.geteuid() == 0 else -1, -1)
-    public_folder.chmod(0o555)
+    public_directory.chmod(0o555)
 
     with (
         without_privileges(),
@@ -132,22 +132,22 @@ def test_a_store_that_is_missing_leaves_no_copy(tmp_path: Path) -> None:
     assert not names_in(tmp_path)
 
 
-def test_a_folder_that_is_missing_is_an_error_that_names_it(store: Path, tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_an_error_that_names_it(store: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match=r"missing/copy\.db"):
         copy_store(store, tmp_path / "missing" / "copy.db")
 
 
-def test_a_folder_without_permission_is_an_error_of_its_own(store: Path, public_folder: Path) -> None:
-    public_folder.chmod(0o555)
+def test_a_directory_without_permission_is_an_error_of_its_own(store: Path, public_directory: Path) -> None:
+    public_directory.chmod(0o555)
 
     with without_privileges(), pytest.raises(PermissionDeniedError, match=r"copy\.db"):
-        copy_store(store, public_folder / "copy.db")
+        copy_store(store, public_directory / "copy.db")
 
 
 COPY_BEYOND_A_LIMIT = """
 import resource, sys
 from pathlib import Path
-from imagekeep.database.copy import copy_store
+from imagekeep.database.backup import copy_store
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
 """

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.acting import Actions, Deed, Outcome
 from imagekeep.errors import (
     ContentNotFoundError,
     FailedPreconditionError,
@@ -17,13 +16,14 @@ from imagekeep.errors import (
     SourceUnavailableError,
 )
 from imagekeep.image import PINNED_LABEL
+from imagekeep.image_actions import Action, ActionResult, Actions
 from imagekeep.sources.archive import Archive
 from imagekeep.sources.containerd import Containerd
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.containerd import wait_until
-from tests.images import LayoutWriter, tar_of_folder
+from tests.images import LayoutWriter, tar_of_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +65,9 @@ def test_an_image_is_removed_by_any_of_its_names_with_all_its_references(
     word = {"id": image_id, "truncated id": image_id[7:19]}.get(word, word)
     outcomes = Actions.begin(store).remove(word)
     assert outcomes == [
-        Outcome(Deed.UNTAGGED, APP),
-        Outcome(Deed.UNTAGGED, SECOND),
-        Outcome(Deed.DELETED, image_id),
+        ActionResult(Action.UNTAGGED, APP),
+        ActionResult(Action.UNTAGGED, SECOND),
+        ActionResult(Action.DELETED, image_id),
     ]
     assert names(source) == []
     assert store.list() == []
@@ -84,12 +84,12 @@ def test_the_last_reference_is_removed_synchronously_and_the_content_goes(
 
 
 def test_each_outcome_is_told_when_it_is_true(image_id: str, store: Store, source: Containerd) -> None:
-    left: list[tuple[Deed, list[str], int]] = []
+    left: list[tuple[Action, list[str], int]] = []
     actions = Actions.begin(
         store, lambda outcome: left.append((outcome.deed, names(source), len(store.list())))
     )
     actions.remove(APP)
-    assert left == [(Deed.UNTAGGED, [SECOND], 1), (Deed.UNTAGGED, [], 0), (Deed.DELETED, [], 0)]
+    assert left == [(Action.UNTAGGED, [SECOND], 1), (Action.UNTAGGED, [], 0), (Action.DELETED, [], 0)]
 
 
 def test_a_store_that_is_behind_is_brought_up_to_date_before_anything_is_removed(
@@ -100,9 +100,9 @@ def test_a_store_that_is_behind_is_brought_up_to_date_before_anything_is_removed
     daemon.ctr("images", "tag", SECOND, "example.test/app:v3", namespace=namespace)
     outcomes = Actions.begin(store).remove(image_id)
     assert outcomes == [
-        Outcome(Deed.UNTAGGED, SECOND),
-        Outcome(Deed.UNTAGGED, "example.test/app:v3"),
-        Outcome(Deed.DELETED, image_id),
+        ActionResult(Action.UNTAGGED, SECOND),
+        ActionResult(Action.UNTAGGED, "example.test/app:v3"),
+        ActionResult(Action.DELETED, image_id),
     ]
     assert names(source) == [APP]
     assert [image.id for image in store.list()] == [other["image_id"]]
@@ -113,7 +113,7 @@ def test_a_reference_that_went_meanwhile_is_no_failure(
 ) -> None:
     actions = Actions.begin(store)
     source.remove(APP)
-    assert actions.remove(image_id)[-1] == Outcome(Deed.DELETED, image_id)
+    assert actions.remove(image_id)[-1] == ActionResult(Action.DELETED, image_id)
 
 
 def test_an_image_that_is_not_there_is_not_found(store: Store, image_id: str) -> None:
@@ -136,7 +136,7 @@ def test_a_pinned_image_is_not_removed_and_nothing_is_changed(
 
 def test_a_pinned_image_is_removed_when_forced(image_id: str, store: Store, source: Containerd) -> None:
     source.pin(SECOND)
-    assert Actions.begin(store).remove(APP, force=True)[-1] == Outcome(Deed.DELETED, image_id)
+    assert Actions.begin(store).remove(APP, force=True)[-1] == ActionResult(Action.DELETED, image_id)
     assert names(source) == []
 
 
@@ -144,7 +144,7 @@ def test_a_pinned_image_is_removed_when_forced(image_id: str, store: Store, sour
 def test_untagging_takes_one_reference_and_leaves_the_image(
     word: str, image_id: str, store: Store, source: Containerd
 ) -> None:
-    assert Actions.begin(store).untag(word) == [Outcome(Deed.UNTAGGED, APP)]
+    assert Actions.begin(store).untag(word) == [ActionResult(Action.UNTAGGED, APP)]
     assert names(source) == [SECOND]
     assert store.get(image_id).references == (SECOND,)
 
@@ -152,7 +152,10 @@ def test_untagging_takes_one_reference_and_leaves_the_image(
 def test_untagging_the_last_reference_deletes_the_image(image_id: str, store: Store) -> None:
     actions = Actions.begin(store)
     actions.untag(APP)
-    assert actions.untag(SECOND) == [Outcome(Deed.UNTAGGED, SECOND), Outcome(Deed.DELETED, image_id)]
+    assert actions.untag(SECOND) == [
+        ActionResult(Action.UNTAGGED, SECOND),
+        ActionResult(Action.DELETED, image_id),
+    ]
     assert store.list() == []
 
 
@@ -160,7 +163,7 @@ def test_untagging_takes_the_name_as_given_before_its_canonical_form(
     daemon: Daemon, namespace: str, image_id: str, store: Store, source: Containerd
 ) -> None:
     daemon.ctr("images", "tag", APP, "app:v1", namespace=namespace)
-    assert Actions.begin(store).untag("app:v1") == [Outcome(Deed.UNTAGGED, "app:v1")]
+    assert Actions.begin(store).untag("app:v1") == [ActionResult(Action.UNTAGGED, "app:v1")]
     assert names(source) == [APP, SECOND]
 
 
@@ -168,7 +171,7 @@ def test_an_image_that_cannot_be_read_can_still_be_untagged(
     daemon: Daemon, namespace: str, image_id: str, store: Store, source: Containerd
 ) -> None:
     daemon.ctr("content", "rm", source.get(APP).target.digest, namespace=namespace)
-    assert Actions.begin(store).untag(APP) == [Outcome(Deed.UNTAGGED, APP)]
+    assert Actions.begin(store).untag(APP) == [ActionResult(Action.UNTAGGED, APP)]
     assert names(source) == [SECOND]
 
 
@@ -180,17 +183,17 @@ def test_a_reference_that_pins_is_not_untagged_unless_forced(
     with pytest.raises(ImagePinnedError, match=APP):
         actions.untag(APP)
     assert names(source) == [APP, SECOND]
-    assert actions.untag(APP, force=True) == [Outcome(Deed.UNTAGGED, APP)]
+    assert actions.untag(APP, force=True) == [ActionResult(Action.UNTAGGED, APP)]
     assert not store.get(image_id).pinned
 
 
 def test_pinning_and_unpinning_one_reference(image_id: str, store: Store, source: Containerd) -> None:
     actions = Actions.begin(store)
-    assert actions.pin("app:v1") == [Outcome(Deed.PINNED, APP)]
+    assert actions.pin("app:v1") == [ActionResult(Action.PINNED, APP)]
     assert source.get(APP).labels == {PINNED_LABEL: "pinned"}
     assert source.get(SECOND).labels == {}
     assert (store.is_pinned(image_id, APP), store.is_pinned(image_id, SECOND)) == (True, False)
-    assert actions.unpin("app:v1") == [Outcome(Deed.UNPINNED, APP)]
+    assert actions.unpin("app:v1") == [ActionResult(Action.UNPINNED, APP)]
     assert source.get(APP).labels == {}
     assert not store.get(image_id).pinned
 
@@ -199,7 +202,7 @@ def test_pinning_and_unpinning_all_references_of_an_image(
     image_id: str, store: Store, source: Containerd
 ) -> None:
     actions = Actions.begin(store)
-    both = [Outcome(Deed.PINNED, APP), Outcome(Deed.PINNED, SECOND)]
+    both = [ActionResult(Action.PINNED, APP), ActionResult(Action.PINNED, SECOND)]
     assert actions.pin(image_id[7:19], all_references=True) == both
     assert store.is_pinned(image_id, APP)
     assert store.is_pinned(image_id, SECOND)
@@ -234,8 +237,8 @@ def test_a_source_that_is_only_read_is_refused_with_a_word_on_what_to_do(
     kind: str, store_path: Path, tmp_path: Path
 ) -> None:
     layout = LayoutWriter(tmp_path / "shop")
-    archive = tar_of_folder(layout.folder, tmp_path / "shop.tar")
-    source = OCILayout(layout.folder) if kind == "layout" else Archive(archive)
+    archive = tar_of_directory(layout.directory, tmp_path / "shop.tar")
+    source = OCILayout(layout.directory) if kind == "layout" else Archive(archive)
     with (
         Store.open(store_path, source=source) as store,
         pytest.raises(ReadOnlySourceError, match="only read; change it where it is made, then sync"),

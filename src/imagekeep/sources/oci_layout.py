@@ -1,14 +1,14 @@
-"""An OCI image layout in a folder (image-spec, image-layout), read as it changes.
+"""An OCI image layout in a directory (image-spec, image-layout), read as it changes.
 
 ::
 
-    FOLDER/oci-layout                 {"imageLayoutVersion": "1.0.0"}
-    FOLDER/index.json                 the entries: see imagekeep.sources.naming for what they are called
-    FOLDER/blobs/ALGORITHM/ENCODED    every document and layer by its digest
+    DIRECTORY/oci-layout                 {"imageLayoutVersion": "1.0.0"}
+    DIRECTORY/index.json                 the entries: see imagekeep.sources.naming for what they are called
+    DIRECTORY/blobs/ALGORITHM/ENCODED    every document and layer by its digest
 
 Nothing is held open. Each call looks whether index.json is still the file that was read, by its inode, size
 and times; a file that changed within the last two seconds before it was read is read again in any case,
-because a second change could fall into the same tick of the file system's clock. A folder whose index.json
+because a second change could fall into the same tick of the file system's clock. A directory whose index.json
 is missing, half written or no index is an error and never "no images", so that a store does not drop what a
 copy in progress, or a file system that is not mounted, fails to show.
 """
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.digest import split
-from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, shorten
+from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printable
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
-from imagekeep.oci.gojson import Reason, scan, struct, take, text
+from imagekeep.oci.gojson import Reason, decode, parse, struct, text
 from imagekeep.paths import full_path
 from imagekeep.platform import Platform, only
-from imagekeep.sources.folder import Signature, open_regular, read_whole
+from imagekeep.sources.directory import Signature, open_regular, read_whole
 from imagekeep.sources.listing import list_entries, parse_entries
 from imagekeep.sources.naming import default_base_name, parse_base_name
 from imagekeep.sources.records import Records
@@ -56,15 +56,15 @@ class OCILayout:
     """The images of an OCI layout; fulfils `Source`, and may be called from several threads at once."""
 
     def __init__(
-        self, folder: Path | str, *, base_name: str | None = None, matcher: PlatformMatcher | None = None
+        self, directory: Path | str, *, base_name: str | None = None, matcher: PlatformMatcher | None = None
     ) -> None:
-        """Name the folder; nothing is read yet.
+        """Name the directory; nothing is read yet.
 
-        `base_name` is the repository of entries that have only a tag, by default the folder's name; `matcher`
+        `base_name` is the repository of entries that have only a tag, by default the directory's name; `matcher`
         chooses the platform that image ids are of, by default the host's. Raises InvalidReferenceError.
         """
-        self.folder = full_path(folder)
-        self._base = default_base_name(self.folder) if base_name is None else parse_base_name(base_name)
+        self.directory = full_path(directory)
+        self._base = default_base_name(self.directory) if base_name is None else parse_base_name(base_name)
         self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
@@ -72,7 +72,7 @@ class OCILayout:
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.
 
-        Raises ImageNotFoundError; SourceUnavailableError where the folder is missing, InvalidArgumentError where
+        Raises ImageNotFoundError; SourceUnavailableError where the directory is missing, InvalidArgumentError where
         it is a file, PermissionDeniedError; InvalidDocumentError where it is no layout, and CorruptContentError
         where a link stands in it.
         """
@@ -98,7 +98,7 @@ class OCILayout:
         """
         algorithm, encoded = split(descriptor.digest)
         try:
-            with open_regular(self.folder, BLOBS, algorithm, encoded) as opened:
+            with open_regular(self.directory, BLOBS, algorithm, encoded) as opened:
                 return read_whole(opened, DOCUMENT_LIMIT, descriptor.digest)
         except FileNotFoundError:
             raise self._missing_blob(descriptor.digest) from None
@@ -107,7 +107,7 @@ class OCILayout:
         """Return the size of a blob; raises as `read` does, but for its size."""
         algorithm, encoded = split(digest)
         try:
-            with open_regular(self.folder, BLOBS, algorithm, encoded) as opened:
+            with open_regular(self.directory, BLOBS, algorithm, encoded) as opened:
                 return ContentInfo(digest, os.fstat(opened).st_size)
         except FileNotFoundError:
             raise self._missing_blob(digest) from None
@@ -115,20 +115,20 @@ class OCILayout:
     def _listing(self) -> Listing:
         """Return what index.json lists now, parsed again only if it changed."""
         try:
-            with self._lock, open_regular(self.folder, INDEX_FILE) as opened:
+            with self._lock, open_regular(self.directory, INDEX_FILE) as opened:
                 signature = Signature.of(os.fstat(opened))
                 reading = self._reading
                 if reading is None or reading.signature != signature or not reading.settled:
                     self._reading = reading = self._read_index(opened, signature)
                 return reading.listing
         except FileNotFoundError:
-            raise _missing(self.folder / INDEX_FILE) from None
+            raise _missing(self.directory / INDEX_FILE) from None
 
     def _read_index(self, opened: int, signature: Signature) -> _Reading:
         """Read and parse index.json; the same bytes give the same listing, so that what hangs on it stays."""
         self._check_version()
         started = time.time_ns()
-        name = str(self.folder / INDEX_FILE)
+        name = str(self.directory / INDEX_FILE)
         document = read_whole(opened, DOCUMENT_LIMIT, name)
         settled = started - max(signature.modified, signature.changed) > SETTLING_TIME
         previous = self._reading
@@ -138,15 +138,15 @@ class OCILayout:
 
     def _check_version(self) -> None:
         """Check the file that marks a layout (image-spec, image-layout, oci-layout file)."""
-        path = self.folder / LAYOUT_FILE
+        path = self.directory / LAYOUT_FILE
         try:
-            with open_regular(self.folder, LAYOUT_FILE) as opened:
+            with open_regular(self.directory, LAYOUT_FILE) as opened:
                 check_layout_version(read_whole(opened, DOCUMENT_LIMIT, str(path)), str(path))
         except FileNotFoundError:
             raise _missing(path) from None
 
     def _missing_blob(self, digest: str) -> ContentNotFoundError:
-        return ContentNotFoundError(f"layout {shorten(str(self.folder))} has no blob {digest}")
+        return ContentNotFoundError(f"layout {printable(self.directory)} has no blob {digest}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +161,12 @@ class _Reading:
 
 def check_layout_version(document: bytes, name: str) -> None:
     """Check the content of an oci-layout file; raises InvalidDocumentError for any version but 1.0.0."""
-    version = take(_LAYOUT, scan(document, name), name).get("imageLayoutVersion", "")
+    version = decode(_LAYOUT, parse(document, name), name).get("imageLayoutVersion", "")
     if version != LAYOUT_VERSION:
         raise InvalidDocumentError(name, Reason.TYPE, f"imageLayoutVersion is not {LAYOUT_VERSION}")
 
 
 def _missing(path: Path) -> InvalidDocumentError:
-    """Return the error for a file without which a folder is no layout."""
-    detail = "missing; the folder is no OCI layout, or an unfinished one"
+    """Return the error for a file without which a directory is no layout."""
+    detail = "missing; the directory is no OCI layout, or an unfinished one"
     return InvalidDocumentError(str(path), Reason.SYNTAX, detail)

@@ -8,9 +8,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imagekeep.acting import removing
-from imagekeep.cri.failures import Code, Refusal
+from imagekeep.cri.status import Code, RpcError
 from imagekeep.errors import ImagekeepError
+from imagekeep.image_actions import remove_references
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.changeable import require_changeable
 from imagekeep.sync import sync
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
     from imagekeep.store import Store
 
-    Opening = Callable[[], AbstractContextManager[Store]]
+    StoreFactory = Callable[[], AbstractContextManager[Store]]
 
 Answer = TypeVar("Answer")
 
@@ -36,11 +36,11 @@ WAITING_MAX: Final = 64
 class Changes:
     """Removes images and follows pulls, in a store with its source that the first of them opens.
 
-    `opening` opens them; None is a server that was given no source.
+    `store_factory` opens them; None is a server that was given no source.
     """
 
-    def __init__(self, opening: Opening | None) -> None:
-        self._opening = opening
+    def __init__(self, store_factory: StoreFactory | None) -> None:
+        self._store_factory = store_factory
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="imagekeep-changes")
         self._opened = contextlib.ExitStack()
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Changes:
     async def _run(self, change: Callable[[Store], Answer]) -> Answer:
         """Run a change in a thread, unless too many wait already."""
         if self._waiting >= WAITING_MAX:
-            raise Refusal(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes of images are waiting; try again")
+            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes of images are waiting; try again")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -78,19 +78,19 @@ class Changes:
             self._waiting -= 1
 
     def _open_store(self) -> Store:
-        if self._opening is None:
-            raise Refusal(
+        if self._store_factory is None:
+            raise RpcError(
                 Code.FAILED_PRECONDITION, "this imagekeep has no source, so there is nothing to change"
             )
         with self._lock:
             if self._store is None:
-                self._store = self._opened.enter_context(self._opening())
+                self._store = self._opened.enter_context(self._store_factory())
             return self._store
 
 
 def remove_image(store: Store, image: Image) -> None:
-    """Remove every reference of an image at the source; the store follows each. Raises as `removing` does."""
-    for _ in removing(store, require_changeable(store.require_source()), image.references):
+    """Remove every reference of an image at the source; raises as `remove_references` does."""
+    for _ in remove_references(store, require_changeable(store.require_source()), image.references):
         pass  # the CRI tells no more than that all are gone
 
 

@@ -1,4 +1,4 @@
-"""What an ordeal cost: how often it was run, and every harm that came of it."""
+"""What a scenario cost: how often it was run, and every harm that came of it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Harm(enum.StrEnum):
     """An error reached a caller that none of ours is, or that should not have come."""
 
 
-HEADING = f"{'ordeal':<12}{'count':>9} {'of':<8}{''.join(f'{harm:>9}' for harm in Harm)}{'seconds':>9}"
+HEADING = f"{'scenario':<12}{'count':>9} {'of':<8}{''.join(f'{harm:>9}' for harm in Harm)}{'seconds':>9}"
 
 
 @dataclass(slots=True)
-class Toll:
-    """One line of the table: an ordeal, how many `rounds` of a unit were run, and the harms with what was seen."""
+class Report:
+    """One line of the table: a scenario, its `rounds`, their unit, and the harms with what was seen."""
 
-    ordeal: str
+    scenario: str
     unit: str
     rounds: int = 0
     facts: Counter[str] = field(default_factory=Counter)
@@ -51,7 +51,7 @@ class Toll:
         counts = Counter(harm for harm, _ in self.harms)
         harms = "".join(f"{counts[harm]:>9,}" for harm in Harm)
         seconds = time.monotonic() - self.began
-        return f"{self.ordeal:<12}{self.rounds:>9,} {self.unit:<8}{harms}{seconds:>9,.0f}"
+        return f"{self.scenario:<12}{self.rounds:>9,} {self.unit:<8}{harms}{seconds:>9,.0f}"
 
     def notes(self) -> Iterator[str]:
         """Give what else was counted, and each harm with how often it was seen, the most frequent ten."""

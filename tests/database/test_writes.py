@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep import Observed
+    from imagekeep import ObservedImage
 
 ONE, TWO = IMAGES[:2]
 NAME, OTHER = "docker.io/library/busybox:1", "busybox:2"
@@ -47,7 +47,7 @@ def keys(store: Store) -> dict[str, int]:
     return {image_id: key for key, image_id, *_ in rows(store, "images")}
 
 
-def pinned(image: Observed) -> Observed:
+def pinned(image: ObservedImage) -> ObservedImage:
     return replace(image, pinned=True)
 
 

@@ -29,7 +29,7 @@ _APPLICATION_ID = slice(68, 72)
 
 
 def is_interrupted(path: Path) -> bool:
-    """Tell whether a rollback journal lies beside the file of a store, or beside one that was still empty.
+    """Return whether a rollback journal lies beside the file of a store, or beside one that was still empty.
 
     False for another program's file, which is not ours to touch. SQLite itself tells whether the journal's
     writer is still at work.

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opening(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
+def open_store(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
     """Open the store with the source and platform of the settings, making the file where there is none.
 
     With `dry_run` a store that is not there yet is made somewhere else, and is gone in the end. Raises
     click.UsageError where no source is named, and as `open_source` and Store.open do.
     """
     if not settings.source:
-        raise click.UsageError("no source is named; give --source oci:FOLDER, or set IMAGEKEEP_SOURCE")
+        raise click.UsageError("no source is named; give --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE")
     platform = Platform.parse(settings.platform) if settings.platform else Platform.host()
     source = open_source(
         settings.source,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.database.backup import copy_store
 from imagekeep.database.connection import connect
-from imagekeep.database.copy import copy_store
 from imagekeep.database.driver import sqlite
-from imagekeep.database.interrupted import is_interrupted
-from imagekeep.database.upgrade import open_or_create, read_revision
+from imagekeep.database.hot_journal import is_interrupted
+from imagekeep.database.migrate import open_or_create, read_revision
 from imagekeep.errors import StoreUnavailableError
 from imagekeep.reader import Reader
 from tests.database.rows import add_image, contents, opened
@@ -84,14 +84,14 @@ def test_another_programs_file_and_its_journal_are_left_alone(tmp_path: Path) ->
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
-def test_who_may_not_write_there_is_told_so(interrupted: Path, public_folder: Path) -> None:
+def test_who_may_not_write_there_is_told_so(interrupted: Path, public_directory: Path) -> None:
     for name in (interrupted.name, f"{interrupted.name}-journal"):
-        shutil.copy(interrupted.with_name(name), public_folder)
-        (public_folder / name).chmod(0o644)
-    public_folder.chmod(0o755)
+        shutil.copy(interrupted.with_name(name), public_directory)
+        (public_directory / name).chmod(0o644)
+    public_directory.chmod(0o755)
 
     with without_privileges(), pytest.raises(StoreUnavailableError, match="imagekeep db export"):
-        Reader.open(public_folder / interrupted.name)
+        Reader.open(public_directory / interrupted.name)
 
 
 def test_a_journal_that_is_none_is_not_minded(export: Path) -> None:

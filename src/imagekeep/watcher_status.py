@@ -41,7 +41,7 @@ class IncompleteReference:
 
 
 def is_running(state: WatcherState) -> bool:
-    """Tell whether the watcher that said this may still be at work.
+    """Return whether the watcher that said this may still be at work.
 
     It has not said that it ended, and there is a process of its number; another may have got the number since.
     """

@@ -11,12 +11,12 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.protocol import IMAGE_FS_INFO, PULL_IMAGE
-from imagekeep.cri.relay import cri_socket_of
 from imagekeep.image import ImageRecord
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.sources.containerd import Containerd
-from imagekeep.sources.layout import OCILayout
+from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
 from tests.cri.client import Client, named
 from tests.cri.recorded import RecordedSource
@@ -97,7 +97,7 @@ def client(fake: FakeCRI, begin: Serve, store_path: Path) -> Iterator[Client]:
     target = Descriptor("application/vnd.oci.image.manifest.v1+json", "sha256:" + "2" * 64, 1)
     source.records = {"example.test/a:v1": ImageRecord("example.test/a:v1", target, {})}
     with Store.open(store_path, source=source) as store:
-        yield begin(opening=lambda: contextlib.nullcontext(store), cri_socket=fake.socket)
+        yield begin(store_factory=lambda: contextlib.nullcontext(store), cri_socket=fake.socket)
 
 
 def test_a_pull_is_handed_on_byte_for_byte(

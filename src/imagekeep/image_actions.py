@@ -18,7 +18,7 @@ import enum
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.errors import ImageNotFoundError, ImagePinnedError, InvalidReferenceError, shorten
+from imagekeep.errors import ImageNotFoundError, ImagePinnedError, InvalidReferenceError, printable
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.changeable import require_changeable
 from imagekeep.sync import sync
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from imagekeep.store import Store
 
 
-class Deed(enum.StrEnum):
+class Action(enum.StrEnum):
     """What was done to the name beside it: an image's id where it was deleted, else a reference."""
 
     UNTAGGED = "untagged"
@@ -40,14 +40,14 @@ class Deed(enum.StrEnum):
     UNPINNED = "unpinned"
 
 
-class Outcome(NamedTuple):
+class ActionResult(NamedTuple):
     """One thing that an action did."""
 
-    deed: Deed
+    deed: Action
     name: str
 
 
-def removing(store: Store, source: Changeable, references: Sequence[str]) -> Iterator[str]:
+def remove_references(store: Store, source: Changeable, references: Sequence[str]) -> Iterator[str]:
     """Remove references at the source in their order, the last synchronously; give each once the store followed.
 
     One that somebody else has just removed is no failure (containerd: internal/cri/server/images, RemoveImage).
@@ -68,14 +68,14 @@ class Actions:
     """
 
     def __init__(
-        self, store: Store, source: Changeable, tell: Callable[[Outcome], object] | None = None
+        self, store: Store, source: Changeable, tell: Callable[[ActionResult], object] | None = None
     ) -> None:
         self._store = store
         self._source = source
         self._tell = tell
 
     @classmethod
-    def begin(cls, store: Store, tell: Callable[[Outcome], object] | None = None) -> Actions:
+    def begin(cls, store: Store, tell: Callable[[ActionResult], object] | None = None) -> Actions:
         """Sync the store with its source, which must be one that can be changed, and return its actions.
 
         A store that says what was true an hour ago would let a name be removed that has moved to another image
@@ -86,7 +86,7 @@ class Actions:
         sync(store)
         return cls(store, source, tell)
 
-    def remove(self, name: str, *, force: bool = False) -> list[Outcome]:
+    def remove(self, name: str, *, force: bool = False) -> list[ActionResult]:
         """Remove an image: all its references, in their order, and the last one synchronously.
 
         `name` is a reference or an id, as `Reader.find` takes it. Raises ImageNotFoundError, and
@@ -99,14 +99,16 @@ class Actions:
         self._tell_if_deleted(image.id, outcomes)
         return outcomes
 
-    def untag(self, name: str, *, force: bool = False) -> list[Outcome]:
+    def untag(self, name: str, *, force: bool = False) -> list[ActionResult]:
         """Remove one reference, and with its last one the image; it need not be one that could be read.
 
         Raises ImageNotFoundError, and ImagePinnedError where the reference pins its image unless `force` is set.
         """
         record = self._record(name)
         if record.pinned and not force:
-            raise ImagePinnedError(f"{shorten(record.reference)} pins its image; unpin it first, or force it")
+            raise ImagePinnedError(
+                f"{printable(record.reference)} pins its image; unpin it first, or force it"
+            )
         image_id = None
         with suppress(ImageNotFoundError):  # the store may not have been able to read it
             image_id = self._store.resolve(record.reference)
@@ -115,42 +117,42 @@ class Actions:
             self._tell_if_deleted(image_id, outcomes)
         return outcomes
 
-    def pin(self, name: str, *, all_references: bool = False) -> list[Outcome]:
+    def pin(self, name: str, *, all_references: bool = False) -> list[ActionResult]:
         """Let one reference pin its image, or all of that image's; raises ImageNotFoundError.
 
         With `all_references`, `name` is as for `remove`.
         """
-        return self._label(Deed.PINNED, self._source.pin, name, all_references=all_references)
+        return self._label(Action.PINNED, self._source.pin, name, all_references=all_references)
 
-    def unpin(self, name: str, *, all_references: bool = False) -> list[Outcome]:
+    def unpin(self, name: str, *, all_references: bool = False) -> list[ActionResult]:
         """Let one reference pin its image no more, or none of that image's; as `pin` otherwise."""
-        return self._label(Deed.UNPINNED, self._source.unpin, name, all_references=all_references)
+        return self._label(Action.UNPINNED, self._source.unpin, name, all_references=all_references)
 
     def _label(
-        self, deed: Deed, change: Callable[[str], ImageRecord], name: str, *, all_references: bool
-    ) -> list[Outcome]:
+        self, deed: Action, change: Callable[[str], ImageRecord], name: str, *, all_references: bool
+    ) -> list[ActionResult]:
         references = self._store.find(name).references if all_references else (self._record(name).reference,)
-        outcomes: list[Outcome] = []
+        outcomes: list[ActionResult] = []
         for reference in references:
             change(reference)
             self._store.update(reference)
-            self._note(outcomes, Outcome(deed, reference))
+            self._note(outcomes, ActionResult(deed, reference))
         return outcomes
 
-    def _untag(self, references: Sequence[str]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for reference in removing(self._store, self._source, references):
-            self._note(outcomes, Outcome(Deed.UNTAGGED, reference))
+    def _untag(self, references: Sequence[str]) -> list[ActionResult]:
+        outcomes: list[ActionResult] = []
+        for reference in remove_references(self._store, self._source, references):
+            self._note(outcomes, ActionResult(Action.UNTAGGED, reference))
         return outcomes
 
-    def _tell_if_deleted(self, image_id: str, outcomes: list[Outcome]) -> None:
+    def _tell_if_deleted(self, image_id: str, outcomes: list[ActionResult]) -> None:
         """Note that an image went, unless it still has a reference, or got one meanwhile."""
         try:
             self._store.get(image_id)
         except ImageNotFoundError:
-            self._note(outcomes, Outcome(Deed.DELETED, image_id))
+            self._note(outcomes, ActionResult(Action.DELETED, image_id))
 
-    def _note(self, outcomes: list[Outcome], outcome: Outcome) -> None:
+    def _note(self, outcomes: list[ActionResult], outcome: ActionResult) -> None:
         outcomes.append(outcome)
         if self._tell:
             self._tell(outcome)

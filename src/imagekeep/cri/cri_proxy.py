@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import grpc.aio
 
-from imagekeep.cri.failures import Refusal
+from imagekeep.cri.status import RpcError
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_BYTES_MAX
 
@@ -49,7 +49,7 @@ class Relay:
         try:
             return await call(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
-            raise Refusal(failure.code(), failure.details() or "") from None
+            raise RpcError(failure.code(), failure.details() or "") from None
 
     async def close(self) -> None:
         """End the calls that are under way."""

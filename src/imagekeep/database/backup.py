@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.driver import sqlite
-from imagekeep.database.private import create_private
+from imagekeep.database.files import create_private
 from imagekeep.errors import (
     FailedPreconditionError,
     PermissionDeniedError,
     StoreUnavailableError,
-    shorten,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def copy_store(path: Path, destination: Path) -> None:
 def _private_file(destination: Path) -> Iterator[Path]:
     """Give an empty file of mode 0600 to fill; put it in place when that succeeds, else remove it."""
     if destination.exists():
-        raise FailedPreconditionError(f"{shorten(str(destination))}: it exists already; give another name")
+        raise FailedPreconditionError(f"{printable(destination)}: it exists already; give another name")
     remove_abandoned(destination)
     partial = destination.with_name(f"{destination.name}.partial-{os.getpid()}")
     descriptor = _create(partial)
@@ -61,9 +61,9 @@ def _private_file(destination: Path) -> Iterator[Path]:
         os.fsync(descriptor)
         # A link fails where the name has been taken meanwhile; a rename would replace what is there.
         os.link(partial, destination)
-        sync_folder(destination.parent)
+        sync_directory(destination.parent)
     except FileExistsError as error:
-        raise FailedPreconditionError(f"{shorten(str(destination))}: it exists already") from error
+        raise FailedPreconditionError(f"{printable(destination)}: it exists already") from error
     finally:
         partial.unlink(missing_ok=True)
         os.close(descriptor)
@@ -79,9 +79,9 @@ def _create(partial: Path) -> int:
                 return descriptor
             os.close(descriptor)  # it was taken for abandoned, before it was locked
     except PermissionError as error:
-        raise PermissionDeniedError(f"{shorten(str(partial))}: {error.strerror}") from error
+        raise PermissionDeniedError(f"{printable(partial)}: {error.strerror}") from error
     except OSError as error:
-        raise StoreUnavailableError(f"{shorten(str(partial))}: {error.strerror}") from error
+        raise StoreUnavailableError(f"{printable(partial)}: {error.strerror}") from error
 
 
 def remove_abandoned(destination: Path) -> None:
@@ -110,9 +110,9 @@ def _remove_unlocked(partial: Path, part: Path) -> None:
         part.unlink()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory last through a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Code: TypeAlias = grpc.StatusCode
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, which a handler sends
+class RpcError(Exception):
     """Raised to end a call with this code and message."""
 
     def __init__(self, code: Code, message: str) -> None:
@@ -37,17 +37,17 @@ CODES: Final[Mapping[Category, Code]] = {
 """The code of each category; UNKNOWN is what containerd sends for an error that errdefs does not know."""
 
 
-def refusal_of(error: ImagekeepError) -> Refusal:
+def rpc_error_of(error: ImagekeepError) -> RpcError:
     """Return how an error of ours is answered; its message names things, and never shows a config."""
-    return Refusal(CODES[error.category], str(error))
+    return RpcError(CODES[error.category], str(error))
 
 
-def unresolved(name: str, error: ImagekeepError) -> Refusal:
+def unresolved(name: str, error: ImagekeepError) -> RpcError:
     """Return how a name that could not be resolved is answered (containerd: ImageStatus, RemoveImage).
 
     A name that begins several ids is ambiguous. So is the empty name, which begins all of them; containerd takes
     it for the only image where it has just one, and imagekeep never does.
     """
     if isinstance(error, AmbiguousError) or (not name and isinstance(error, InvalidArgumentError)):
-        return Refusal(Code.UNKNOWN, f'can not resolve "{name}" locally: ambiguous digest string')
-    return refusal_of(error)
+        return RpcError(Code.UNKNOWN, f'can not resolve "{name}" locally: ambiguous digest string')
+    return rpc_error_of(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.cli import main
-from imagekeep.cli.exits import ExitCode
+from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.sources.containerd import Containerd
 from tests.cli.conftest import Result
 
