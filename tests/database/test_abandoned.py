@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.database.backup import backup_path, copy_store
+from imagekeep.database.revision import HEAD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def test_the_next_backup_takes_away_what_a_killed_one_left(store_path: Path, tmp
     (left,) = partials(tmp_path)
     (tmp_path / f"{left}-journal").touch()
 
-    copy_store(store_path, backup_path(store_path, "0003"))
+    copy_store(store_path, backup_path(store_path, HEAD))
 
     assert not partials(tmp_path)
 
@@ -66,7 +67,7 @@ def test_a_copy_that_was_killed_after_it_had_its_name_is_whole(store_path: Path,
     first = backup_path(store_path, "0001")
     die_while_copying(store_path, first, "after")
 
-    copy_store(store_path, backup_path(store_path, "0003"))
+    copy_store(store_path, backup_path(store_path, HEAD))
 
     assert not partials(tmp_path)
     assert first.read_bytes() == (tmp_path / "expected.db").read_bytes()

@@ -202,6 +202,8 @@ FORBIDDEN = {
     "reference_history_pinned_is_a_truth": (
         "INSERT INTO reference_history VALUES (99, 'x', 'y', NULL, 2, 'new', 0)"
     ),
+    "identity_is_one_row": "INSERT INTO identity VALUES (2, 'x', NULL, NULL)",
+    "image_filesystem_is_one_row": "INSERT INTO image_filesystem VALUES (2, '/', NULL, NULL, 0)",
     "watcher_is_one_row": "INSERT INTO watcher VALUES (2, 1, 'x', 0, NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL)",
 }
 
@@ -250,6 +252,8 @@ NO_UTF8 = "CAST(x'61c561' AS TEXT)"
             f"INSERT INTO reference_history VALUES (99, {NO_UTF8}, '{ONE.id}', NULL, 0, 'new', 0)",
         ),
         ("incomplete_refs", f"INSERT INTO incomplete_refs VALUES ('a', {NO_UTF8}, 0, 0, 1)"),
+        ("identity", f"UPDATE identity SET source = {NO_UTF8}"),
+        ("image_filesystem", f"INSERT INTO image_filesystem VALUES (1, {NO_UTF8}, NULL, NULL, 0)"),
     ],
 )
 def test_text_that_is_no_utf8_is_found(unguarded: sqlite.Connection, table: str, statement: str) -> None:

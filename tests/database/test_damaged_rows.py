@@ -8,6 +8,7 @@ import pytest
 
 from imagekeep import Reader, Store
 from imagekeep.database.check import find_problems
+from imagekeep.database.revision import HEAD
 from imagekeep.errors import CorruptStoreError
 from tests.database.rows import add_image, opened
 from tests.database.stores import thawed
@@ -71,7 +72,7 @@ READS: dict[str, Callable[[Reader], object]] = {
 
 def with_flipped_types(path: Path, column: str) -> Path:
     """Flip the bit of each value's type that makes bytes of a text, and a text of bytes; return the path."""
-    thawed("0003", path)
+    thawed(HEAD, path)
     places = places_of_columns(path)
     content = bytearray(path.read_bytes())
     for offset in places[f"{column}, type"]:

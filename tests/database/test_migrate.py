@@ -171,3 +171,18 @@ def test_a_broken_foreign_key_of_a_table_without_row_numbers_stops_a_move(old: P
 
     with pytest.raises(SchemaVersionError, match="a row of table pinned_refs lacks its row of references"):
         migrate(old)
+
+
+def test_every_store_gets_an_id_of_its_own_whether_it_is_made_or_migrated(
+    store_path: Path, tmp_path: Path
+) -> None:
+    paths = [store_path, thawed("0003", tmp_path / "one.db"), thawed("0003", tmp_path / "two.db")]
+    for path in paths:
+        migrate(path)
+
+    rows = [row for path in paths for row in contents(path)["identity"]]
+
+    assert len({store_id for _, store_id, *_ in rows}) == 3
+    assert [(len(store_id), source, namespace) for _, store_id, source, namespace in rows] == [
+        (32, None, None)
+    ] * 3

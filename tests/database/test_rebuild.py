@@ -65,7 +65,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_would_cascade_from_it(
 
     assert contents(store_path) == before
     assert {table for table, rows in before.items() if rows} == {
-        *("images", "configs", "references", "pinned_refs", "ref_cache")
+        *("identity", "images", "configs", "references", "pinned_refs", "ref_cache")
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from imagekeep import Store
 from imagekeep.database.connection import connect
 from imagekeep.database.migrate import migrate
+from imagekeep.database.revision import HEAD
 from tests.images import LayoutWriter, named
 from tests.torture.commands import ASKING, READING, ActionResult, run
 from tests.torture.orders import PLATFORM
@@ -41,13 +42,13 @@ class Bench:
         self.draw = random.Random(seed)
         self.seen: list[Seen] = []
 
-    def store(self, path: Path | None = None, revision: str = "0003") -> Path:
+    def store(self, path: Path | None = None, revision: str = HEAD) -> Path:
         """Put a store with images there, migrated to the newest revision unless an older one is asked for."""
         path = path or self.path
         shutil.copyfile(FROZEN / f"{revision}.db", path)
         path.chmod(0o600)
         connect(path).close()  # into WAL mode, as every store is
-        if revision == "0003":
+        if revision == HEAD:
             migrate(path)
             for backup in path.parent.glob(f"{path.name}.*.backup"):
                 backup.unlink()

@@ -93,6 +93,8 @@ UNION ALL SELECT 'reference_history', sequence || '',
     reference || ' ' || image_id || ' ' || coalesce(target_digest, '') || ' ' || event FROM reference_history
 UNION ALL SELECT 'incomplete_refs', reference, error FROM incomplete_refs
 UNION ALL SELECT 'watcher', source, last_error FROM watcher
+UNION ALL SELECT 'identity', store_id, source || ' ' || coalesce(namespace, '') FROM identity
+UNION ALL SELECT 'image_filesystem', filesystem_key || '', mountpoint FROM image_filesystem
 """
 """Each row's table, what names it there, and its other texts."""
 

@@ -42,6 +42,8 @@ CHECKS = {
     ),
     "reference_history_pinned_is_a_truth": Check("reference_history", "sequence", "pinned IN (0, 1)"),
     "watcher_is_one_row": Check("watcher", "watcher_key", "watcher_key = 1"),
+    "identity_is_one_row": Check("identity", "identity_key", "identity_key = 1"),
+    "image_filesystem_is_one_row": Check("image_filesystem", "filesystem_key", "filesystem_key = 1"),
 }
 """The condition of each constraint, by its name."""
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision this imagekeep knows, the oldest first; the last is the one it reads and writes."""
 
 HEAD = REVISIONS[-1]
 
-SCHEMA_FINGERPRINT = "5e686c3ba87b30c6ac48b6db93c3183115ac63fde9d7ee6ba13db665e93898f2"
+SCHEMA_FINGERPRINT = "3107238e2f5f26b0ff5352a626e7bcaf6e3613a20e3e26ccf67cd6296ae198c7"
 """What `imagekeep.database.check.fingerprint` says of a file at HEAD; `db check` compares."""
 
 APPLICATION_ID = 0x696D6B70

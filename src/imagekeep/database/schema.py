@@ -8,6 +8,8 @@
     reference_history                         (append-only; outlives what it tells of)
     incomplete_refs                           (what a source has and the store could not read)
     watcher                                   (at most one row)
+    identity                                  (exactly one row)
+    image_filesystem                          (at most one row)
 
 What SQLite holds by itself: a reference names one image; a pin and a cache row belong to a reference, agree
 with it on the image, move with it and go with it; when an image's last reference goes, the image goes. What
@@ -218,6 +220,38 @@ watcher = Table(
     comment="how far the last watcher of the source has come",
 )
 
+identity = Table(
+    "identity",
+    metadata,
+    Column("identity_key", Integer, primary_key=True),
+    Column("store_id", Text, nullable=False, comment="32 random hex digits; a restored store gets new ones"),
+    Column(
+        "source",
+        Text,
+        comment="specifier of the source of the last sync of all references; null until then",
+    ),
+    Column("namespace", Text, comment="containerd's; null for other sources"),
+    _check("identity_is_one_row"),
+    sqlite_strict=True,
+    comment="one row: which store this is, and which source it follows",
+)
+
+image_filesystem = Table(
+    "image_filesystem",
+    metadata,
+    Column("filesystem_key", Integer, primary_key=True),
+    Column("mountpoint", Text, nullable=False),
+    Column("used_bytes", Integer, comment="null if the reply does not say"),
+    Column("inodes_used", Integer),
+    Column("at", Integer, nullable=False, comment="microseconds since 1970, UTC: the time in the reply"),
+    _check("image_filesystem_is_one_row"),
+    sqlite_strict=True,
+    comment="at most one row: the last ImageFsInfo reply of the source",
+)
+
+FIRST_ROWS = ("INSERT INTO identity (identity_key, store_id) VALUES (1, lower(hex(randomblob(16))))",)
+"""What a new store begins with."""
+
 TRIGGERS = {
     "an_image_goes_with_its_last_reference": """\
 CREATE TRIGGER an_image_goes_with_its_last_reference
@@ -331,5 +365,5 @@ SELECT
 FROM reference_history""",
 }
 
-for statement in (*TRIGGERS.values(), *VIEWS.values()):
+for statement in (*TRIGGERS.values(), *VIEWS.values(), *FIRST_ROWS):
     event.listen(metadata, "after_create", DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
