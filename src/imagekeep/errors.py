@@ -42,6 +42,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from imagekeep.escaping import escape
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -271,10 +273,6 @@ class InvalidDocumentError(CorruptError):
 
 
 def printable(value: object, limit: int = 200) -> str:
-    """Return `str(value)` fit for a message: printable ASCII kept, all else escaped, at most `limit` characters.
-
-    Names come from image sources, so they may hold terminal escape sequences or megabytes.
-    """
+    """Return `str(value)` fit for a message: escaped for a terminal, and cut after `limit` characters."""
     text = str(value)
-    cut = text if len(text) <= limit else text[:limit] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut) or '""'
+    return escape(text if len(text) <= limit else text[:limit] + "…") or '""'

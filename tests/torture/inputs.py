@@ -16,9 +16,9 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from imagekeep import Store
-from imagekeep.cli.output import escaped
 from imagekeep.digest import is_digest, parse_query, validate
 from imagekeep.errors import ImagekeepError
+from imagekeep.escaping import escape
 from imagekeep.image import PINNED_LABEL
 from imagekeep.oci.config import parse_config
 from imagekeep.oci.descriptor import Descriptor
@@ -116,7 +116,7 @@ def feed_words(place: Path, draw: random.Random, count: int) -> list[Seen]:
     with Store.open(place / "images.db", platform=PLATFORM) as store:
         asked: dict[str, Callable[[str], object]] = {
             **{f.__name__: f for f in (check_name, parse_any, parse_docker_ref, parse_normalized, sort_key)},
-            **{f.__name__: f for f in (validate, is_digest, split_user, parse_base_name, escaped)},
+            **{f.__name__: f for f in (validate, is_digest, split_user, parse_base_name, escape)},
             **{f.__name__: f for f in (store.get, store.resolve, store.local_resolve, store.history)},
             "query": lambda text: parse_query(text).ranges(),
             "platform": lambda text: only(Platform.parse(text)).matches(Platform("linux", "amd64")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from imagekeep.cli.output import escaped
+from imagekeep.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 def table(rows: Iterable[Sequence[str]]) -> str:
     """Return rows of equal length as lines with aligned columns, what is not printable escaped."""
-    cells = [[escaped(cell) for cell in row] for row in rows]
+    cells = [[escape(cell) for cell in row] for row in rows]
     widths = [
         max(COLUMN_WIDTH, *(len(cell) + COLUMN_GAP for cell in column)) for column in zip(*cells, strict=True)
     ]

@@ -11,6 +11,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.formats import table
 from imagekeep.cli.options import no_heading, no_truncation, output_format
 from imagekeep.cli.output import write
+from imagekeep.escaping import escape
 from imagekeep.image import ImageSummary
 from imagekeep.reference import parse_normalized
 
@@ -55,7 +56,7 @@ def list_images(
     columns = crictl.Columns(digests=digests, pinned=pinned, truncated=not no_trunc)
     with settings.open_reader() as reader:
         if quiet:
-            write("".join(f"{image.id}\n" for image in choose(reader.summaries(), wanted)))
+            write("".join(f"{escape(image.id)}\n" for image in choose(reader.summaries(), wanted)))
         elif output == "table":
             heading = [] if no_heading else [columns.heading()]
             images = choose(reader.summaries(), wanted)

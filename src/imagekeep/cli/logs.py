@@ -9,7 +9,7 @@ import sys
 import click
 
 from imagekeep.cli.formats import format_time
-from imagekeep.cli.output import escaped
+from imagekeep.escaping import escape
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -40,7 +40,7 @@ class _TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         time = format_time(int(record.created * 1_000_000))
-        return f"{time} {record.levelname.lower():7} {escaped(record.getMessage())}"
+        return f"{time} {record.levelname.lower():7} {escape(record.getMessage())}"
 
 
 class _JSONLines(logging.Formatter):

@@ -1,7 +1,7 @@
 """The two streams: answers go to standard output, everything else to standard error.
 
-Both carry names that come from image sources. What is not JSON or YAML passes through `escaped`, so that no
-terminal escape sequence reaches a terminal.
+Both carry names that come from image sources. What is not JSON or YAML passes through `escape`, so that
+nothing reaches a terminal that it would interpret, or that a person would misread.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import printable
+from imagekeep.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def write(text: str) -> None:
 
 def write_line(text: str) -> None:
     """Write one line to standard output, what is not printable in it escaped; raises OutputError."""
-    write(f"{escaped(text)}\n")
+    write(f"{escape(text)}\n")
 
 
 def flush() -> None:
@@ -51,7 +51,7 @@ def complain(message: str) -> None:
 
 def warn(message: str) -> None:
     """Write lines to standard error, what is not printable in them escaped; nobody hears if that is closed."""
-    lines = "".join(f"{escaped(line)}\n" for line in message.split("\n"))
+    lines = "".join(f"{escape(line)}\n" for line in message.split("\n"))
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             sys.stderr.write(lines)
@@ -72,11 +72,6 @@ def discard() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-
-
-def escaped(text: str) -> str:
-    """Return text fit for a terminal: printable characters as they are, all others escaped."""
-    return text if text.isprintable() else printable(text, len(text))
 
 
 def _standard_output() -> TextIO:
