@@ -127,6 +127,13 @@ SCHEMA = """
 SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version' ORDER BY type, name
 """
 
+SCHEMA_OBJECTS = """
+SELECT
+    coalesce(substr(type, 1, ?1), ''), coalesce(substr(name, 1, ?1), ''), coalesce(substr(tbl_name, 1, ?1), ''),
+    substr(sql, 1, ?1)
+FROM sqlite_schema LIMIT ?2
+"""
+
 IMAGES_WITHOUT_REFERENCE = """
 SELECT id FROM images WHERE NOT EXISTS (
     SELECT 1 FROM "references" WHERE "references".image_key = images.image_key
