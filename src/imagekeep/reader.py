@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from imagekeep.database import queries
 from imagekeep.database.connection import DRIVER_ERRORS, connect, damaged_row, translate, translating
-from imagekeep.database.revision import exists, find_revision, require_head
+from imagekeep.database.revision import exists, read_schema, require_current
 from imagekeep.database.statements import BEGIN, COMMIT
 from imagekeep.errors import (
     AmbiguousError,
@@ -74,7 +74,7 @@ class Reader:
             raise StoreUnavailableError(f"no store at {printable(file)}; `imagekeep sync` makes one")
         try:
             with translating(file):
-                require_head(find_revision(reader._cursor(), file), file)
+                require_current(read_schema(reader._cursor(), file), file)
         except BaseException:
             reader.close()
             raise

@@ -169,7 +169,10 @@ _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
         StoreUnavailableError,
         f"the file or its directory is read-only; {_READ_A_COPY}",
     ),
-    sqlite.SQLITE_INTERRUPT: (StoreUnavailableError, "interrupted"),
+    sqlite.SQLITE_INTERRUPT: (
+        StoreUnavailableError,
+        "a read took too long, on a schema that is not imagekeep's; see `imagekeep db check`",
+    ),
     sqlite.SQLITE_IOERR: (
         StoreUnavailableError,
         "the disk failed or is full; nothing was changed; free some space, or see the system's log",

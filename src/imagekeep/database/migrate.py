@@ -23,7 +23,14 @@ from imagekeep.database.connection import connect, translating
 from imagekeep.database.engine import make_engine, translating_writes
 from imagekeep.database.files import create_private
 from imagekeep.database.lock import writer_lock
-from imagekeep.database.revision import exists, find_revision, require_head, require_known
+from imagekeep.database.revision import (
+    exists,
+    find_revision,
+    read_schema,
+    require_current,
+    require_known,
+    require_unchanged,
+)
 from imagekeep.errors import (
     ImagekeepError,
     PermissionDeniedError,
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.database.revision import Schema
 
 
 @dataclass(slots=True)
@@ -58,17 +66,22 @@ def open_or_create(path: Path) -> None:
     Raises SchemaVersionError for one of another revision, NotAStoreError for another file.
     """
     make_file(path)
-    revision = read_revision(path)
-    if revision is None:
+    schema = schema_of_file(path)
+    if schema.revision is None:
         migrate(path)
     else:
-        require_head(revision, path)
+        require_current(schema, path)
 
 
 def read_revision(path: Path) -> str | None:
-    """Return the revision of the file at `path`, or None; raises as `find_revision` and `connect` do."""
+    """Return the revision of the file at `path`, or None; raises as `schema_of_file` does."""
+    return schema_of_file(path).revision
+
+
+def schema_of_file(path: Path) -> Schema:
+    """Return what the schema of the file at `path` is; raises as `read_schema` and `connect` do."""
     with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
-        return find_revision(connection.cursor(), path)
+        return read_schema(connection.cursor(), path)
 
 
 def migrate(path: Path, *, dry_run: bool = False) -> Migration:
@@ -90,8 +103,10 @@ def migration_transaction(migration: Migration, destination: str | None) -> Iter
     """Give the connection on which migrations/env.py runs the revisions up or down to `destination`."""
     path = migration.path
     with writer_lock(path), translating_writes(path):
-        migration.before = read_revision(path)
+        schema = schema_of_file(path)
+        migration.before = schema.revision
         require_known(migration.before, path)
+        require_unchanged(schema, path)
         if migration.before not in (None, destination) and not migration.dry_run:
             migration.backup = backup_path(path, migration.before)
             copy_store(path, migration.backup)

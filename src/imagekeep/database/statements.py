@@ -11,7 +11,7 @@ BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 
 REVISION = """
-SELECT version_num FROM alembic_version
+SELECT substr(version_num, 1, 64) FROM alembic_version LIMIT 1
 """
 
 RESOLVE = """
