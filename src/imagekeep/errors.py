@@ -15,6 +15,8 @@
     ├── FailedPreconditionError       right words, at a moment when they cannot be carried out
     │   ├── NotAStoreError            the file is something else
     │   ├── SchemaVersionError        the file's schema is older or newer than this imagekeep
+    │   ├── AlreadyWatchedError       another watcher updates this store
+    │   ├── SourceMismatchError       the store follows another source or namespace
     │   ├── PinNeedsReferenceError    a pin of a reference that the image does not have
     │   ├── ImagePinnedError          a pinned image is not removed unless forced
     │   ├── ReadOnlySourceError       the source cannot be changed
@@ -183,6 +185,14 @@ class NotAStoreError(FailedPreconditionError):
 
 class SchemaVersionError(FailedPreconditionError):
     """Raised when a store's schema is not this imagekeep's; names both revisions and what to run."""
+
+
+class AlreadyWatchedError(FailedPreconditionError):
+    """Another watcher updates this store."""
+
+
+class SourceMismatchError(FailedPreconditionError):
+    """The store follows another source, or another namespace of containerd."""
 
 
 class PinNeedsReferenceError(FailedPreconditionError):

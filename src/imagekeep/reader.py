@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from imagekeep.database import queries
 from imagekeep.database.connection import DRIVER_ERRORS, connect, damaged_row, translate, translating
+from imagekeep.database.lock import is_watched
 from imagekeep.database.revision import exists, read_schema, require_current
 from imagekeep.database.statements import BEGIN, COMMIT
 from imagekeep.errors import (
@@ -182,6 +183,13 @@ class Reader:
     def watcher(self) -> WatcherState | None:
         """Return how far the last watcher of the source has come, or None where there was none."""
         return self._in_snapshot(queries.watcher_state)
+
+    def is_watched(self) -> bool:
+        """Return whether a watcher runs now, in whatever PID namespace.
+
+        Raises PermissionDeniedError or StoreUnavailableError if the lock file cannot be opened.
+        """
+        return is_watched(self.path)
 
     def data_version(self) -> int:
         """Return a number that is another one once anybody has changed the store, seen from this thread.

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
 from imagekeep.database.connection import connect, translating
-from imagekeep.database.lock import lock_references, writer_lock
+from imagekeep.database.lock import lock_references, watcher_lock, writer_lock
 from imagekeep.database.migrate import open_or_create
 from imagekeep.database.revision import current_revision, require_head
 from imagekeep.database.statements import BEGIN_IMMEDIATE
 from imagekeep.database.writes import write_changes, write_incomplete, write_watcher
 from imagekeep.digest import validate
 from imagekeep.errors import (
+    AlreadyWatchedError,
     AmbiguousError,
     FailedPreconditionError,
     ImagekeepError,
@@ -148,6 +149,23 @@ class Store(Reader):
         """Note how far the watcher of the source has come."""
         with self._writing() as cursor:
             write_watcher(cursor, state)
+
+    @contextlib.contextmanager
+    def watcher_lock(self) -> Iterator[None]:
+        """Be the one watcher of this store until the context ends, or the process does.
+
+        Raises AlreadyWatchedError, naming the other watcher, and StoreUnavailableError.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(watcher_lock(self.path))
+            except AlreadyWatchedError as error:
+                other = self.watcher()
+                who = f"process {other.process_id}, source {printable(other.source)}" if other else "another"
+                raise AlreadyWatchedError(
+                    f"store {printable(self.path)}: already watched ({who}); stop that watcher first"
+                ) from error
+            yield
 
     def require_source(self) -> Source:
         """Return the source, or raise FailedPreconditionError where the store was opened without one."""

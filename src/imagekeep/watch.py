@@ -31,7 +31,7 @@ from imagekeep.sync import SyncReport, sync
 from imagekeep.watcher_status import WatcherState, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from imagekeep.store import Store
 
@@ -115,8 +115,17 @@ class Watcher:
         self._stopping = threading.Event()
         self.state = WatcherState(os.getpid(), source_name, started_at=timestamp())
 
-    def run(self) -> None:
-        """Follow the source until `stop` is called; a source or a store that fails is waited for."""
+    def run(self, on_start: Callable[[], object] | None = None) -> None:
+        """Follow the source until `stop` is called; retry when the source or the store fails.
+
+        `on_start` is called once this is the store's only watcher. Raises AlreadyWatchedError if it is not.
+        """
+        with self._store.watcher_lock():
+            if on_start:
+                on_start()
+            self._run()
+
+    def _run(self) -> None:
         self._try_to_record()
         pause = self._pace.back_off
         while not self._stopping.is_set():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ class WatcherState:
     """How far the last watcher of a store has come; times in microseconds since 1970, UTC.
 
     `connected_at` is None while the source's events are not being heard, `stopped_at` while the watcher has not
-    said that it ended: one that was killed never says so, and its process is gone.
+    said that it ended: one that was killed never says so. Whether it runs, only its lock says
+    (`Reader.is_watched`); `process_id` is for people, and may be of another PID namespace.
     """
 
     process_id: int
@@ -38,22 +38,6 @@ class IncompleteReference:
     since: int
     tried_at: int
     tries: int
-
-
-def is_running(state: WatcherState) -> bool:
-    """Return whether the watcher that said this may still be at work.
-
-    It has not said that it ended, and there is a process of its number; another may have got the number since.
-    """
-    if state.stopped_at is not None or state.process_id <= 0:
-        return False
-    try:
-        os.kill(state.process_id, 0)
-    except PermissionError:  # somebody else's, and so there
-        return True
-    except (ProcessLookupError, OverflowError):  # the file may hold any number
-        return False
-    return True
 
 
 def timestamp() -> int:

@@ -64,8 +64,9 @@ def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Pa
     with Store.open(store_path) as store:
         store.add(Image("sha256:" + "1" * 64, ("a.test/a:v1", "a.test/a:v2"), "", 1, True, b"{}"))
         watcher = WatcherState(os.getpid(), "containerd", 1, connected_at=2, events=3, reconciles=4, errors=5)
-        store.record_watcher(watcher)
-    page = metrics.page().decode().splitlines()
+        with store.watcher_lock():
+            store.record_watcher(watcher)
+            page = metrics.page().decode().splitlines()
     assert set(page) >= {
         "imagekeep_store_up 1.0",
         "imagekeep_images 1.0",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -36,36 +34,32 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
-def gone() -> int:
-    """Return the id of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 def test_nobody_follows_a_new_store(reader: Reader) -> None:
     assert CurrentWatcher(reader, own=False).state() is None
 
 
 def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, store: Store) -> None:
     current = CurrentWatcher(reader, own=False)
-    store.record_watcher(WatcherState(os.getppid(), "containerd", 1, connected_at=2))
-    assert current.state() == WatcherState(os.getppid(), "containerd", 1, connected_at=2)
-    store.record_watcher(WatcherState(gone(), "containerd", 1, connected_at=2))
+    state = WatcherState(os.getppid(), "containerd", 1, connected_at=2)
+    with store.watcher_lock():
+        store.record_watcher(state)
+        assert current.state() == state
     assert current.state() is None
 
 
 def test_a_watcher_that_said_it_ended_follows_no_more(reader: Reader, store: Store) -> None:
-    store.record_watcher(WatcherState(os.getpid(), "containerd", 1, connected_at=2, stopped_at=3))
-    assert CurrentWatcher(reader, own=False).state() is None
+    with store.watcher_lock():
+        store.record_watcher(WatcherState(os.getpid(), "containerd", 1, connected_at=2, stopped_at=3))
+        assert CurrentWatcher(reader, own=False).state() is None
 
 
 def test_what_an_earlier_process_of_the_same_id_wrote_is_not_our_word(reader: Reader, store: Store) -> None:
     store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
     current = CurrentWatcher(reader, own=True)
-    assert current.state() is None
-    store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
-    assert current.state() is not None
+    with store.watcher_lock():
+        assert current.state() is None
+        store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
+        assert current.state() is not None
 
 
 def test_a_server_that_can_follow_no_more_ends_and_says_why(serving: ServerConfig) -> None:

@@ -14,7 +14,8 @@ import pytest
 from imagekeep.cli.logs import start_logging
 from imagekeep.database.connection import connect
 from imagekeep.database.lock import WRITERS, locked
-from imagekeep.errors import StoreUnavailableError
+from imagekeep.errors import AlreadyWatchedError, StoreUnavailableError
+from imagekeep.watch import Watcher
 from tests.containerd import wait_until
 from tests.watch.test_following import APP, OTHER, names, settled
 
@@ -112,6 +113,17 @@ def test_it_ends_within_a_second_while_it_waits_for_its_source(follow: Follow, s
     source.fails = True
     with follow(back_off=3600, longest=3600) as watcher:
         wait_until(lambda: watcher.state.errors)
+
+
+def test_a_second_watcher_is_refused_and_spoils_nothing(follow: Follow, store: Store) -> None:
+    with follow() as first:
+        wait_until(lambda: first.state.connected_at and store.watcher() == first.state)
+        second = Watcher(store, source_name="another")
+        with pytest.raises(AlreadyWatchedError, match=rf"process {os.getpid()}, source memory"):
+            second.run()
+        assert store.watcher() == first.state
+        assert store.is_watched()
+    assert not store.is_watched()
 
 
 def test_it_notes_how_far_it_has_come(follow: Follow, store: Store, source: WatchedSource) -> None:

@@ -13,11 +13,11 @@ from imagekeep.cli.options import output_format
 from imagekeep.cli.output import write
 from imagekeep.cli.store_file import reading
 from imagekeep.database.driver import DRIVER, sqlite
+from imagekeep.database.lock import is_watched
 from imagekeep.database.queries import count, incomplete_references, watcher_state
 from imagekeep.database.revision import HEAD, REVISIONS, require_head
 from imagekeep.database.size import size_on_disk
-from imagekeep.errors import SchemaVersionError
-from imagekeep.watcher_status import is_running
+from imagekeep.errors import PermissionDeniedError, SchemaVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def show_info(settings: Settings, output: str) -> None:
         counts = count(cursor) if revision in REVISIONS else None
         document = describe(path, revision, counts)
         if revision == HEAD:
-            document |= describe_watcher(watcher_state(cursor), incomplete_references(cursor))
+            document |= describe_watcher(path, watcher_state(cursor), incomplete_references(cursor))
     if output == "table":
         write(table(_rows(document)))
     else:
@@ -67,13 +67,15 @@ def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[st
     }
 
 
-def describe_watcher(state: WatcherState | None, incomplete: list[IncompleteReference]) -> dict[str, Any]:
+def describe_watcher(
+    path: Path, state: WatcherState | None, incomplete: list[IncompleteReference]
+) -> dict[str, Any]:
     """Return what is known of the last watcher, and what could not be read, as a document."""
     return {
         "watcher": state
         and {
             "processId": state.process_id,
-            "running": is_running(state),
+            "running": _is_watched(path),
             "source": state.source,
             "started": _time(state.started_at),
             "connected": _time(state.connected_at),
@@ -91,6 +93,14 @@ def describe_watcher(state: WatcherState | None, incomplete: list[IncompleteRefe
             for i in incomplete
         ],
     }
+
+
+def _is_watched(path: Path) -> bool | None:
+    """Return whether a watcher runs, or None if this user cannot tell."""
+    try:
+        return is_watched(path)
+    except PermissionDeniedError:
+        return None
 
 
 def _time(microseconds: int | None) -> str | None:
@@ -126,11 +136,13 @@ def _watcher_rows(watcher: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Give the watcher's fields under names for people."""
     if watcher is None:
         return
-    yield "watcher", f"process {watcher['processId']}, {'running' if watcher['running'] else 'not running'}"
+    yield "watcher", f"process {watcher['processId']}, {_RUNNING[watcher['running']]}"
     yield "following", watcher["source"]
     for name, field in _WATCHED.items():
         yield name, str(watcher[field] if watcher[field] is not None else NONE)
 
+
+_RUNNING = {True: "running", False: "not running", None: "perhaps running (its lock cannot be read)"}
 
 _WATCHED = {
     "connected since": "connected",

@@ -31,6 +31,5 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     with ending_on_signals() as ending, open_store(settings) as store:
         watcher = Watcher(store, source_name=settings.source or "")
         ending.begin_with(watcher.stop)
-        # Ready as soon as the store is open: what it knew is answered whether or not the source is there.
-        notify("READY=1")
-        watcher.run()
+        # Ready before the source has answered: the store answers with what it knew.
+        watcher.run(on_start=lambda: notify("READY=1"))

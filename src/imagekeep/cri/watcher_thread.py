@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from imagekeep.watch import Watcher
-from imagekeep.watcher_status import is_running, timestamp
+from imagekeep.watcher_status import timestamp
 
 if TYPE_CHECKING:
     from imagekeep.cri.mutations import StoreFactory
@@ -73,7 +73,7 @@ class CurrentWatcher:
     def state(self) -> WatcherState | None:
         """Return how far it has come, or None where there is none; raises as `Reader.watcher` does."""
         state = self._reader.watcher()
-        if state is None or not is_running(state):
+        if state is None or state.stopped_at is not None or not self._reader.is_watched():
             return None
         if self._own and (state.process_id != os.getpid() or state.started_at < self._begun):
             return None

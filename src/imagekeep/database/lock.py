@@ -6,6 +6,8 @@ Byte 1 is a turnstile, and the others stand for references: an update holds its 
 asks the source until it has committed, so that of two updates of one reference the later answer always ends on
 top. Everyone passes the turnstile before waiting for references; who waits for all of them stays in it, so that
 those already inside finish, and newcomers do not keep it waiting for ever.
+The byte after them is the watcher's, held for as long as it runs: whether a store is watched is asked of the kernel
+(F_OFD_GETLK), because a PID means nothing in another PID namespace, and may be another process by now.
 
 The locks are Linux's open file description locks: they exclude threads of one process as well as processes,
 and the kernel drops them when their holder dies. Readers take none.
@@ -24,12 +26,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database.files import create_private
-from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError, printable
+from imagekeep.errors import (
+    AlreadyWatchedError,
+    PermissionDeniedError,
+    StoreBusyError,
+    StoreUnavailableError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from imagekeep.errors import ImagekeepError
 
 WRITER_WAIT = 10.0
 """Seconds a writer waits for the others; a write transaction takes milliseconds, a large batch a second."""
@@ -51,6 +61,7 @@ class ByteRange(NamedTuple):
 WRITERS = ByteRange(0, 1)
 TURNSTILE = ByteRange(1, 1)
 ALL_REFERENCES = ByteRange(2, _LAST_BYTE - 2)
+WATCHER = ByteRange(_LAST_BYTE, 1)
 
 
 def writer_lock(path: Path) -> AbstractContextManager[None]:
@@ -100,6 +111,44 @@ def locked(
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def watcher_lock(path: Path) -> Iterator[None]:
+    """Hold the watcher's lock of the store at `path`, without waiting.
+
+    Raises AlreadyWatchedError if another watcher holds it, and as `locked` does.
+    """
+    descriptor = _open(path)
+    _of_watchers.add(descriptor)
+    try:
+        if not _try(descriptor, WATCHER, path):
+            raise AlreadyWatchedError(f"store {printable(path)}: already watched by another process")
+        yield
+    finally:
+        if descriptor in _of_watchers:  # not in a child that was forked meanwhile
+            _of_watchers.remove(descriptor)
+            os.close(descriptor)
+
+
+def is_watched(path: Path) -> bool:
+    """Return whether a watcher of the store at `path` runs, in whatever PID namespace.
+
+    Raises PermissionDeniedError or StoreUnavailableError if the lock file cannot be opened.
+    """
+    try:
+        descriptor = os.open(f"{path}-lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unopened(f"{path}-lock", error) from error
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, WATCHER))
+    except OSError as error:
+        raise StoreUnavailableError(f"lock file of {printable(path)}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
 def _open(path: Path) -> int:
     """Open the lock file, making it where there is none; only its owner may use it."""
     name = f"{path}-lock"
@@ -110,10 +159,13 @@ def _open(path: Path) -> int:
             except FileNotFoundError:
                 with contextlib.suppress(FileExistsError):  # another may make it first
                     return create_private(name)
-    except PermissionError as error:
-        raise PermissionDeniedError(f"lock file {printable(name)}: {error.strerror}") from error
     except OSError as error:
-        raise StoreUnavailableError(f"lock file {printable(name)}: {error.strerror}") from error
+        raise _unopened(name, error) from error
+
+
+def _unopened(name: str, error: OSError) -> ImagekeepError:
+    kind = PermissionDeniedError if isinstance(error, PermissionError) else StoreUnavailableError
+    return kind(f"lock file {printable(name)}: {error.strerror}")
 
 
 def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, wait: float) -> None:
@@ -123,12 +175,7 @@ def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, w
     """
     pause = _FIRST_PAUSE
     while True:
-        try:
-            _request(descriptor, fcntl.F_WRLCK, byte_range)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise StoreUnavailableError(f"lock file of {printable(path)}: {error.strerror}") from error
-        else:
+        if _try(descriptor, byte_range, path):
             return
         if time.monotonic() >= deadline:
             raise StoreBusyError(
@@ -138,7 +185,34 @@ def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, w
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
+def _try(descriptor: int, byte_range: ByteRange, path: Path) -> bool:
+    """Take one lock if nobody else has it; return whether it was taken."""
+    try:
+        _request(descriptor, fcntl.F_WRLCK, byte_range)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise StoreUnavailableError(f"lock file of {printable(path)}: {error.strerror}") from error
+        return False
+    return True
+
+
 def _request(descriptor: int, kind: int, byte_range: ByteRange) -> None:
     """Ask the kernel to take or drop a lock, without waiting; a length of 0 reaches to the end."""
-    flock = struct.pack("hhqqi", kind, os.SEEK_SET, byte_range.start, byte_range.length, 0)
-    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(kind, byte_range))
+
+
+def _flock(kind: int, byte_range: ByteRange) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, byte_range.start, byte_range.length, 0)
+
+
+_FLOCK = "hhqqi"
+_of_watchers: set[int] = set()
+
+
+def _after_fork() -> None:
+    """Close the watchers' descriptors in a forked child, which would keep their locks after the parent's end."""
+    while _of_watchers:
+        os.close(_of_watchers.pop())
+
+
+os.register_at_fork(after_in_child=_after_fork)
