@@ -19,7 +19,7 @@ class MemorySource(Blobs):
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: dict[str, ImageRecord] = {}
+        self.by_name: dict[str, ImageRecord] = {}
         self.asked = 0
         self.fails = False
 
@@ -27,14 +27,17 @@ class MemorySource(Blobs):
         self.asked += 1
         if self.fails:
             raise SourceUnavailableError("the source does not answer")
-        if reference not in self.records:
+        if reference not in self.by_name:
             raise ImageNotFoundError(reference)
-        return self.records[reference]
+        return self.by_name[reference]
 
-    def references(self) -> Iterable[ImageRecord]:
+    def records(self) -> Iterable[ImageRecord]:
         if self.fails:
             raise SourceUnavailableError("the source does not answer")
-        return list(self.records.values())
+        return list(self.by_name.values())
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing open."""
 
     def put(self, reference: str, number: int, *, pinned: bool = False, architecture: str = "amd64") -> str:
         """Let a reference name image `number`, and return that image's id."""
@@ -55,7 +58,7 @@ class MemorySource(Blobs):
     def point(self, reference: str, target: Entry, *, pinned: bool = False) -> str:
         """Let a reference point at a target; return its digest, or its config's where it is a manifest."""
         labels = {PINNED_LABEL: PINNED_VALUE} if pinned else {}
-        self.records[reference] = ImageRecord(reference, descriptor(target), labels)
+        self.by_name[reference] = ImageRecord(reference, descriptor(target), labels)
         return self.config_digest(target)
 
     def config_digest(self, target: Entry) -> str:
@@ -65,12 +68,12 @@ class MemorySource(Blobs):
 
     def remove(self, reference: str) -> None:
         """Let the source have no such reference."""
-        del self.records[reference]
+        del self.by_name[reference]
 
     def break_image(self, reference: str) -> None:
         """Lose the document that a reference points at."""
-        del self.blobs[self.records[reference].target.digest]
+        del self.blobs[self.by_name[reference].target.digest]
 
     def target(self, reference: str) -> Descriptor:
         """Return what a reference points at."""
-        return self.records[reference].target
+        return self.by_name[reference].target

@@ -60,7 +60,7 @@ class CountingSource(MemorySource):
         with self.lock:
             number = len(self.said)
             self.said.append(self.ids[number])
-        return self.records[f"image {number}"]
+        return self.by_name[f"image {number}"]
 
 
 def in_thread(pool: ThreadPoolExecutor, action: Callable[[], Answer]) -> Callable[[], Answer]:

@@ -55,7 +55,7 @@ def image_id(daemon: Daemon, namespace: str, tmp_path: Path) -> str:
 
 
 def names(source: Containerd) -> list[str]:
-    return sorted(record.reference for record in source.references())
+    return sorted(record.reference for record in source.records())
 
 
 @pytest.mark.parametrize("word", [APP, "app:v1", SECOND, "id", "truncated id"])
@@ -207,7 +207,7 @@ def test_pinning_and_unpinning_all_references_of_an_image(
     assert store.is_pinned(image_id, APP)
     assert store.is_pinned(image_id, SECOND)
     assert len(actions.unpin(APP, all_references=True)) == 2
-    assert not any(record.pinned for record in source.references())
+    assert not any(record.pinned for record in source.records())
     assert not store.get(image_id).pinned
 
 
@@ -241,7 +241,9 @@ def test_a_source_that_is_only_read_is_refused_with_a_word_on_what_to_do(
     source = OCILayout(layout.directory) if kind == "layout" else Archive(archive)
     with (
         Store.open(store_path, source=source) as store,
-        pytest.raises(ReadOnlySourceError, match="only read; change it where it is made, then sync"),
+        pytest.raises(
+            ReadOnlySourceError, match="read-only: change it with the tool that made it, then sync"
+        ),
     ):
         Actions.begin(store)
 

@@ -18,13 +18,13 @@ from imagekeep import (
 )
 from imagekeep.database import statements
 from imagekeep.errors import InvalidDocumentError
-from imagekeep.sync import BATCH, RemembersIds, sync
+from imagekeep.sync import BATCH, sync
 from tests.database.rows import opened
 from tests.memory import MemorySource
 from tests.model import everything
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from imagekeep import Descriptor, ImageRecord
@@ -135,7 +135,7 @@ def test_what_vanished_at_the_source_goes(store: Store, source: MemorySource) ->
 
 def test_a_source_without_images_empties_the_store(store: Store, source: MemorySource) -> None:
     sync(store)
-    source.records.clear()
+    source.by_name.clear()
     assert sync(store).counts == {Transition.VANISHED: 3}
     assert everything(store) == ([], {})
 
@@ -264,34 +264,11 @@ def test_a_source_that_may_not_be_read_is_an_error(store_path: Path) -> None:
         sync(store)
 
 
-class Remembering(MemorySource):
-    """A source that is told the image ids that the store knows."""
-
-    told: Mapping[str, str] | None = None
-
-    def remember(self, ids: Mapping[str, str]) -> None:
-        self.told = ids
-
-
-def test_a_source_that_remembers_ids_is_told_what_the_store_knows(store_path: Path) -> None:
-    source = Remembering()
-    image_id = source.put(ZERO, 1)
-    assert isinstance(source, RemembersIds)
-    with Store.open(store_path, source=source, platform="linux/amd64") as store:
-        sync(store)
-        assert source.told == {}
-        sync(store)
-        assert source.told == {source.target(ZERO).digest: image_id}
-        source.told = None
-        sync(store, verify=True)
-        assert source.told is None
-
-
 class Moving(MemorySource):
     """A source where a reference moves after it was listed."""
 
-    def references(self) -> Iterable[ImageRecord]:
-        listed = list(super().references())
+    def records(self) -> Iterable[ImageRecord]:
+        listed = list(super().records())
         self.put(ZERO, 9)
         return listed
 

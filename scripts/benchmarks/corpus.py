@@ -64,7 +64,7 @@ class MemorySource:
     """A source of made images in memory; it counts the documents that it gives."""
 
     def __init__(self, images: Iterable[MadeImage]) -> None:
-        self.records: dict[str, ImageRecord] = {}
+        self.by_name: dict[str, ImageRecord] = {}
         self.documents: dict[str, bytes] = {}
         self.documents_read = 0
         for image in images:
@@ -72,20 +72,23 @@ class MemorySource:
 
     def add(self, image: MadeImage) -> None:
         """Have one more image, and its references."""
-        self.records |= {record.reference: record for record in image.records()}
+        self.by_name |= {record.reference: record for record in image.records()}
         self.documents[image.target.digest] = image.manifest
         self.documents[image.image_id] = image.config_json
 
     def get(self, reference: str) -> ImageRecord:
         """Return the record of one reference."""
         try:
-            return self.records[reference]
+            return self.by_name[reference]
         except KeyError:
             raise ImageNotFoundError(f"no such image: {reference}") from None
 
-    def references(self) -> Iterable[ImageRecord]:
+    def records(self) -> Iterable[ImageRecord]:
         """Return every record."""
-        return self.records.values()
+        return self.by_name.values()
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing open."""
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a document."""

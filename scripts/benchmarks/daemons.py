@@ -175,7 +175,7 @@ def _fill(directory: Path, count: int) -> None:
         with Containerd(str(socket)) as source:
 
             def all_noticed() -> bool:
-                records = source.references()
+                records = source.records()
                 return len(records) == 2 * count and all(_MANAGED in record.labels for record in records)
 
             wait_until(all_noticed, pause=0.5)

@@ -182,10 +182,14 @@ class Counting:
         self.calls["get"] += 1
         return self._source.get(reference)
 
-    def references(self) -> list[ImageRecord]:
+    def records(self) -> list[ImageRecord]:
         """Return every record."""
         self.calls["list"] += 1
-        return self._source.references()
+        return self._source.records()
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a document."""

@@ -42,7 +42,7 @@ class Writing(NamedTuple):
     def update(self, pairs: list[Pair], expected: Transition) -> None:
         """Let the source say that each reference names the image beside it, and update each."""
         for name, image in pairs:
-            self.source.records[name] = ImageRecord(name, image.target)
+            self.source.by_name[name] = ImageRecord(name, image.target)
         for name, _ in pairs:
             if self.store.update(name) is not expected:
                 raise ValueError(f"update of {name}: not {expected}")
@@ -147,8 +147,8 @@ def unchanged_references(path: Path, images: int, directory: Path) -> Iterator[R
         source = both.source
         for image in made_images(images):
             source.add(image)
-        references = len(source.records)
-        some = list(source.records)[: references // 20]
+        references = len(source.by_name)
+        some = list(source.by_name)[: references // 20]
         sync_all(both.store, references)
         sync(both.store, some, verify=True)
         ratios, taken = [], []

@@ -56,18 +56,17 @@ if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.platform import Platform
     from imagekeep.reader import Reader
-    from imagekeep.sources import Source
     from imagekeep.sources.archive import Archive
-    from imagekeep.sources.changeable import Changeable
     from imagekeep.sources.containerd import Containerd as Containerd
     from imagekeep.sources.oci_layout import OCILayout
+    from imagekeep.sources.protocol import Changeable, Source, Watchable
     from imagekeep.store import Store
     from imagekeep.transition import Transition
 
 _MODULES = {
     "Actions": "image_actions",
     "Archive": "sources.archive",
-    "Changeable": "sources.changeable",
+    "Changeable": "sources.protocol",
     "Containerd": "sources.containerd",
     "ContentInfo": "oci.content",
     "Action": "image_actions",
@@ -80,9 +79,10 @@ _MODULES = {
     "ActionResult": "image_actions",
     "Platform": "platform",
     "Reader": "reader",
-    "Source": "sources",
+    "Source": "sources.protocol",
     "Store": "store",
     "Transition": "transition",
+    "Watchable": "sources.protocol",
 }
 
 __all__ = [
@@ -134,6 +134,7 @@ __all__ = [
     "StoreUnavailableError",
     "Transition",
     "UnavailableError",
+    "Watchable",
 ]
 
 

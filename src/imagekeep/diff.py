@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
 from imagekeep.reference import check_name
-from imagekeep.sync import RemembersIds, is_of_source
+from imagekeep.sync import is_of_source
 from imagekeep.transition import ReferenceState, Transition, decide
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def find_differences(store: Store) -> list[Difference]:
     A target that the store has read before is not read again. Raises SOURCE_FAILURES from the source.
     """
     states, source = store.states(), store.require_source()
-    if isinstance(source, RemembersIds):
-        source.remember(store.known_ids())
-    records = {record.reference: record for record in source.references()}
+    records = {record.reference: record for record in source.records()}
     ids: dict[Descriptor, str] = {}
     compared = (
         _compare(store, name, states.get(name), records.get(name), ids) for name in {*states, *records}

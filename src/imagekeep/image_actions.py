@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.errors import ImageNotFoundError, ImagePinnedError, InvalidReferenceError, printable
 from imagekeep.reference import parse_docker_ref
-from imagekeep.sources.changeable import require_changeable
+from imagekeep.sources.protocol import require_changeable
 from imagekeep.sync import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from imagekeep.image import ImageRecord
-    from imagekeep.sources.changeable import Changeable
+    from imagekeep.sources.protocol import Changeable
     from imagekeep.store import Store
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.read import ImageFacts
-    from imagekeep.sources import Source
+    from imagekeep.sources.protocol import Source
     from imagekeep.watcher_status import WatcherState
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -224,14 +224,6 @@ class Store(Reader):
     def is_current(self, state: ReferenceState, record: ImageRecord) -> bool:
         """Return whether the store has read the image beneath this record's target, for its platform."""
         return (state.target_digest, state.platform) == (record.target.digest, self._wanted)
-
-    def known_ids(self) -> dict[str, str]:
-        """Return the image id beneath each target that was read for the store's platform."""
-        return {
-            state.target_digest: state.image_id
-            for state in self.states().values()
-            if state.target_digest and state.platform == self._wanted
-        }
 
     def add(self, image: Image) -> None:
         """Add an image, or its references to an image that is known; a pinned one is pinned by all of them.

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, TypeVar
 
 from imagekeep.errors import (
     FailedPreconditionError,
@@ -57,15 +57,6 @@ MAX_PENDING = 2 * MAX_WORKERS
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
-
-
-@runtime_checkable
-class RemembersIds(Protocol):
-    """A source that finds the image ids of its targets by reading them, unless it is told."""
-
-    def remember(self, ids: Mapping[str, str]) -> None:
-        """Take image ids by the digest of their target, for the platform that the source was made for."""
-        ...
 
 
 @dataclass(slots=True)
@@ -139,9 +130,7 @@ def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run:
     """Confirm what the source lists unchanged; return the other references, those of one target side by side."""
     source = store.require_source()
     with store.lock_references(None):
-        if isinstance(source, RemembersIds) and not verify:
-            source.remember(store.known_ids())
-        records = list(source.references())
+        records = list(source.records())
         confirmed = report.transitions
         if not verify:
             confirmed.update(store.mark_verified(records, dry_run=dry_run))

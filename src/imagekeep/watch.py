@@ -23,56 +23,20 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnavailableError
-from imagekeep.sources import Source
+from imagekeep.errors import ImagekeepError, SourceUnavailableError
+from imagekeep.sources.protocol import require_watchable
 from imagekeep.sync import SyncReport, sync
 from imagekeep.watcher_status import WatcherState, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
+    from imagekeep.sources.protocol import Events, SourceEvent
     from imagekeep.store import Store
 
 log = logging.getLogger("imagekeep.watch")
-
-
-class SourceEvent(Protocol):
-    """One change of one reference at a source; `at` in microseconds since 1970, UTC."""
-
-    @property
-    def reference(self) -> str:
-        """Return which reference to look at again."""
-        ...
-
-    @property
-    def at(self) -> int:
-        """Return when it changed, by the source's own clock."""
-        ...
-
-
-class Events(Protocol):
-    """A subscription: gives events until it is cancelled, and raises when it is lost."""
-
-    def __iter__(self) -> Iterator[SourceEvent]: ...
-
-    def cancel(self) -> None:
-        """End the subscription, from any thread."""
-        ...
-
-
-@runtime_checkable
-class Watchable(Source, Protocol):
-    """A source that tells of its changes as they happen."""
-
-    def subscribe(self) -> Events:
-        """Begin to hear of changes; raises SourceUnavailableError."""
-        ...
-
-    def close(self) -> None:
-        """End every call that is under way, and take no more."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +66,8 @@ class Watcher:
     """
 
     def __init__(self, store: Store, *, source_name: str, pace: WatchIntervals | None = None) -> None:
-        source = store.require_source()
-        if not isinstance(source, Watchable):
-            raise FailedPreconditionError(
-                f"source {source_name}: it does not tell of its changes; use `imagekeep sync`, as often as needed"
-            )
         self._store = store
-        self._source: Watchable = source
+        self._source = require_watchable(store.require_source(), source_name)
         self._pace = pace or WatchIntervals()
         self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._pace)

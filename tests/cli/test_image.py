@@ -39,7 +39,6 @@ def test_inspect_shows_all_that_is_kept(run: Run) -> None:
     assert document["references"] == [
         "docker.io/library/busybox:1.35",
         "docker.io/library/busybox@sha256:d456bdfd74a98d92f4dfc90d2b55a8a87a7f9aec76ee8d2c6ecbafd15bd88218",
-        OLD,
     ]
     assert (document["size"], document["pinned"], document["chainID"][:7]) == (619, False, "sha256:")
 

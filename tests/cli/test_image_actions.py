@@ -45,7 +45,7 @@ def act(daemon: Daemon, namespace: str, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def names(source: Containerd) -> list[str]:
-    return sorted(record.reference for record in source.references())
+    return sorted(record.reference for record in source.records())
 
 
 def test_rm_removes_an_image_and_prints_each_name_and_the_id(
@@ -100,9 +100,9 @@ def test_untag_of_a_reference_that_pins_is_refused_unless_forced(act: Run, image
 
 def test_pin_and_unpin_print_each_reference(act: Run, image_id: str, source: Containerd) -> None:
     assert act("pin", "app:v1", SECOND).out == f"Pinned: {APP}\nPinned: {SECOND}\n"
-    assert all(record.pinned for record in source.references())
+    assert all(record.pinned for record in source.records())
     assert act("unpin", "app:v1").out == f"Unpinned: {APP}\n"
-    assert [record.pinned for record in source.references()] == [False, True]
+    assert [record.pinned for record in source.records()] == [False, True]
 
 
 def test_pin_and_unpin_all_references_of_an_image(act: Run, image_id: str) -> None:
@@ -113,7 +113,7 @@ def test_pin_and_unpin_all_references_of_an_image(act: Run, image_id: str) -> No
 def test_a_source_that_is_only_read_is_refused_saying_so(run: Run) -> None:
     result = run("--source", "oci:busybox", "image", "rm", "busybox:1.36")
     assert result.code == ExitCode.REFUSED
-    assert result.err.startswith("Error: OCILayout is a source that is only read;")
+    assert result.err.startswith("Error: the source is read-only: ")
 
 
 def test_a_socket_that_is_not_there_is_told(run: Run) -> None:

@@ -39,7 +39,7 @@ class RecordedSource:
             Descriptor(target["mediaType"], target["digest"], target["size"]) for target in case["targets"]
         ]
         self.blobs: dict[str, bytes] = {digest: blob.encode() for digest, blob in case["blobs"].items()}
-        self.records: dict[str, ImageRecord] = {}
+        self.by_name: dict[str, ImageRecord] = {}
         self.fails = False
 
     def updates(self) -> Iterator[list[Any]]:
@@ -55,9 +55,9 @@ class RecordedSource:
         match step:
             case ["set", name, target, pinned]:
                 labels = {PINNED_LABEL: PINNED_VALUE} if pinned else {}
-                self.records[name] = ImageRecord(name, self.targets[target], labels)
+                self.by_name[name] = ImageRecord(name, self.targets[target], labels)
             case ["del", name]:
-                self.records.pop(name, None)
+                self.by_name.pop(name, None)
             case ["del_blob", digest]:
                 self.blobs.pop(digest, None)
             case ["fail", fails]:
@@ -68,12 +68,15 @@ class RecordedSource:
     def get(self, reference: str) -> ImageRecord:
         if self.fails:
             raise SourceUnavailableError("backend unavailable")
-        if reference not in self.records:
+        if reference not in self.by_name:
             raise ImageNotFoundError(reference)
-        return self.records[reference]
+        return self.by_name[reference]
 
-    def references(self) -> list[ImageRecord]:
-        return list(self.records.values())
+    def records(self) -> list[ImageRecord]:
+        return list(self.by_name.values())
+
+    def close(self) -> None:
+        pass
 
     def read(self, descriptor: Descriptor) -> bytes:
         if descriptor.digest not in self.blobs:
@@ -158,7 +161,7 @@ def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: 
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
         for _, reference, *_ in source.updates():
             update(store, reference)
-            confirmed = store.mark_verified(source.references(), dry_run=True)
+            confirmed = store.mark_verified(source.records(), dry_run=True)
             source.fails, failing = False, source.fails
             for name, transition in confirmed.items():
                 if (observed := read(store, name)) is not None:

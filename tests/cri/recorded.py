@@ -28,17 +28,20 @@ Entry = dict[str, Any]
 class RecordedSource:
     """Holds records alone, and can be changed; its documents are not there to be read."""
 
-    records: dict[str, ImageRecord] = field(default_factory=dict)
+    by_name: dict[str, ImageRecord] = field(default_factory=dict)
     removed: list[tuple[str, bool]] = field(default_factory=list)
 
     def get(self, reference: str) -> ImageRecord:
         try:
-            return self.records[reference]
+            return self.by_name[reference]
         except KeyError:
             raise ImageNotFoundError(reference) from None
 
-    def references(self) -> list[ImageRecord]:
-        return list(self.records.values())
+    def records(self) -> list[ImageRecord]:
+        return list(self.by_name.values())
+
+    def close(self) -> None:
+        pass
 
     def read(self, descriptor: Descriptor) -> bytes:
         raise ContentNotFoundError(descriptor.digest)
@@ -49,7 +52,7 @@ class RecordedSource:
     def remove(self, reference: str, *, synchronous: bool = False) -> None:
         self.removed.append((reference, synchronous))
         self.get(reference)
-        del self.records[reference]
+        del self.by_name[reference]
 
     def pin(self, reference: str) -> ImageRecord:
         raise NotImplementedError
@@ -104,7 +107,7 @@ class Recording:
             self._put(ImageRecord(record.reference, record.target, {k: v for k, v in labels.items() if v}))
         elif verb == "rm":
             for name in names:
-                del self.source.records[name]
+                del self.source.by_name[name]
                 self._store.apply(name, None)
         else:
             raise NotImplementedError(verb)
@@ -115,7 +118,7 @@ class Recording:
 
     def _put(self, record: ImageRecord) -> None:
         """Set a record, and let the store observe it."""
-        self.source.records[record.reference] = record
+        self.source.by_name[record.reference] = record
         image_id = self._ids[record.target.digest]
         image = self._images[image_id]
         facts = self._configs.get(image_id) or {

@@ -95,7 +95,7 @@ def client(fake: FakeCRI, begin: Serve, store_path: Path) -> Iterator[Client]:
     """Serve a store whose source has the CRI `fake`."""
     source = RecordedSource()
     target = Descriptor("application/vnd.oci.image.manifest.v1+json", "sha256:" + "2" * 64, 1)
-    source.records = {"example.test/a:v1": ImageRecord("example.test/a:v1", target, {})}
+    source.by_name = {"example.test/a:v1": ImageRecord("example.test/a:v1", target, {})}
     with Store.open(store_path, source=source) as store:
         yield begin(store_factory=lambda: contextlib.nullcontext(store), cri_socket=fake.socket)
 

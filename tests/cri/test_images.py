@@ -140,7 +140,7 @@ def test_the_empty_name_is_ambiguous_however_many_images_there_are(
 def test_a_source_that_is_only_read_refuses_a_removal(client: Client) -> None:
     answer = client.ask("RemoveImage", named("busybox:1.35"))
     assert answer.code == "FAILED_PRECONDITION"
-    assert "only read" in answer.details
+    assert "read-only" in answer.details
     assert len(client.images()) == 2
 
 

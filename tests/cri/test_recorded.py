@@ -34,7 +34,7 @@ def test_every_recorded_call_is_answered_field_by_field(
                 replayed.play(entry["argv"])
             elif "names" in entry:
                 targets = {name: record["target"] for name, record in entry["names"].items()}
-                assert {n: r.target.digest for n, r in replayed.source.records.items()} == targets, where
+                assert {n: r.target.digest for n, r in replayed.source.by_name.items()} == targets, where
             elif (
                 entry["rpc"] not in OF_THE_SERVER and entry["code"] != "UNIMPLEMENTED"
             ):  # StreamImages in 1.6

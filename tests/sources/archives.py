@@ -39,7 +39,7 @@ def streamed(content: bytes, **options: Any) -> Archive:
 
 
 def references(archive: Archive) -> list[str]:
-    return [record.reference for record in archive.references()]
+    return [record.reference for record in archive.records()]
 
 
 def opened(content: bytes, form: str, directory: Path, **options: Any) -> Archive:

@@ -36,12 +36,12 @@ def layout(tmp_path: Path) -> LayoutWriter:
 @pytest.fixture
 def source(layout: LayoutWriter, matcher: PlatformMatcher) -> OCILayout:
     """Return the source of that layout."""
-    return OCILayout(layout.directory, matcher=matcher)
+    return OCILayout(layout.directory)
 
 
 def listed(source: OCILayout) -> dict[str, str]:
     """Return each reference's target digest, and check that each reference is there once."""
-    records = source.references()
+    records = source.records()
     targets = {record.reference: record.target.digest for record in records}
     assert len(targets) == len(records)
     return targets

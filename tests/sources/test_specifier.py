@@ -6,7 +6,6 @@ import io
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +15,6 @@ from imagekeep.sources.containerd import DEFAULT_SOCKET, Containerd
 from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.sources.specifier import SCHEMES, open_source
 from tests.images import LayoutWriter, named, tar_of_directory
-
-if TYPE_CHECKING:
-    from imagekeep.platform import PlatformMatcher
 
 
 def test_oci_names_a_directory(layout: LayoutWriter) -> None:
@@ -37,7 +33,7 @@ def test_archive_names_a_file(layout: LayoutWriter, tmp_path: Path) -> None:
     file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     source = open_source(f"archive:{file}")
     assert isinstance(source, Archive)
-    assert source.references() == []
+    assert source.records() == []
 
 
 @pytest.mark.parametrize(
@@ -54,14 +50,13 @@ def test_containerd_names_a_socket_by_its_path_or_its_address(spec: str, socket:
     assert source.socket == socket
 
 
-def test_the_base_name_and_the_platform_are_handed_on(layout: LayoutWriter, matcher: PlatformMatcher) -> None:
-    image = layout.image(platform=True)
-    other = layout.image(architecture="arm64", platform=True)
-    layout.write_index([named(layout.index([other, image]), "v1")])
-    source = open_source(f"oci:{layout.directory}", base_name="example.test/app", matcher=matcher)
-    assert [record.reference for record in source.references()][0::2] == [
+def test_the_base_name_is_passed_on(layout: LayoutWriter) -> None:
+    image = layout.image()
+    layout.write_index([named(image, "v1")])
+    source = open_source(f"oci:{layout.directory}", base_name="example.test/app")
+    assert [record.reference for record in source.records()] == [
         "example.test/app:v1",
-        layout.config_digest(image),
+        f"example.test/app@{image['digest']}",
     ]
 
 
@@ -70,7 +65,7 @@ def test_a_dash_is_standard_input(layout: LayoutWriter, tmp_path: Path) -> None:
     file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     program = (
         "from imagekeep.sources.specifier import open_source;"
-        "print(open_source('archive:-', base_name='example.test/app').references()[0].reference)"
+        "print(open_source('archive:-', base_name='example.test/app').records()[0].reference)"
     )
     with file.open("rb") as stdin:
         printed = subprocess.run(

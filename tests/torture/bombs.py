@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from imagekeep.sources import Source
+    from imagekeep.sources.protocol import Source
 
 MEMORY = 512 << 20
 """Bytes that no input may take: a sync decodes documents of 8 MiB each, eight at once."""
@@ -53,7 +53,7 @@ def _layout(directory: Path, *entries: Any) -> Callable[[], object]:
     """Return a call that syncs the layout in a directory, once these are its entries."""
     layout = _writer(directory)
     layout.write_index(named(entry, f"v{number}") for number, entry in enumerate(entries))
-    return _syncing(directory, OCILayout(layout.directory, matcher=only(Platform.parse(PLATFORM))))
+    return _syncing(directory, OCILayout(layout.directory))
 
 
 def _writer(directory: Path) -> LayoutWriter:

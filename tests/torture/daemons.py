@@ -160,7 +160,7 @@ def feed_daemons(
     source = Containerd(str(place / "socket"))
     with source, Store.open(place / "images.db", source=source, platform=PLATFORM) as store:
         asked: tuple[Callable[[], object], ...] = (
-            *(source.references, source.namespaces, source.version),
+            *(source.records, source.namespaces, source.version),
             lambda: source.get(word(draw)),
             lambda: source.info(f"sha256:{'0' * 64}"),
             lambda: list(source.subscribe()),

@@ -121,7 +121,7 @@ def feed_words(place: Path, draw: random.Random, count: int) -> list[Seen]:
             "query": lambda text: parse_query(text).ranges(),
             "platform": lambda text: only(Platform.parse(text)).matches(Platform("linux", "amd64")),
             "tags": lambda text: repo_tags([text]),
-            "source": lambda text: open_source(f"oci:{text}").references(),
+            "source": lambda text: open_source(f"oci:{text}").records(),
             "scheme": lambda text: open_source(text) if not text.startswith("archive:-") else None,
             "delete": lambda text: store.delete(text, text),
             "pin": lambda text: store.pin(text, text),
@@ -225,9 +225,7 @@ def feed_layouts(place: Path, draw: random.Random, count: int) -> list[Seen]:
     for number in range(count):
         directory = place / f"layout-{number}"
         write_layout(directory, draw)
-        source = OCILayout(
-            directory, base_name="docker.io/library/hostile", matcher=only(Platform.parse(PLATFORM))
-        )
+        source = OCILayout(directory, base_name="docker.io/library/hostile")
         with Store.open(path, source=source, platform=PLATFORM) as store:
             seen += judged(directory, lambda s=store: sync(s))  # type: ignore[misc]
             if number % 20 == 0:
@@ -296,7 +294,7 @@ def _read_archive(content: bytes, place: Path) -> None:
     for file in (io.BytesIO(content), place / "archive"):
         try:
             source = Archive(file)
-            for record in source.references():
+            for record in source.records():
                 source.info(record.target.digest)
                 source.read(Descriptor(OCI_MANIFEST, record.target.digest, record.target.size))
         except ImagekeepError:

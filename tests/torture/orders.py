@@ -150,11 +150,14 @@ class OrderedSource:
         target = Descriptor(OCI_MANIFEST, digest_of(documents.manifest), len(documents.manifest))
         return ImageRecord(name, target, labels)
 
-    def references(self) -> Iterator[ImageRecord]:
+    def records(self) -> Iterator[ImageRecord]:
         """Give the record of every reference that is not gone; of one without an order there is none yet."""
         for number in range(self.orders.count):
             with suppress(ImageNotFoundError):
                 yield self.get(reference(number))
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing open."""
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a document that some answer led to."""

@@ -46,7 +46,7 @@ class _Zeros(io.RawIOBase):
 
 
 def gzip_of_zeros(directory: Path) -> Callable[[], object]:
-    return lambda: Archive(io.BufferedReader(_Zeros(1 << 30))).references()
+    return lambda: Archive(io.BufferedReader(_Zeros(1 << 30))).records()
 
 
 def gzip_of_documents(directory: Path) -> Callable[[], object]:
@@ -58,7 +58,7 @@ def gzip_of_documents(directory: Path) -> Callable[[], object]:
             header = tarfile.TarInfo(f"{number}.json")
             header.size = len(document)
             archive.addfile(header, io.BytesIO(document))
-    return lambda: Archive(file).references()
+    return lambda: Archive(file).records()
 
 
 def tar_of_huge_headers(directory: Path) -> Callable[[], object]:
@@ -66,12 +66,12 @@ def tar_of_huge_headers(directory: Path) -> Callable[[], object]:
     header = tarfile.TarInfo("x")
     header.size = 8 << 30
     header.type = tarfile.XHDTYPE
-    return lambda: Archive(io.BytesIO(gzip.compress(header.tobuf() + bytes(1 << 20)))).references()
+    return lambda: Archive(io.BytesIO(gzip.compress(header.tobuf() + bytes(1 << 20)))).records()
 
 
 def tar_of_many_members(directory: Path) -> Callable[[], object]:
     member = tarfile.TarInfo("member").tobuf()
-    return lambda: Archive(io.BytesIO(gzip.compress(member * 400_000, 1))).references()
+    return lambda: Archive(io.BytesIO(gzip.compress(member * 400_000, 1))).records()
 
 
 def tar_of_links_in_a_ring(directory: Path) -> Callable[[], object]:
@@ -85,4 +85,4 @@ def tar_of_links_in_a_ring(directory: Path) -> Callable[[], object]:
         header = tarfile.TarInfo("manifest.json")
         header.size = len(manifest)
         archive.addfile(header, io.BytesIO(manifest))
-    return lambda: Archive(io.BytesIO(buffer.getvalue())).references()
+    return lambda: Archive(io.BytesIO(buffer.getvalue())).records()

@@ -198,6 +198,3 @@ class _ChangingSource(OrderedSource):
     def subscribe(self) -> _Changes:
         """Begin to hear of changes."""
         return _Changes(self.orders, self._seed ^ os.getpid())
-
-    def close(self) -> None:
-        """Do nothing: whoever follows this is killed."""

@@ -45,7 +45,7 @@ def names(store: Store, reference: str, image_id: str | None) -> Callable[[], bo
 def test_it_subscribes_before_it_reconciles(follow: Follow, source: WatchedSource) -> None:
     with follow() as watcher:
         wait_until(lambda: watcher.state.connected_at)
-        assert source.calls == ["subscribe", "references"]
+        assert source.calls == ["subscribe", "records"]
 
 
 def test_the_first_event_makes_it_reconcile_once_more(follow: Follow, source: WatchedSource) -> None:
@@ -53,13 +53,13 @@ def test_the_first_event_makes_it_reconcile_once_more(follow: Follow, source: Wa
         wait_until(lambda: watcher.state.connected_at)
         source.tell(APP)
         wait_until(settled(watcher))
-        assert source.calls.count("references") == 2
+        assert source.calls.count("records") == 2
 
 
 def test_so_does_a_short_while_without_an_event(follow: Follow, source: WatchedSource) -> None:
     with follow(settle=0.01) as watcher:
         wait_until(settled(watcher))
-        assert source.calls.count("references") == 2
+        assert source.calls.count("records") == 2
 
 
 def test_later_events_are_followed_one_by_one(follow: Follow, store: Store, source: WatchedSource) -> None:
@@ -68,7 +68,7 @@ def test_later_events_are_followed_one_by_one(follow: Follow, store: Store, sour
         image_id = source.put(APP, 1)
         source.tell(APP)
         wait_until(names(store, APP, image_id))
-        assert source.calls.count("references") == 2
+        assert source.calls.count("records") == 2
 
 
 def test_a_quiet_source_is_reconciled_from_time_to_time(
@@ -80,9 +80,7 @@ def test_a_quiet_source_is_reconciled_from_time_to_time(
         wait_until(names(store, APP, image_id))
 
 
-@pytest.mark.parametrize(
-    "moment", ["before subscribe", "after subscribe", "before references", "after references"]
-)
+@pytest.mark.parametrize("moment", ["before subscribe", "after subscribe", "before records", "after records"])
 def test_what_changes_before_the_stream_is_live_is_found_by_the_second_reconcile(
     moment: str, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
@@ -113,7 +111,7 @@ def test_what_changes_while_its_reference_is_being_read_is_not_lost(
         wait_until(lambda: expected)
         wait_until(names(store, APP, expected[0]))
         wait_until(lambda: watcher.state.events == 2)
-        assert source.calls.count("references") == 2
+        assert source.calls.count("records") == 2
 
 
 def test_what_changes_while_it_reconciles_is_not_lost(
@@ -126,7 +124,7 @@ def test_what_changes_while_it_reconciles_is_not_lost(
         moved.append(source.put(APP, 2))
         source.tell(APP)
 
-    source.at("after references", lambda: source.at("after references", change_it))
+    source.at("after records", lambda: source.at("after records", change_it))
     with follow(settle=0.01):
         wait_until(lambda: moved)
         wait_until(names(store, APP, moved[0]))
@@ -141,7 +139,7 @@ def test_all_of_many_changes_by_many_are_followed_by_events_alone(
         chance = random.Random(seed)
         for _ in range(250):
             reference = f"example.test/app-{seed}:{chance.randrange(10)}"
-            if chance.random() < 0.3 and reference in source.records:
+            if chance.random() < 0.3 and reference in source.by_name:
                 source.remove(reference)
             else:
                 source.point(reference, chance.choice(images), pinned=chance.random() < 0.5)
@@ -193,7 +191,7 @@ def test_a_lost_stream_is_subscribed_to_again_and_what_changed_meanwhile_is_foun
         image_id = source.put(APP, 1)
         source.lose(error)
         wait_until(names(store, APP, image_id))
-        assert source.calls[:4] == ["subscribe", "references", "references", "subscribe"]
+        assert source.calls[:4] == ["subscribe", "records", "records", "subscribe"]
         assert watcher.state.errors == 1
 
 
@@ -266,7 +264,7 @@ def test_retries_wait_twice_as_long_each_time_up_to_the_longest(monkeypatch: pyt
 def test_a_source_that_tells_nothing_is_refused(store_path: Path, tmp_path: Path) -> None:
     with (
         Store.open(store_path, source=OCILayout(tmp_path)) as store,
-        pytest.raises(FailedPreconditionError, match="use `imagekeep sync`"),
+        pytest.raises(FailedPreconditionError, match="run `imagekeep sync`"),
     ):
         Watcher(store, source_name="oci:shop")
 

@@ -91,7 +91,7 @@ def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
         wait_until(lambda: watcher.state.connected_at and store.watcher() == watcher.state)
 
 
-@pytest.mark.parametrize("moment", ["before references", "after get", "before read"])
+@pytest.mark.parametrize("moment", ["before records", "after get", "before read"])
 def test_it_ends_within_a_second_while_a_call_hangs(
     moment: str, follow: Follow, store: Store, source: WatchedSource
 ) -> None:

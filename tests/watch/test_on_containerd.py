@@ -250,7 +250,7 @@ def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
         Containerd(containerd.socket) as source,
         Store.open(tmp_path / "images.db", source=source, platform="linux/amd64") as store,
     ):
-        wait_until(lambda: len(source.references()) == 2 * MANY)
+        wait_until(lambda: len(source.records()) == 2 * MANY)
         assert sum(sync(store).counts.values()) == 2 * MANY
         monkeypatch.setattr(Connection, "_callable", count_call)
         monkeypatch.setattr(Store, "_writing", count_write)

@@ -85,11 +85,11 @@ class WatchedSource(MemorySource):
         self.closed.set()
         self.lose()
 
-    def references(self) -> list[ImageRecord]:
-        self._pass("before references")
-        self.calls.append("references")
-        listed = list(super().references())
-        self._pass("after references")
+    def records(self) -> list[ImageRecord]:
+        self._pass("before records")
+        self.calls.append("records")
+        listed = list(super().records())
+        self._pass("after records")
         return listed
 
     def get(self, reference: str) -> ImageRecord:

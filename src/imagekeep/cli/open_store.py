@@ -11,7 +11,7 @@ import click
 
 from imagekeep.database.revision import exists
 from imagekeep.errors import ImageNotFoundError
-from imagekeep.platform import Platform, only
+from imagekeep.platform import Platform
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.specifier import open_source
 from imagekeep.store import Store
@@ -32,15 +32,9 @@ def open_store(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
     if not settings.source:
         raise click.UsageError("no source is named; give --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE")
     platform = Platform.parse(settings.platform) if settings.platform else Platform.host()
-    source = open_source(
-        settings.source,
-        base_name=settings.base_name,
-        matcher=only(platform),
-        namespace=settings.namespace,
-    )
+    source = open_source(settings.source, base_name=settings.base_name, namespace=settings.namespace)
     with contextlib.ExitStack() as stack:
-        if isinstance(source, contextlib.AbstractContextManager):
-            stack.enter_context(source)
+        stack.enter_context(contextlib.closing(source))
         path = settings.path
         if dry_run and not exists(path):
             path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name

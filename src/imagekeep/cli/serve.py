@@ -21,14 +21,14 @@ from imagekeep.cri.server import ServerConfig, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
 from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.database.revision import exists
+from imagekeep.sources.protocol import is_watchable
 from imagekeep.sources.specifier import STANDARD_INPUT_MARK, open_source
-from imagekeep.watch import Watchable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imagekeep.cli.settings import Settings
-    from imagekeep.sources import Source
+    from imagekeep.sources.protocol import Source
     from imagekeep.store import Store
 
 log = logging.getLogger("imagekeep.cri")
@@ -97,7 +97,7 @@ def serve_images(
             access=access,
             mountpoint=str(_image_directory(settings)),
             store_factory=store_factory,
-            follow=settings.source if isinstance(source, Watchable) else None,
+            follow=settings.source if source and is_watchable(source) else None,
             cri_socket=cri_socket_of(source) if source else None,
             filter_images=filter_images,
         )

@@ -13,7 +13,7 @@ from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_
 
 if TYPE_CHECKING:
     from imagekeep.protobuf import Message, Method
-    from imagekeep.sources import Source
+    from imagekeep.sources.protocol import Source
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),

@@ -12,7 +12,7 @@ from imagekeep.cri.status import Code, RpcError
 from imagekeep.errors import ImagekeepError
 from imagekeep.image_actions import remove_references
 from imagekeep.reference import parse_docker_ref
-from imagekeep.sources.changeable import require_changeable
+from imagekeep.sources.protocol import require_changeable
 from imagekeep.sync import sync
 
 if TYPE_CHECKING:

@@ -134,7 +134,7 @@ def _recorded(store: Store) -> Recorded:
     ids: dict[Descriptor, str] = {}
     references: dict[str, set[str]] = {}
     unread = set()
-    for record in store.require_source().references():
+    for record in store.require_source().records():
         try:
             image_id = state_at_source(store, states.get(record.reference), record, ids).image_id
         except ImagekeepError as error:

@@ -29,7 +29,6 @@ from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printab
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.gojson import Reason
 from imagekeep.paths import full_path
-from imagekeep.platform import Platform, only
 from imagekeep.sources.blobs import DocumentBuffer, FileBlob, open_archive
 from imagekeep.sources.directory import Signature
 from imagekeep.sources.docker_archive import convert
@@ -37,15 +36,11 @@ from imagekeep.sources.listing import list_entries, parse_entries
 from imagekeep.sources.members import read_members
 from imagekeep.sources.naming import default_base_name, parse_base_name
 from imagekeep.sources.oci_layout import BLOBS, INDEX_FILE, LAYOUT_FILE, check_layout_version
-from imagekeep.sources.records import Records
 from imagekeep.sources.tar_input import MAGIC_LENGTH, FileTape, StreamTape, is_gzip, read_range, stream_tape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.platform import PlatformMatcher
     from imagekeep.sources.blobs import Blob
     from imagekeep.sources.listing import Entry, Listing
     from imagekeep.sources.members import MemberTable
@@ -59,22 +54,14 @@ STANDARD_INPUT = "stdin"
 class Archive:
     """The images of an archive; fulfils `Source`, and may be called from several threads at once."""
 
-    def __init__(
-        self,
-        file: Path | str | ByteStream,
-        *,
-        base_name: str | None = None,
-        matcher: PlatformMatcher | None = None,
-    ) -> None:
+    def __init__(self, file: Path | str | ByteStream, *, base_name: str | None = None) -> None:
         """Name the file, of which nothing is read yet, or hand over a stream, which is read to its end.
 
         `base_name` is the repository of entries that have only a tag, by default the file's name without
-        its suffix, `stdin` for a stream; `matcher` chooses the platform that image ids are of, by default
-        the host's. Raises InvalidReferenceError, and for a stream as `get` does.
+        its suffix, `stdin` for a stream. Raises InvalidReferenceError, and for a stream as `get` does.
         """
         self._path = full_path(file) if isinstance(file, Path | str) else Path(STANDARD_INPUT)
         self._base = default_base_name(self._path) if base_name is None else parse_base_name(base_name)
-        self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
         self._passed: _Opened | None = None
@@ -89,19 +76,14 @@ class Archive:
         Raises ImageNotFoundError; SourceUnavailableError where the file is missing, PermissionDeniedError;
         InvalidDocumentError where it is no archive of images, is damaged, cut short or beyond the limits.
         """
-        return self._records.get(self._current().listing, reference)
+        return self._current().listing.get(reference)
 
-    def references(self) -> list[ImageRecord]:
-        """Return every record: an entry's tag, its repository at its digest, and its image id.
+    def records(self) -> list[ImageRecord]:
+        """Return every record: of each entry's tag, and of its repository at its digest. Raises as `get` does."""
+        return self._current().listing.records()
 
-        An entry whose documents cannot be read has no id, and the others still: whoever reads it gets the
-        error. Raises as `get` does.
-        """
-        return self._records.all(self._current().listing)
-
-    def remember(self, ids: Mapping[str, str]) -> None:
-        """Take image ids by the digest of their target, which need not be read for the listing then."""
-        self._records.remember(ids)
+    def close(self) -> None:
+        """Do nothing: no file stays open between calls."""
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.

@@ -1,7 +1,7 @@
 """What an index.json says there is: a pure function from its entries to records by name.
 
 When two entries give the same reference, the later one has it, as the later of two imports would (containerd:
-client.Import creates or updates each in turn). The earlier one is still there by its digest and its id.
+client.Import creates or updates each in turn). The earlier one is still there by its digest.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import InvalidDocumentError
+from imagekeep.errors import ImageNotFoundError, InvalidDocumentError, printable
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES, parse_index
 from imagekeep.oci.gojson import Reason, decode, int64, list_of, map_of, parse, struct, text
@@ -39,10 +39,20 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The records that the entries have by name, and each target with its labels, in the entries' order."""
+    """The records that the entries stand for, by reference, in the entries' order."""
 
-    named: Mapping[str, ImageRecord]
-    targets: tuple[tuple[Descriptor, Mapping[str, str]], ...]
+    by_reference: Mapping[str, ImageRecord]
+
+    def get(self, reference: str) -> ImageRecord:
+        """Return the record of exactly this reference; raises ImageNotFoundError."""
+        try:
+            return self.by_reference[reference]
+        except KeyError:
+            raise ImageNotFoundError(f"no image is named {printable(reference)}") from None
+
+    def records(self) -> list[ImageRecord]:
+        """Return every record."""
+        return list(self.by_reference.values())
 
 
 def parse_entries(document: bytes, name: str) -> tuple[Entry, ...]:
@@ -70,17 +80,16 @@ def list_entries(entries: Iterable[Entry], base: Reference | None) -> Listing:
     An entry without a name that is no image, or only belongs to one, is passed over: no one could use it by
     name, and it would be an error at every sync. One with a name stays, and whoever reads it is told.
     """
-    named: dict[str, ImageRecord] = {}
-    targets = []
+    records: dict[str, ImageRecord] = {}
     for entry in entries:
         names = names_of(entry.annotations, entry.target.digest, base)
         if not names.own and not _is_image(entry):
             continue
         labels = labels_of(entry.annotations)
-        targets.append((entry.target, labels))
         for reference in filter(None, (names.tag, names.at_digest)):
-            named[reference] = merged(named.get(reference), ImageRecord(reference, entry.target, labels))
-    return Listing(named, tuple(targets))
+            record = ImageRecord(reference, entry.target, labels)
+            records[reference] = merged(records.get(reference), record)
+    return Listing(records)
 
 
 def labels_of(annotations: Mapping[str, str]) -> Mapping[str, str]:
@@ -96,7 +105,7 @@ def labels_of(annotations: Mapping[str, str]) -> Mapping[str, str]:
 def merged(earlier: ImageRecord | None, later: ImageRecord) -> ImageRecord:
     """Return the later record of a reference, pinned too where the earlier pins the same target.
 
-    Two tags of one repository can share a target, and so `repository@digest` and the image's id.
+    Two tags of one repository can share a target, and so `repository@digest`.
     """
     if earlier is None or earlier.target.digest != later.target.digest:
         return later

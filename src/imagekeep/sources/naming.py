@@ -9,9 +9,10 @@ An entry of index.json is named by its annotations, the first of these that give
 
 Each is completed as ParseDockerRef completes it. A name that does not parse is passed over, and one that
 names a digest other than its target's is not believed. As the CRI plugin leaves an image after a pull, an
-entry has two references of these: its tag, and its repository at its target's digest; the image's id is the
-third. An entry without a usable name has the base name at its digest; without a usable base name, its id
-alone.
+entry has two references of these: its tag, and its repository at its target's digest. An entry without a
+usable name has the base name at its digest; without a usable base name too, `docker.io/library/import` at its
+digest, as `ctr images import` names it `import-DATE` (containerd: cmd/ctr/commands/images/import.go). The target's
+digest alone would be no name: among the references of a CRI image, a bare digest is an image's id.
 
 The base name of a directory or a file is its name in lower case, without a suffix of archives: `Shop.tar.gz`
 gives `docker.io/library/shop`. Where that is no repository's name, there is none.
@@ -36,6 +37,9 @@ IMAGE_NAME = "io.containerd.image.name"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that holds a tag, or by many tools a whole reference (image-spec, annotations)."""
+
+FALLBACK_REPOSITORY = Reference("docker.io", "library/import")
+"""The repository of an entry for which neither its annotations nor the base name give one."""
 
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".gz")
 
@@ -83,9 +87,9 @@ def names_of(annotations: Mapping[str, str], digest: str, base: Reference | None
     A digest that is none is in no reference.
     """
     reference = _named(annotations, digest, base)
-    repository = reference or base
+    repository = reference or base or FALLBACK_REPOSITORY
     at_digest = None
-    if repository and is_digest(digest):
+    if is_digest(digest):
         at_digest = str(replace(repository, tag="", digest=digest))
     tag = str(reference) if reference and reference.tag else None
     return Names(tag, at_digest, own=reference is not None)

@@ -26,19 +26,15 @@ from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printab
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
 from imagekeep.oci.gojson import Reason, decode, parse, struct, text
 from imagekeep.paths import full_path
-from imagekeep.platform import Platform, only
 from imagekeep.sources.directory import Signature, open_regular, read_whole
 from imagekeep.sources.listing import list_entries, parse_entries
 from imagekeep.sources.naming import default_base_name, parse_base_name
-from imagekeep.sources.records import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.platform import PlatformMatcher
     from imagekeep.sources.listing import Listing
 
 LAYOUT_FILE = "oci-layout"
@@ -55,17 +51,14 @@ _LAYOUT = struct({"imageLayoutVersion": text})
 class OCILayout:
     """The images of an OCI layout; fulfils `Source`, and may be called from several threads at once."""
 
-    def __init__(
-        self, directory: Path | str, *, base_name: str | None = None, matcher: PlatformMatcher | None = None
-    ) -> None:
+    def __init__(self, directory: Path | str, *, base_name: str | None = None) -> None:
         """Name the directory; nothing is read yet.
 
-        `base_name` is the repository of entries that have only a tag, by default the directory's name; `matcher`
-        chooses the platform that image ids are of, by default the host's. Raises InvalidReferenceError.
+        `base_name` is the repository of entries that have only a tag, by default the directory's name. Raises
+        InvalidReferenceError.
         """
         self.directory = full_path(directory)
         self._base = default_base_name(self.directory) if base_name is None else parse_base_name(base_name)
-        self._records = Records(self, matcher or only(Platform.host()))
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
 
@@ -76,19 +69,14 @@ class OCILayout:
         it is a file, PermissionDeniedError; InvalidDocumentError where it is no layout, and CorruptContentError
         where a link stands in it.
         """
-        return self._records.get(self._listing(), reference)
+        return self._listing().get(reference)
 
-    def references(self) -> list[ImageRecord]:
-        """Return every record: an entry's tag, its repository at its digest, and its image id.
+    def records(self) -> list[ImageRecord]:
+        """Return every record: of each entry's tag, and of its repository at its digest. Raises as `get` does."""
+        return self._listing().records()
 
-        An entry whose documents cannot be read has no id, and the others still: whoever reads it gets the
-        error. Raises as `get` does.
-        """
-        return self._records.all(self._listing())
-
-    def remember(self, ids: Mapping[str, str]) -> None:
-        """Take image ids by the digest of their target, which need not be read for the listing then."""
-        self._records.remember(ids)
+    def close(self) -> None:
+        """Do nothing: no file stays open between calls."""
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.

@@ -14,8 +14,7 @@ from imagekeep.sources.oci_layout import OCILayout
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imagekeep.platform import PlatformMatcher
-    from imagekeep.sources import Source
+    from imagekeep.sources.protocol import Source
 
 STANDARD_INPUT_MARK = "-"
 
@@ -25,49 +24,41 @@ class _Wishes:
     """What the caller of `open_source` wants besides the place; each source takes of it what it knows."""
 
     base_name: str | None
-    matcher: PlatformMatcher | None
     namespace: str | None
 
 
-def open_source(
-    spec: str,
-    *,
-    base_name: str | None = None,
-    matcher: PlatformMatcher | None = None,
-    namespace: str | None = None,
-) -> Source:
+def open_source(spec: str, *, base_name: str | None = None, namespace: str | None = None) -> Source:
     """Return the source that `spec` names; nothing is read yet, but for standard input.
 
-    `base_name` is the repository of images that have only a tag; `matcher` chooses the platform that image
-    ids are of, by default the host's: a layout and an archive need them. `namespace` is containerd's, by default
-    the CRI plugin's. Raises InvalidArgumentError for an unknown scheme, listing the known ones, MissingExtraError
-    where a package is not installed that only this source needs, and as the source's constructor does.
+    `base_name` is the repository of images that have only a tag, in a layout or an archive. `namespace` is
+    containerd's, by default the CRI plugin's. Raises InvalidArgumentError for an unknown scheme, MissingExtraError
+    if a package is missing that only this source needs, and as the source's constructor does.
     """
     scheme, _, place = spec.partition(":")
     opener = SCHEMES.get(scheme)
     if opener is None:
         known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
         raise InvalidArgumentError(f"{printable(spec)} names no source; sources begin with one of: {known}")
-    return opener(place, _Wishes(base_name, matcher, namespace))
+    return opener(place, _Wishes(base_name, namespace))
 
 
 def _open_layout(place: str, wishes: _Wishes) -> Source:
     """Open `oci:DIRECTORY`."""
-    return OCILayout(_path(place, "oci:DIRECTORY"), base_name=wishes.base_name, matcher=wishes.matcher)
+    return OCILayout(_path(place, "oci:DIRECTORY"), base_name=wishes.base_name)
 
 
 def _open_archive(place: str, wishes: _Wishes) -> Source:
     """Open `archive:FILE`, or `archive:-`."""
     if place != STANDARD_INPUT_MARK:
         path = _path(place, "archive:FILE")
-        return Archive(path, base_name=wishes.base_name, matcher=wishes.matcher)
+        return Archive(path, base_name=wishes.base_name)
     if sys.stdin is None:
         raise InvalidArgumentError("archive:- reads standard input, which is closed; pipe an archive into it")
     if sys.stdin.isatty():
         raise InvalidArgumentError(
             "archive:- reads standard input, which is a terminal; pipe an archive into it"
         )
-    return Archive(sys.stdin.buffer, base_name=wishes.base_name, matcher=wishes.matcher)
+    return Archive(sys.stdin.buffer, base_name=wishes.base_name)
 
 
 def _open_containerd(place: str, wishes: _Wishes) -> Source:

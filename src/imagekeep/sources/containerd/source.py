@@ -97,7 +97,7 @@ class Containerd:
         request = protocol.GET_IMAGE.request(name=name_of(reference))
         return _record(self._ask(protocol.GET_IMAGE, request, reference).image, reference)
 
-    def references(self) -> list[ImageRecord]:
+    def records(self) -> list[ImageRecord]:
         """Return every record, by one call.
 
         A name may be any text, and is kept as it is. What no store can keep is left out: a name that is no

@@ -1,0 +1,127 @@
+"""The protocol of a source: what each one does, and the capabilities that some have.
+
+A source lists references and reads content; it knows no platform. It is the counterpart of the Getter and the
+InfoReaderProvider that containerd's image store is made with. A class need not inherit from these protocols.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from imagekeep.errors import FailedPreconditionError, ReadOnlySourceError
+from imagekeep.oci.content import ContentReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imagekeep.image import ImageRecord
+
+__all__ = [
+    "Changeable",
+    "Events",
+    "Source",
+    "SourceEvent",
+    "Watchable",
+    "is_watchable",
+    "require_changeable",
+    "require_watchable",
+]
+
+
+@runtime_checkable
+class Source(ContentReader, Protocol):
+    """Where images really are. Its methods may be called from several threads at once.
+
+    `read` and `info` are those of ContentReader.
+    """
+
+    def get(self, reference: str) -> ImageRecord:
+        """Return the record of exactly this reference.
+
+        Raises ImageNotFoundError if the source has no such reference: the store then deletes it. Any other error
+        means that the source could not answer, and changes nothing.
+        """
+        ...
+
+    def records(self) -> Iterable[ImageRecord]:
+        """Return the record of each reference, each reference once; raises as `get` does."""
+        ...
+
+    def close(self) -> None:
+        """End the calls in flight and release what the source holds; later calls may fail."""
+        ...
+
+
+class SourceEvent(Protocol):
+    """A change to one reference at a source."""
+
+    @property
+    def reference(self) -> str:
+        """Return the reference to read again."""
+        ...
+
+    @property
+    def at(self) -> int:
+        """Return the time of the change by the source's clock, in microseconds since 1970, UTC."""
+        ...
+
+
+class Events(Protocol):
+    """A subscription: yields events until it is cancelled, and raises when it is lost."""
+
+    def __iter__(self) -> Iterator[SourceEvent]: ...
+
+    def cancel(self) -> None:
+        """End the subscription, from any thread."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Source, Protocol):
+    """A source that reports changes as they happen."""
+
+    def subscribe(self) -> Events:
+        """Subscribe to changes; raises SourceUnavailableError."""
+        ...
+
+
+@runtime_checkable
+class Changeable(Source, Protocol):
+    """A source whose references can be removed and pinned.
+
+    Each method raises ImageNotFoundError if the source has no such reference and, like `get`, other errors if the
+    source could not answer; the change may then have been made or not.
+    """
+
+    def remove(self, reference: str, *, synchronous: bool = False) -> None:
+        """Remove one reference; `synchronous` waits until content that only it needed is removed too."""
+        ...
+
+    def pin(self, reference: str) -> ImageRecord:
+        """Protect the reference's image from garbage collection; return the new record."""
+        ...
+
+    def unpin(self, reference: str) -> ImageRecord:
+        """Stop this reference from protecting its image; return the new record."""
+        ...
+
+
+def is_watchable(source: Source) -> bool:
+    """Return whether `require_watchable` would return this source."""
+    return isinstance(source, Watchable)
+
+
+def require_watchable(source: Source, name: str) -> Watchable:
+    """Return a source that can be watched; `name` is its name in the FailedPreconditionError otherwise."""
+    if not isinstance(source, Watchable):
+        raise FailedPreconditionError(
+            f"source {name}: does not support watching; run `imagekeep sync` periodically"
+        )
+    return source
+
+
+def require_changeable(source: Source) -> Changeable:
+    """Return a source that can be changed; raises ReadOnlySourceError for any other."""
+    if not isinstance(source, Changeable):
+        raise ReadOnlySourceError("the source is read-only: change it with the tool that made it, then sync")
+    return source
