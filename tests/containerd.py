@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep.errors import UnavailableError
-from imagekeep.protobuf import Schema
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.containerd.connection import Connection
+from imagekeep.sources.containerd.protocol import UPDATE_IMAGE
 from tests.images import IMAGE_NAME, LayoutWriter, tar_of_directory
 from tests.tools import require, run
 
@@ -48,15 +49,8 @@ bin_dir = "{directory}/cni"
 path = "{directory}/opt"
 """
 
-# What imagekeep itself never asks of containerd.
-CREATE_IMAGE = Schema("""
-package containerd.services.images.v1;
-message Descriptor { string media_type = 1; string digest = 2; int64 size = 3; }
-message Image { bytes name = 1; Descriptor target = 3; }
-message CreateImageRequest { Image image = 1; }
-message CreateImageResponse { Image image = 1; }
-service Images { rpc Create(CreateImageRequest) returns (CreateImageResponse); }
-""").methods["/containerd.services.images.v1.Images/Create"]
+# imagekeep itself never creates a record; the request and the reply are an update's on the wire.
+CREATE_IMAGE = dataclasses.replace(UPDATE_IMAGE, path="/containerd.services.images.v1.Images/Create")
 
 _NUMBERS = itertools.count(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 import grpc.aio
 
@@ -17,7 +18,7 @@ async def serve(socket: str, reply: bytes) -> None:
         return reply
 
     _, service, method = IMAGE_STATUS.path.split("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(answer)}
+    handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(answer)}
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
     server.add_insecure_port(f"unix:{socket}")

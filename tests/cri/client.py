@@ -8,13 +8,13 @@ from urllib.parse import quote
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from imagekeep.cri.discovery import HEALTH
+from imagekeep.cri.discovery import CHECK
 from imagekeep.cri.protocol import SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-METHODS = {path.rpartition("/")[2]: method for path, method in {**SCHEMA.methods, **HEALTH.methods}.items()}
+METHODS = {method.path.rpartition("/")[2]: method for method in (*SCHEMA.methods.values(), CHECK)}
 
 
 class Answer(NamedTuple):
@@ -57,7 +57,7 @@ class Client:
             reply = call(ParseDict(request or {}, method.request()), timeout=timeout, wait_for_ready=True)
             return Answer("OK", [plain(one) for one in reply] if method.streams else plain(reply))
         except grpc.RpcError as failure:
-            return Answer(failure.code().name, None, failure.details())
+            return Answer(failure.code().name, None, failure.details() or "")
 
     def images(self) -> list[dict[str, Any]]:
         """Return the images that are listed."""

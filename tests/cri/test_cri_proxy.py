@@ -45,7 +45,7 @@ class FakeCRI:
         self._free = threading.Event()
         self._free.set()
         self.refusal: tuple[grpc.StatusCode, str] | None = None
-        handlers = {
+        handlers: dict[str, Any] = {
             "PullImage": grpc.unary_unary_rpc_method_handler(
                 self._answer(PULL_IMAGE.response(image_ref=ID).SerializeToString())
             ),
@@ -112,13 +112,13 @@ def test_a_pull_is_handed_on_byte_for_byte(
     encoded = (
         request.SerializeToString() + b"\x1a\x04\x12\x02pd"
     )  # a sandbox_config, which is not declared here
-    call = client.channel.unary_unary(PULL_IMAGE.path)
+    call: Any = client.channel.unary_unary(PULL_IMAGE.path)
     with pytest.raises(grpc.RpcError) as failure:
         call(encoded, timeout=10)
     assert fake.requests == [encoded]
     # The pull went well; the documents of what it brought cannot be read from this source.
     assert failure.value.code() is grpc.StatusCode.NOT_FOUND
-    assert SECRET not in failure.value.details()
+    assert SECRET not in str(failure.value.details())
     assert SECRET not in caplog.text
 
 

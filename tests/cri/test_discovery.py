@@ -8,17 +8,17 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from imagekeep.cri.discovery import REFLECTION
+from imagekeep.cri.discovery import REFLECT
 
 if TYPE_CHECKING:
-    from imagekeep.protobuf import Schema
+    from imagekeep.protobuf import Method
     from tests.cri.client import Client
     from tests.cri.conftest import Serve
 
 
 @pytest.mark.parametrize("service", ["", "runtime.v1.ImageService", "runtime.v1.RuntimeService"])
 def test_the_server_is_well(service: str, begin: Serve) -> None:
-    assert begin().ask("Check", {"service": service}).reply == {"status": 1}
+    assert begin().ask("Check", {"service": service}).reply == {"status": "SERVING"}
 
 
 def test_the_health_of_an_unknown_service_is_not_known(begin: Serve) -> None:
@@ -28,24 +28,23 @@ def test_the_health_of_an_unknown_service_is_not_known(begin: Serve) -> None:
 def test_a_server_whose_store_is_gone_is_not_well(begin: Serve, reader: Any) -> None:
     client = begin()
     reader.close()
-    assert client.ask("Check").reply == {"status": 2}
+    assert client.ask("Check").reply == {"status": "NOT_SERVING"}
     assert client.ask("ListImages").code == "FAILED_PRECONDITION"
 
 
-def reflect(client: Client, protocol: Schema, *questions: dict[str, Any]) -> list[Any]:
+def reflect(client: Client, method: Method[Any, Any], *questions: dict[str, Any]) -> list[Any]:
     """Ask several questions on one call, as clients do."""
-    ((path, method),) = protocol.methods.items()
     call = client.channel.stream_stream(
-        path,
+        method.path,
         request_serializer=method.request.SerializeToString,
         response_deserializer=method.response.FromString,
     )
     return list(call(iter([method.request(**question) for question in questions]), timeout=10))
 
 
-@pytest.mark.parametrize("protocol", REFLECTION, ids=["v1", "v1alpha"])
-def test_services_are_listed(protocol: Schema, begin: Serve) -> None:
-    (reply,) = reflect(begin(), protocol, {"list_services": [""]})
+@pytest.mark.parametrize("method", REFLECT, ids=["v1", "v1alpha"])
+def test_services_are_listed(method: Method[Any, Any], begin: Serve) -> None:
+    (reply,) = reflect(begin(), method, {"list_services": ""})
     assert {service.name for service in reply.list_services_response.service} >= {
         "grpc.health.v1.Health",
         "runtime.v1.ImageService",
@@ -55,7 +54,7 @@ def test_services_are_listed(protocol: Schema, begin: Serve) -> None:
 
 def test_a_service_can_be_called_by_its_description_alone(begin: Serve) -> None:
     pool = DescriptorPool()
-    (reply,) = reflect(begin(), REFLECTION[0], {"file_containing_symbol": ["runtime.v1.ImageService"]})
+    (reply,) = reflect(begin(), REFLECT[0], {"file_containing_symbol": "runtime.v1.ImageService"})
     for file in reply.file_descriptor_response.file_descriptor_proto:
         pool.Add(FileDescriptorProto.FromString(file))
     method = pool.FindServiceByName("runtime.v1.ImageService").methods_by_name["StreamImages"]
@@ -67,16 +66,14 @@ def test_a_service_can_be_called_by_its_description_alone(begin: Serve) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [{"file_by_filename": ["runtime.v1.proto"]}, {"file_containing_symbol": ["runtime.v1.Image"]}],
+    [{"file_by_filename": "cri.proto"}, {"file_containing_symbol": "runtime.v1.Image"}],
 )
 def test_files_are_found_by_name_and_by_what_they_hold(question: dict[str, Any], begin: Serve) -> None:
-    (reply,) = reflect(begin(), REFLECTION[0], question)
+    (reply,) = reflect(begin(), REFLECT[0], question)
     assert len(reply.file_descriptor_response.file_descriptor_proto) == 1
 
 
 def test_what_is_not_there_is_said_to_be_so_and_the_next_question_is_answered(begin: Serve) -> None:
-    replies = reflect(
-        begin(), REFLECTION[0], {"file_containing_symbol": ["nope.X"]}, {"list_services": ["*"]}
-    )
+    replies = reflect(begin(), REFLECT[0], {"file_containing_symbol": "nope.X"}, {"list_services": "*"})
     assert replies[0].error_response.error_code == 5
     assert replies[1].list_services_response.service

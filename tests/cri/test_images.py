@@ -179,14 +179,14 @@ def test_status_tells_that_no_containers_can_be_had(client: Client) -> None:
 
 
 def test_other_calls_of_the_runtime_are_unknown_to_grpc(client: Client) -> None:
-    call = client.channel.unary_unary("/runtime.v1.RuntimeService/ListContainers")
+    call: Any = client.channel.unary_unary("/runtime.v1.RuntimeService/ListContainers")
     with pytest.raises(grpc.RpcError) as failure:
         call(b"", timeout=5)
     assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_bytes_that_are_no_message_are_refused(client: Client) -> None:
-    call = client.channel.unary_unary("/runtime.v1.ImageService/ImageStatus")
+    call: Any = client.channel.unary_unary("/runtime.v1.ImageService/ImageStatus")
     with pytest.raises(grpc.RpcError) as failure:
         call(b"\x0a\x04\x0a\x02\xff\xfe", timeout=5)
     assert failure.value.code() is grpc.StatusCode.INTERNAL

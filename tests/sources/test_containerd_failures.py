@@ -79,7 +79,7 @@ def call(request: pytest.FixtureRequest) -> Callable[[Containerd], object]:
 def answering(path: Path, code: grpc.StatusCode, details: str) -> Iterator[None]:
     """Run a server that answers every call with a code."""
 
-    class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]
+    class Refusing(grpc.GenericRpcHandler):
         def service(self, handler_call_details: Any) -> Any:
             return grpc.unary_stream_rpc_method_handler(lambda _, context: context.abort(code, details))
 

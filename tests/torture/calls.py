@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from imagekeep import Store
-from imagekeep.cri.discovery import HEALTH, REFLECTION
+from imagekeep.cri.discovery import CHECK, REFLECT
 from imagekeep.cri.protocol import SCHEMA
 from imagekeep.digest import digest_of
 from imagekeep.image import Image
@@ -20,9 +20,10 @@ from tests.torture.report import Harm
 if TYPE_CHECKING:
     import random
 
+    from imagekeep.protobuf import Method
     from tests.torture.survey import Seen
 
-METHODS = [method for schema in (SCHEMA, HEALTH, *REFLECTION) for method in schema.methods.values()]
+METHODS: list[Method[Any, Any]] = [*SCHEMA.methods.values(), CHECK, *REFLECT]
 MEMORY_MIB = 512
 
 
@@ -54,7 +55,7 @@ def feed_calls(place: Path, draw: random.Random, count: int, config: dict[str, A
     return seen
 
 
-def _request(draw: random.Random, method: Any) -> bytes:
+def _request(draw: random.Random, method: Method[Any, Any]) -> bytes:
     """Return a request of a method with words in its fields, damaged or not; now and then any bytes at all."""
     if draw.random() < 0.1:
         return draw.randbytes(draw.choice((0, 1, 7, 200, 5000)))

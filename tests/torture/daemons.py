@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 NUMBERS = (0, 1, -1, 2**31, 2**63 - 1, -(2**63))
 
 
-class HostileContainerd(grpc.GenericRpcHandler):  # type: ignore[misc]
+class HostileContainerd(grpc.GenericRpcHandler):
     """Answers every method that is asked for with what is drawn; blobs and records are those of a layout."""
 
     def __init__(self, draw: random.Random) -> None:

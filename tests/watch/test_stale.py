@@ -94,7 +94,7 @@ class Fixture:
         self.node = Node(directory, f"containerd:{daemon.socket}")
         self._connection = connection
 
-    def ask(self, method: Method, **fields: Any) -> Message:
+    def ask(self, method: Method[Any, Any], **fields: Any) -> Message:
         """Ask containerd's CRI."""
         return self._connection.call(method, method.request(**fields), timeout=30)
 

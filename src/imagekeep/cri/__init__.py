@@ -16,7 +16,10 @@ from __future__ import annotations
 from imagekeep.errors import MissingExtraError
 
 try:
-    import google.protobuf  # noqa: F401 - what is missing is said before any module of this package needs it
+    # What is missing is reported before any module of this package needs it.
+    import google.protobuf  # noqa: F401
     import grpc  # noqa: F401
+    import grpc_health.v1  # noqa: F401
+    import grpc_reflection.v1alpha  # noqa: F401
 except ImportError as missing:
-    raise MissingExtraError("grpcio or protobuf", "cri") from missing
+    raise MissingExtraError("grpcio", "cri") from missing

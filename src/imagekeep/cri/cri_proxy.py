@@ -12,8 +12,9 @@ from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_BYTES_MAX
 
 if TYPE_CHECKING:
-    from imagekeep.protobuf import Message, Method
+    from imagekeep.protobuf import Method, Reply, Request
     from imagekeep.sources.protocol import Source
+
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
@@ -34,7 +35,7 @@ class Relay:
         self._socket = socket
         self._channel: Any = None
 
-    async def ask(self, method: Method, request: Message, *, timeout: float | None) -> Message:
+    async def ask(self, method: Method[Request, Reply], request: Request, *, timeout: float | None) -> Reply:
         """Return what containerd answers; raises its refusal as a Refusal, code and words as they came.
 
         A caller that is cancelled cancels the call at containerd.
@@ -47,9 +48,10 @@ class Relay:
             response_deserializer=method.response.FromString,
         )
         try:
-            return await call(request, timeout=timeout)
+            reply: Reply = await call(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             raise RpcError(failure.code(), failure.details() or "") from None
+        return reply
 
     async def close(self) -> None:
         """End the calls that are under way."""

@@ -1,151 +1,101 @@
-"""What tools ask a gRPC server about itself: whether it is well, and what services it has.
+"""What tools ask a gRPC server about itself: whether it is healthy, and which services it has.
 
-`grpc_health_probe` uses the first (grpc.health.v1), `grpcurl` the second (grpc.reflection.v1 and v1alpha). Both are
-declared here, as the packages that bring them demand the newest protobuf.
+`grpc_health_probe` asks the first (grpc.health.v1), `grpcurl` the second (grpc.reflection.v1 and v1alpha).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio
 
+from imagekeep.cri.protocol import SCHEMA
 from imagekeep.cri.status import Code, RpcError
 from imagekeep.errors import ImagekeepError
-from imagekeep.protobuf import Schema
+from imagekeep.protobuf import Method
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from imagekeep.cri.handlers import Call
-    from imagekeep.protobuf import Message
     from imagekeep.reader import Reader
 
-HEALTH: Final = Schema("""
-package grpc.health.v1;
-
-message HealthCheckRequest { string service = 1; }
-message HealthCheckResponse { int32 status = 1; }  // an enumeration there, the same on the wire
-service Health { rpc Check(HealthCheckRequest) returns (HealthCheckResponse); }
-""")
-
-_REFLECTION_TEXT: Final = """
-package grpc.reflection.VERSION;
-
-// The fields of the request are one of several there. As lists they are the same on the wire, and tell one that is
-// empty from one that is absent.
-message ServerReflectionRequest {
-    string host = 1;
-    repeated string file_by_filename = 3;
-    repeated string file_containing_symbol = 4;
-    repeated string list_services = 7;
-}
-message FileDescriptorResponse { repeated bytes file_descriptor_proto = 1; }
-message ServiceResponse { string name = 1; }
-message ListServiceResponse { repeated ServiceResponse service = 1; }
-message ErrorResponse { int32 error_code = 1; string error_message = 2; }
-message ServerReflectionResponse {
-    string valid_host = 1;
-    ServerReflectionRequest original_request = 2;
-    FileDescriptorResponse file_descriptor_response = 4;
-    ListServiceResponse list_services_response = 6;
-    ErrorResponse error_response = 7;
-}
-service ServerReflection {
-    rpc ServerReflectionInfo(ServerReflectionRequest) returns (stream ServerReflectionResponse);
-}
-"""
-REFLECTION: Final = tuple(
-    Schema(_REFLECTION_TEXT.replace("VERSION", version)) for version in ("v1", "v1alpha")
+CHECK: Final = Method(
+    "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, False
+)
+# The two versions differ in their names alone.
+REFLECT: Final = tuple(
+    Method(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest,
+        reflection_pb2.ServerReflectionResponse,
+        True,
+    )
+    for version in ("v1", "v1alpha")
 )
 
-CHECK: Final = HEALTH.methods["/grpc.health.v1.Health/Check"]
-SERVING: Final = 1
-NOT_SERVING: Final = 2
+QUESTION_BYTES_MAX: Final = 4096
+"""The longest question about symbols or files; the answer repeats it."""
+
+SERVED: Final = tuple(sorted({method.service for method in SCHEMA.methods.values()}))
 
 
 class Health:
-    """Says whether the server can answer: SERVING while its store can be read."""
+    """Reports whether the server can answer: SERVING while its store can be read."""
 
-    def __init__(self, reader: Reader, services: Sequence[str]) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._services = {"", *services}
 
-    async def check(self, request: Message, call: Call) -> Message:
-        """Answer Check, of the server as a whole or of one service; NOT_FOUND for services that are not here."""
-        if request.service not in self._services:
+    async def check(
+        self, request: health_pb2.HealthCheckRequest, call: Call
+    ) -> health_pb2.HealthCheckResponse:
+        """Answer Check for the whole server or one service; NOT_FOUND for a service that is not served."""
+        if request.service not in ("", *SERVED):
             raise RpcError(Code.NOT_FOUND, "unknown service")
         try:
             self._reader.watcher()
         except ImagekeepError:
-            return CHECK.response(status=NOT_SERVING)
-        return CHECK.response(status=SERVING)
+            return CHECK.response(status=health_pb2.HealthCheckResponse.NOT_SERVING)
+        return CHECK.response(status=health_pb2.HealthCheckResponse.SERVING)
 
 
 class Reflection:
-    """Describes the services of these schemas, in one version of the protocol."""
+    """Describes the services to clients that have no `.proto` file of theirs."""
 
-    def __init__(self, protocol: Schema, schemas: Sequence[Schema]) -> None:
-        (self.method,) = protocol.methods.values()
-        self._files = {file.name: file.SerializeToString() for schema in schemas for file in files_of(schema)}
-        self._file_names = {
-            symbol: file.name
-            for schema in schemas
-            for file in files_of(schema)
-            for symbol in symbols_of(file)
-        }
-        self._services = sorted({service_of(path) for schema in schemas for path in schema.methods})
+    def __init__(self) -> None:
+        services = (*SERVED, CHECK.service, REFLECT[1].service)
+        self._servicer = aio.ReflectionServicer(services, pool=_described())
 
-    async def answer(self, request: Message, call: Call) -> AsyncIterator[Message]:
-        """Answer one question; each may be of another kind."""
-        yield self._described(request)
-
-    def _described(self, request: Message) -> Message:
-        reply = self.method.response(valid_host=request.host, original_request=request)
-        if request.list_services:
-            for name in self._services:
-                reply.list_services_response.service.add(name=name)
-            return reply
-        names = [*request.file_by_filename, *map(self._file_names.get, request.file_containing_symbol)]
-        found = [self._files[name] for name in names if name in self._files]
-        if found:
-            reply.file_descriptor_response.file_descriptor_proto.extend(found)
-        else:
-            reply.error_response.error_code = Code.NOT_FOUND.value[0]
-            reply.error_response.error_message = "nothing of that name is declared here"
-        return reply
+    def answer(
+        self, request: reflection_pb2.ServerReflectionRequest, call: Call
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        """Answer one question; the servicer is given a stream of just that one, so that each is bounded in time."""
+        if request.ByteSize() > QUESTION_BYTES_MAX:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, f"a question has at most {QUESTION_BYTES_MAX} bytes")
+        answers: Any = self._servicer.ServerReflectionInfo(
+            _only(request), call
+        )  # its stub takes it for a coroutine
+        return cast("AsyncIterator[reflection_pb2.ServerReflectionResponse]", answers)
 
 
-def files_of(schema: Schema) -> list[Any]:
-    """Return the files that a schema's messages and services would stand in, as protobuf describes files."""
+def _described() -> DescriptorPool:
+    """Return a pool of every file that describes a service of the server."""
+    pool = DescriptorPool()
     files: dict[str, Any] = {}
-    for message in schema.messages.values():
-        described = message.DESCRIPTOR.file
-        if described.name not in files:
-            files[described.name] = FileDescriptorProto()
-            described.CopyToProto(files[described.name])
-    services: dict[str, Any] = {}
-    for path, method in schema.methods.items():
-        name = service_of(path)
-        package, _, short_name = name.rpartition(".")
-        service = services.get(name) or files[f"{package}.proto"].service.add(name=short_name)
-        services[name] = service
-        service.method.add(
-            name=path.rpartition("/")[2],
-            input_type=f".{method.request.DESCRIPTOR.full_name}",
-            output_type=f".{method.response.DESCRIPTOR.full_name}",
-            server_streaming=method.streams,
-        )
-    return list(files.values())
+    for message in SCHEMA.messages.values():
+        files[message.DESCRIPTOR.file.name] = message.DESCRIPTOR.file
+    for file in (*files.values(), health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        declared = FileDescriptorProto()
+        file.CopyToProto(declared)
+        pool.Add(declared)
+    return pool
 
 
-def symbols_of(file: Any) -> list[str]:
-    """Return the full names of what a file declares."""
-    services = [f"{file.package}.{service.name}" for service in file.service]
-    methods = [f"{file.package}.{each.name}.{method.name}" for each in file.service for method in each.method]
-    return [f"{file.package}.{message.name}" for message in file.message_type] + services + methods
-
-
-def service_of(path: str) -> str:
-    """Return the full name of the service in a method's path."""
-    return path.split("/")[1]
+async def _only(
+    request: reflection_pb2.ServerReflectionRequest,
+) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    yield request

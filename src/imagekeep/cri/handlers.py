@@ -47,7 +47,7 @@ class Endpoint(NamedTuple):
     One that `converses` is asked again on the same call, until the client has no more questions.
     """
 
-    method: Method
+    method: Method[Any, Any]
     answer: One | Many
     converses: bool = False
 
@@ -59,7 +59,7 @@ def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[An
         _, service, name = endpoint.method.path.split("/")
         # Where there is one reply, gRPC sends it and the code of the call together.
         many = endpoint.method.streams
-        make = grpc.stream_stream_rpc_method_handler if many else grpc.stream_unary_rpc_method_handler
+        make: Any = grpc.stream_stream_rpc_method_handler if many else grpc.stream_unary_rpc_method_handler
         handler = make(_behaviour(endpoint, observe), response_serializer=_encode)
         services.setdefault(service, {})[name] = handler
     return [grpc.method_handlers_generic_handler(*service) for service in services.items()]
@@ -106,7 +106,7 @@ async def _answer(endpoint: Endpoint, context: Any) -> Message | bytes | None:
     return None
 
 
-async def _receive(method: Method, context: Any) -> Message | None:
+async def _receive(method: Method[Any, Any], context: Any) -> Message | None:
     """Return the next request of a call, or None where the client sends no more.
 
     Raises Refusal where none comes in time, or none that can be read.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imagekeep.cri.handlers import Call
     from imagekeep.cri.mutations import Changes
     from imagekeep.image import Image
-    from imagekeep.protobuf import Message
+    from imagekeep.protobuf import cri_pb2 as cri
     from imagekeep.reader import Reader
 
 log = logging.getLogger("imagekeep.cri")
@@ -64,19 +64,21 @@ class ImageService:
         self._filter_images = filter_images
         self._listing = Listing(reader)
         self._statuses = _Statuses(reader)
-        self._usage: Message | None = None
+        self._usage: cri.ImageFsInfoResponse | None = None
 
-    async def list_images(self, request: Message, call: Call) -> bytes:
+    async def list_images(self, request: cri.ListImagesRequest, call: Call) -> bytes:
         """Answer ListImages: all images of one state of the store, in the order of ids."""
         return b"".join(await self._chosen(request))
 
-    async def stream_images(self, request: Message, call: Call) -> AsyncIterator[bytes]:
+    async def stream_images(self, request: cri.StreamImagesRequest, call: Call) -> AsyncIterator[bytes]:
         """Answer StreamImages: the same, in batches; no images are no batch."""
         images = await self._chosen(request)
         for begin in range(0, len(images), STREAM_BATCH):
             yield b"".join(images[begin : begin + STREAM_BATCH])
 
-    async def image_status(self, request: Message, call: Call) -> Message | bytes:
+    async def image_status(
+        self, request: cri.ImageStatusRequest, call: Call
+    ) -> cri.ImageStatusResponse | bytes:
         """Answer ImageStatus; an unknown image is an empty reply."""
         name, kept = request.image.image, self._statuses.current()
         if not request.verbose and name in kept:
@@ -89,14 +91,14 @@ class ImageService:
             kept[name] = reply.SerializeToString()
         return reply
 
-    async def remove_image(self, request: Message, call: Call) -> Message:
+    async def remove_image(self, request: cri.RemoveImageRequest, call: Call) -> cri.RemoveImageResponse:
         """Answer RemoveImage: every reference goes, at the source first; an unknown image is success."""
         image = self._resolve(request.image.image)
         if image is not None:
             await self._changes.remove(image)
         return REMOVE_IMAGE.response()
 
-    async def pull_image(self, request: Message, call: Call) -> Message:
+    async def pull_image(self, request: cri.PullImageRequest, call: Call) -> cri.PullImageResponse:
         """Answer PullImage: containerd pulls, and the store follows before the reply is sent.
 
         The request is handed on as it came. It may hold a password, so nothing here prints it.
@@ -110,7 +112,7 @@ class ImageService:
         await self._changes.follow_pull(request.image.image, reply.image_ref)
         return reply
 
-    async def image_fs_info(self, request: Message, call: Call) -> Message:
+    async def image_fs_info(self, request: cri.ImageFsInfoRequest, call: Call) -> cri.ImageFsInfoResponse:
         """Answer ImageFsInfo: what the source's CRI counts of its snapshots, or an entry that counts nothing.
 
         It never fails for the source's sake: with this call a kubelet and crictl find out whether there is an
@@ -124,7 +126,7 @@ class ImageService:
                 log.debug("no usage from the source: %s %s", refusal.code.name, refusal.message)
         return unknown_usage(self._mountpoint) if self._usage is None else self._usage
 
-    async def _chosen(self, request: Message) -> list[bytes]:
+    async def _chosen(self, request: cri.ListImagesRequest | cri.StreamImagesRequest) -> list[bytes]:
         """Return the images that a list shows, encoded."""
         wanted = request.filter.image.image if self._filter_images else ""
         if not wanted:

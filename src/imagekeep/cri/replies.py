@@ -16,7 +16,7 @@ from imagekeep.oci.user import split_user
 if TYPE_CHECKING:
     from imagekeep.image import Image as StoredImage
     from imagekeep.image import ImageSummary
-    from imagekeep.protobuf import Message
+    from imagekeep.protobuf import cri_pb2 as cri
 
 UNSIGNED_MASK: Final = 2**64 - 1
 
@@ -44,7 +44,7 @@ def user_of(config_json: bytes, image_id: str) -> User:
     return User(*split_user(fields.get("config", {}).get("User", "")))
 
 
-def image_message(image: ImageSummary, user: User) -> Message:
+def image_message(image: ImageSummary, user: User) -> cri.Image:
     """Return one image (containerd: toCRIImage); a size that wrapped below zero is shown as Go converts it."""
     message = Image(
         id=image.id,
@@ -59,7 +59,7 @@ def image_message(image: ImageSummary, user: User) -> Message:
     return message
 
 
-def status_reply(image: StoredImage, user: User, *, verbose: bool) -> Message:
+def status_reply(image: StoredImage, user: User, *, verbose: bool) -> cri.ImageStatusResponse:
     """Return what ImageStatus answers of an image; raises InvalidDocumentError where `verbose` needs its config."""
     info = {"info": info_document(image)} if verbose else {}
     return IMAGE_STATUS.response(image=image_message(image, user), info=info)
@@ -71,7 +71,7 @@ def info_document(image: StoredImage) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
 
 
-def unknown_usage(mountpoint: str) -> Message:
+def unknown_usage(mountpoint: str) -> cri.ImageFsInfoResponse:
     """Return what ImageFsInfo answers where nobody counts: nothing used, at this moment (imagefs_info.go)."""
     usage = FilesystemUsage(timestamp=time.time_ns())
     usage.fs_id.mountpoint = mountpoint

@@ -16,7 +16,7 @@ from imagekeep.errors import printable
 if TYPE_CHECKING:
     from imagekeep.cri.handlers import Call
     from imagekeep.cri.watcher_thread import CurrentWatcher
-    from imagekeep.protobuf import Message
+    from imagekeep.protobuf import cri_pb2 as cri
     from imagekeep.watcher_status import WatcherState
 
 KUBELET_API_VERSION: Final = "0.1.0"
@@ -32,7 +32,7 @@ class RuntimeService:
         self._watcher = watcher
         self._version = installed_version()
 
-    async def version(self, request: Message, call: Call) -> Message:
+    async def version(self, request: cri.VersionRequest, call: Call) -> cri.VersionResponse:
         """Answer Version."""
         return VERSION.response(
             version=KUBELET_API_VERSION,
@@ -41,7 +41,7 @@ class RuntimeService:
             runtime_api_version="v1",
         )
 
-    async def status(self, request: Message, call: Call) -> Message:
+    async def status(self, request: cri.StatusRequest, call: Call) -> cri.StatusResponse:
         """Answer Status: no container and no network can be had here, and whether the source is followed."""
         watcher = self._watcher.state()
         info = {"watcher": json.dumps(dataclasses.asdict(watcher))} if watcher and request.verbose else {}
@@ -60,7 +60,7 @@ def installed_version() -> str:
         return "unknown"
 
 
-def source_condition(watcher: WatcherState | None) -> Message:
+def source_condition(watcher: WatcherState | None) -> cri.RuntimeCondition:
     """Return whether what is answered follows the source, as a condition of our own kind."""
     condition = RuntimeCondition(type="SourceFollowed")
     if watcher is None:
@@ -76,7 +76,7 @@ def source_condition(watcher: WatcherState | None) -> Message:
     return condition
 
 
-def _images_only(kind: str) -> Message:
+def _images_only(kind: str) -> cri.RuntimeCondition:
     return RuntimeCondition(
         type=kind, reason="ImagesOnly", message="imagekeep serves images, and runs no containers"
     )

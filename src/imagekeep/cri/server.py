@@ -19,7 +19,7 @@ import grpc.aio
 
 from imagekeep.cri import protocol
 from imagekeep.cri.cri_proxy import Relay
-from imagekeep.cri.discovery import CHECK, HEALTH, REFLECTION, Health, Reflection, service_of
+from imagekeep.cri.discovery import CHECK, REFLECT, Health, Reflection
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
 from imagekeep.cri.mutations import Changes
@@ -137,10 +137,7 @@ def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> li
         filter_images=config.filter_images,
     )
     runtime = RuntimeService(CurrentWatcher(config.reader, own=config.follow is not None))
-    services = sorted({service_of(path) for path in protocol.SCHEMA.methods})
-    health = Health(config.reader, services)
-    schemas = (protocol.SCHEMA, HEALTH, *REFLECTION)
-    reflections = [Reflection(version, schemas) for version in REFLECTION]
+    health, reflection = Health(config.reader), Reflection()
     return [
         Endpoint(protocol.LIST_IMAGES, images.list_images),
         Endpoint(protocol.STREAM_IMAGES, images.stream_images),
@@ -151,7 +148,7 @@ def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> li
         Endpoint(protocol.VERSION, runtime.version),
         Endpoint(protocol.STATUS, runtime.status),
         Endpoint(CHECK, health.check),
-        *(Endpoint(reflection.method, reflection.answer, converses=True) for reflection in reflections),
+        *(Endpoint(method, reflection.answer, converses=True) for method in REFLECT),
     ]
 
 

@@ -12,7 +12,7 @@ import socket
 import stat
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 from urllib.parse import quote
 
 from imagekeep.errors import (
@@ -34,10 +34,12 @@ try:
 except ImportError as missing:
     raise MissingExtraError("grpcio", "containerd") from missing
 
+from imagekeep.protobuf import Reply
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from imagekeep.protobuf import Message, Method
+    from imagekeep.protobuf import Method, Request
 
 RECEIVED_BYTES_MAX: Final = 64 << 20
 """The largest answer that is taken: a listing of some 200,000 records.
@@ -104,25 +106,31 @@ class Connection:
         _connections.add(self)
 
     def call(
-        self, method: Method, request: Message, *, timeout: float, missing: ImagekeepError | None = None
-    ) -> Message:
+        self,
+        method: Method[Request, Reply],
+        request: Request,
+        *,
+        timeout: float,
+        missing: ImagekeepError | None = None,
+    ) -> Reply:
         """Return the answer to a request; `missing` is the error to raise where nothing has the name.
 
         Raises what `_KINDS` lists, and the errors of `check_socket`.
         """
         try:
-            return self._invoke(method, request, timeout)
+            reply: Reply = self._invoke(method, request, timeout)
         except grpc.RpcError as failure:
             raise self.error_of(failure, timeout, missing) from failure
+        return reply
 
     def stream(
         self,
-        method: Method,
-        request: Message,
+        method: Method[Request, Reply],
+        request: Request,
         *,
         timeout: float | None,
         missing: ImagekeepError | None = None,
-    ) -> Stream:
+    ) -> Stream[Reply]:
         """Return the stream of answers to a request; raises as `call` does, now or while it is read.
 
         `timeout` is for the whole of it; None is a stream that lasts until it is cancelled.
@@ -164,7 +172,7 @@ class Connection:
     def __str__(self) -> str:
         return f"containerd at {printable(self.path)}"
 
-    def _invoke(self, method: Method, request: Message, timeout: float | None) -> Any:
+    def _invoke(self, method: Method[Request, Reply], request: Request, timeout: float | None) -> Any:
         """Begin a call; raises FailedPreconditionError where the connection was closed."""
         try:
             return self._callable(method)(request, timeout=timeout, metadata=self._metadata)
@@ -173,7 +181,7 @@ class Connection:
                 raise
             raise FailedPreconditionError(f"{self}: the connection was closed") from failure
 
-    def _callable(self, method: Method) -> Any:
+    def _callable(self, method: Method[Any, Any]) -> Any:
         """Return what calls a method, opening the channel where there is none yet."""
         with self._lock:
             if self._closed:
@@ -191,7 +199,7 @@ class Connection:
             return self._callables[method.path]
 
 
-class Stream:
+class Stream(Generic[Reply]):
     """The answers of one call as they come; ended by `cancel`, from any thread, or by closing the connection."""
 
     def __init__(
@@ -208,16 +216,17 @@ class Stream:
         self._cancelled = True
         self._answers.cancel()
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[Reply]:
         return self
 
-    def __next__(self) -> Message:
+    def __next__(self) -> Reply:
         try:
-            return next(self._answers)
+            reply: Reply = next(self._answers)
         except grpc.RpcError as failure:
             if self._cancelled or self._connection.closed:
                 raise StopIteration from None
             raise self._connection.error_of(failure, self._timeout, self._missing) from failure
+        return reply
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from imagekeep.sources.containerd.names import reference_of
 from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SUBSCRIBE
 
 if TYPE_CHECKING:
-    from imagekeep.protobuf import Message
+    from imagekeep.protobuf.containerd_events_pb2 import Envelope
     from imagekeep.sources.containerd.connection import Connection
 
 
@@ -75,7 +75,7 @@ class Subscription:
         self.cancel()
 
 
-def event_of(envelope: Message) -> ImageEvent | None:
+def event_of(envelope: Envelope) -> ImageEvent | None:
     """Decode an envelope; None where its name is one that the listing leaves out too.
 
     The topic says which message it carries: containerd writes the message's type without the host that

@@ -23,7 +23,8 @@ from imagekeep.sources.containerd.events import Subscription
 from imagekeep.sources.containerd.names import check_namespace, name_of, reference_of
 
 if TYPE_CHECKING:
-    from imagekeep.protobuf import Message, Method
+    from imagekeep.protobuf import Method, Reply, Request
+    from imagekeep.protobuf.containerd_images_pb2 import Image
 
 DEFAULT_SOCKET: Final = "/run/containerd/containerd.sock"
 DEFAULT_NAMESPACE: Final = "k8s.io"
@@ -192,7 +193,13 @@ class Containerd:
         request.update_mask.paths.append(f"labels.{key}")
         return _record(self._ask(protocol.UPDATE_IMAGE, request, reference).image, reference)
 
-    def _ask(self, method: Method, request: Message, reference: str, timeout: float | None = None) -> Message:
+    def _ask(
+        self,
+        method: Method[Request, Reply],
+        request: Request,
+        reference: str,
+        timeout: float | None = None,
+    ) -> Reply:
         """Make a call about one record; before it is said to be missing, the namespace is looked for."""
         missing = ImageNotFoundError(f"no image is named {printable(reference)}")
         try:
@@ -223,7 +230,7 @@ class Containerd:
         return ContentNotFoundError(f"{self._connection} has no blob {digest}")
 
 
-def _record(image: Message, reference: str) -> ImageRecord:
+def _record(image: Image, reference: str) -> ImageRecord:
     """Return what a record says, its texts as they are: of labels too, bytes that are no UTF-8 are kept."""
     labels = {_text(label.key): _text(label.value) for label in image.labels}
     target = image.target
