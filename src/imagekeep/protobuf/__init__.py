@@ -87,6 +87,7 @@ class Schema:
 def decode(kind: type[Reply], encoded: bytes) -> Reply:
     """Decode a message; raises ValueError if the bytes are not a message of this kind."""
     try:
-        return kind.FromString(encoded)
+        message: Reply = kind.FromString(encoded)
     except DecodeError as failure:
         raise ValueError(str(failure)) from failure
+    return message
