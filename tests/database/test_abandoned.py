@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 DIE_WHILE_COPYING = """
 import os, signal, sys
 from pathlib import Path
-from imagekeep.database import backup
-backup.sync_directory = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
-os.link = backup.sync_directory if sys.argv[3] == "before" else os.link
-backup.copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
+from imagekeep.database.backup import copy_store
+link = os.link
+def die(*arguments, **options):
+    if sys.argv[3] == "after":
+        link(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.link = die
+copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
 """
+
+NAME = ".imagekeep-copy-0123456789abcdef"
 
 
 def die_while_copying(path: Path, destination: Path, when: str = "before") -> None:
@@ -33,31 +39,26 @@ def die_while_copying(path: Path, destination: Path, when: str = "before") -> No
 
 def partials(directory: Path) -> list[str]:
     """Return the names of what is left of copies in a directory."""
-    return sorted(entry.name for entry in directory.iterdir() if ".partial-" in entry.name)
+    return sorted(entry.name for entry in directory.iterdir() if entry.name.startswith(".imagekeep-copy-"))
 
 
 def test_a_killed_copy_has_no_name_and_is_its_owners_alone(store_path: Path, tmp_path: Path) -> None:
     die_while_copying(store_path, tmp_path / "copy.db")
 
     (left,) = partials(tmp_path)
-    assert (tmp_path / left).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / left).stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / left).iterdir()} == {0o600}
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_the_same_copy_takes_away_what_a_killed_one_left(store_path: Path, tmp_path: Path) -> None:
-    die_while_copying(store_path, tmp_path / "copy.db")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_next_copy_into_a_directory_takes_away_what_a_killed_one_left(
+    store_path: Path, tmp_path: Path, when: str
+) -> None:
+    die_while_copying(store_path, backup_path(store_path, "0001"), when)
+    assert partials(tmp_path)
 
     copy_store(store_path, tmp_path / "copy.db")
-
-    assert not partials(tmp_path)
-
-
-def test_the_next_backup_takes_away_what_a_killed_one_left(store_path: Path, tmp_path: Path) -> None:
-    die_while_copying(store_path, backup_path(store_path, "0001"))
-    (left,) = partials(tmp_path)
-    (tmp_path / f"{left}-journal").touch()
-
-    copy_store(store_path, backup_path(store_path, HEAD))
 
     assert not partials(tmp_path)
 
@@ -69,46 +70,49 @@ def test_a_copy_that_was_killed_after_it_had_its_name_is_whole(store_path: Path,
 
     copy_store(store_path, backup_path(store_path, HEAD))
 
-    assert not partials(tmp_path)
     assert first.read_bytes() == (tmp_path / "expected.db").read_bytes()
 
 
 def test_a_copy_that_is_being_made_is_left_alone(store_path: Path, tmp_path: Path) -> None:
-    alive = tmp_path / "copy.db.partial-1"
-    with alive.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-
+    alive = tmp_path / NAME
+    alive.mkdir()
+    descriptor = os.open(alive, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         copy_store(store_path, tmp_path / "copy.db")
+    finally:
+        os.close(descriptor)
 
     assert alive.exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["copy.db.partial", "copy.db.partial-one", "other.db.partial-1", "copy.db.partial-1.txt"]
-)
-def test_what_is_no_partial_copy_of_this_name_is_left_alone(
-    store_path: Path, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / name).touch()
+@pytest.mark.parametrize("name", [".imagekeep-copy-", f"{NAME}0", NAME[:-1], f"{NAME[:-1]}g", f"x{NAME}"])
+def test_a_directory_of_another_name_is_left_alone(store_path: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
 
     copy_store(store_path, tmp_path / "copy.db")
 
     assert (tmp_path / name).exists()
 
 
-def test_a_directory_or_a_link_with_such_a_name_is_left_alone(store_path: Path, tmp_path: Path) -> None:
-    (tmp_path / "copy.db.partial-1").mkdir()
-    (tmp_path / "copy.db.partial-2").symlink_to(store_path)
+def test_a_file_or_a_link_with_such_a_name_is_left_alone(store_path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    (tmp_path / NAME).symlink_to(elsewhere)
+    (tmp_path / f"{NAME[:-1]}e").touch()
 
     copy_store(store_path, tmp_path / "copy.db")
 
-    assert partials(tmp_path) == ["copy.db.partial-1", "copy.db.partial-2"]
-    assert store_path.exists()
+    assert len(partials(tmp_path)) == 2
+    assert (elsewhere / "file").exists()
 
 
-def test_a_partial_of_this_process_number_is_no_hindrance(store_path: Path, tmp_path: Path) -> None:
-    (tmp_path / f"copy.db.partial-{os.getpid()}").touch()
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's directory")
+def test_a_directory_of_another_user_is_left_alone(store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    os.chown(tmp_path / NAME, 65534, 65534)
 
     copy_store(store_path, tmp_path / "copy.db")
 
-    assert (tmp_path / "copy.db").exists()
+    assert partials(tmp_path) == [NAME]

@@ -5,23 +5,26 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.database.backup import backup_path, copy_store
+from imagekeep.database.backup import backup_path, copy_store, require_same
 from imagekeep.database.connection import connect, translating
 from imagekeep.errors import (
+    CorruptStoreError,
     FailedPreconditionError,
+    InvalidArgumentError,
     PermissionDeniedError,
     StoreUnavailableError,
 )
+from tests import kernel
 from tests.database.rows import add_image, contents, opened, schema_of
 from tests.permissions import NOBODY, without_privileges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -113,7 +116,7 @@ def test_a_store_itself_is_not_read_where_nothing_may_be_written(store: Path, pu
 def test_what_is_there_is_never_overwritten(store: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.db").write_text("mine")
 
-    with pytest.raises(FailedPreconditionError, match=r"copy\.db: it exists already; give another name"):
+    with pytest.raises(FailedPreconditionError, match=r"copy\.db already exists; choose another name"):
         copy_store(store, tmp_path / "copy.db")
     assert (tmp_path / "copy.db").read_text() == "mine"
 
@@ -165,6 +168,209 @@ def test_a_full_disk_leaves_nothing_behind(store: Path, tmp_path: Path) -> None:
 
     assert "StoreUnavailableError" in failed.stderr
     assert names_in(tmp_path) - {f"{store.name}-wal", f"{store.name}-shm"} == before
+
+
+def run(program: str, *arguments: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of Python in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+NAMES = [
+    "file:copy.db",
+    "file:copy.db?mode=memory",
+    ":memory:",
+    "copy?mode=ro.db",
+    "copy%20.db",
+    "copy#1.db",
+    "line\nbreak.db",
+    "it's.db",
+    "ünïcödé.db",
+    os.fsdecode(b"latin-\xe9.db"),
+    " ",
+    "-journal",
+    "x" * 255,
+    "directory/../copy.db",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_of_any_name_is_whole_and_private(store: Path, tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "copies"
+    (directory / "directory").mkdir(parents=True)
+
+    copy_store(store, directory / name)
+
+    (directory / "directory").rmdir()
+    (copy,) = directory.iterdir()
+    assert copy.name == Path(name).name
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert contents(copy.rename(directory / "renamed.db")) == contents(store)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if len(name) < 200 and "/" not in name])
+def test_a_store_of_any_name_is_copied_beside_itself(store: Path, tmp_path: Path, name: str) -> None:
+    copy_store(store, tmp_path / name)
+
+    copy_store(tmp_path / name, copy := backup_path(tmp_path / name, "0003"))
+
+    assert contents(copy) == contents(store)
+
+
+def test_a_relative_copy_named_as_a_uri_is_a_file(store: Path, tmp_path: Path) -> None:
+    copying = "import sys; from pathlib import Path; from imagekeep.database.backup import copy_store\n"
+    (tmp_path / "here").mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"{copying}copy_store(Path(sys.argv[1]), Path('file:copy.db'))", str(store)],
+        cwd=tmp_path / "here",
+        check=True,
+    )
+
+    assert done.returncode == 0
+    assert names_in(tmp_path / "here") == {"file:copy.db"}
+    assert contents(tmp_path / "here" / "file:copy.db") == contents(store)
+
+
+COPY = """
+import os, sys
+from pathlib import Path
+from imagekeep.database.backup import copy_store
+copy_store(Path(sys.argv[1]), Path(os.fsdecode(bytes.fromhex(sys.argv[2]))))
+"""
+
+
+@pytest.mark.parametrize("name", ["ünïcödé.db".encode(), b"latin-\xe9.db"])
+def test_a_copy_has_the_same_bytes_for_a_name_in_every_locale(
+    store: Path, tmp_path: Path, name: bytes
+) -> None:
+    destination = os.fsencode(tmp_path) + b"/" + name
+
+    done = run(COPY, store, destination.hex(), LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+    assert done.returncode == 0, done.stderr
+    assert contents(Path(os.fsdecode(destination))) == contents(store)
+
+
+def test_a_copy_is_written_at_a_path_longer_than_sqlite_takes(store: Path, tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 200) / ("e" * 200) / ("f" * 200)
+    directory.mkdir(parents=True)
+
+    copy_store(store, directory / "copy.db")
+
+    assert names_in(directory) == {"copy.db"}
+    shutil.move(directory / "copy.db", tmp_path / "copy.db")
+    assert contents(tmp_path / "copy.db") == contents(store)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("x" * 256, StoreUnavailableError), ("nul\0.db", InvalidArgumentError), (".", FailedPreconditionError)],
+)
+def test_a_name_that_no_file_can_have_is_refused(
+    store: Path, tmp_path: Path, name: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        copy_store(store, tmp_path / name)
+
+
+COPY_ON_ANOTHER_FILE_SYSTEM = """
+import sys
+from pathlib import Path
+from tests import kernel
+from imagekeep.database.backup import copy_store
+getattr(kernel, sys.argv[3])()
+for attempt in "first", "second":
+    try:
+        copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
+    except Exception as error:
+        print(attempt, type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(not kernel.NUMBERS, reason="the numbers of this machine's system calls are not known")
+@pytest.mark.parametrize(
+    "kind", ["without_hard_links", "without_links_or_exclusive_renames", "without_links_or_modes"]
+)
+def test_a_copy_needs_no_hard_links_and_still_overwrites_nothing(
+    store: Path, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "copies").mkdir()
+    copy = tmp_path / "copies" / "copy.db"
+
+    done = run(COPY_ON_ANOTHER_FILE_SYSTEM, store, copy, kind)
+
+    assert (done.stdout, done.stderr) == ("second FailedPreconditionError\n", "")
+    assert names_in(copy.parent) == {"copy.db"}
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert contents(copy) == contents(store)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o770])
+def test_sqlite_writes_no_copy_where_others_can_rename_its_directory(
+    store: Path, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, written = tmp_path / "shared", []
+    shared.mkdir()
+    shared.chmod(mode)
+    monkeypatch.setattr("imagekeep.database.backup.require_same", lambda copy, *_: written.append(copy))
+
+    copy_store(store, shared / "copy.db")
+
+    assert not written[0].is_relative_to(shared)
+    assert names_in(shared) == {"copy.db"}
+    assert contents(shared / "copy.db") == contents(store)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
+def test_a_copy_is_written_beside_its_destination_where_it_is_safe(
+    store: Path, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, written = tmp_path / "shared", []
+    shared.mkdir()
+    shared.chmod(mode)
+    monkeypatch.setattr("imagekeep.database.backup.require_same", lambda copy, *_: written.append(copy))
+
+    copy_store(store, shared / "copy.db")
+
+    assert written[0].is_relative_to(shared)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM images", "UPDATE alembic_version SET version_num = '0001'", "DELETE FROM alembic_version"],
+)
+def test_a_copy_that_is_not_what_the_store_is_gets_no_name(
+    store: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change_and_compare(copy: Path, *arguments: Any) -> None:
+        with opened(copy) as connection:
+            connection.execute(change)
+        require_same(copy, *arguments)
+
+    monkeypatch.setattr("imagekeep.database.backup.require_same", change_and_compare)
+    (tmp_path / "copies").mkdir()
+
+    with pytest.raises(CorruptStoreError, match="its copy has other rows"):
+        copy_store(store, tmp_path / "copies" / "copy.db")
+    assert not names_in(tmp_path / "copies")
+
+
+@pytest.mark.parametrize("revision", ["../../etc/cron.d/x", "0003\0", "\x1b[31m", "9999", "x" * 300, ""])
+def test_only_a_known_revision_becomes_part_of_a_name(tmp_path: Path, revision: str) -> None:
+    assert backup_path(tmp_path / "images.db", revision).name.startswith("images.db.unknown.")
+
+
+def test_a_store_with_the_longest_name_has_a_backup(tmp_path: Path) -> None:
+    backup = backup_path(tmp_path / ("ö" * 123 + ".db"), "0003")
+
+    backup.touch()
+    assert backup.name.startswith("ö" * 100)
 
 
 def test_backups_of_one_revision_have_names_of_their_own(tmp_path: Path) -> None:

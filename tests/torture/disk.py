@@ -149,6 +149,7 @@ class Disk:
                 _rename(names, change)
         for name, number in names.items():
             path = directory / name
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             path.write_bytes(self._files[number].after_a_cut(draw, share))
             path.chmod(0o600)
 

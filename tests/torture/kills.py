@@ -232,7 +232,7 @@ def survey_restore(path: Path, copy: Path, generation: int, acknowledged: bool) 
     for kept in path.parent.glob("*.backup"):
         seen += broken_invariants(kept)
         kept.unlink()
-    seen += [(Harm.BROKEN, f"{left.name} is left behind") for left in path.parent.glob("*.partial-*")]
+    seen += [(Harm.BROKEN, f"{left.name} is left behind") for left in path.parent.glob(".imagekeep-copy-*")]
     with Store.open(path, platform=PLATFORM) as store:
         found = {workers.generation_in(image.config_json) for image in store.list()}
     if found != {generation}:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
-from imagekeep.database.backup import remove_abandoned
+from imagekeep.database.backup import copy_store
 from imagekeep.database.migrate import migrate, read_revision
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import ImagekeepError
@@ -107,7 +107,7 @@ def require_whole(directory: Path, calls: list[Call], before: dict[str, bytes]) 
     disk = Disk(before)
     for call in calls:
         disk.take(call)
-    there = {entry.name: entry.read_bytes() for entry in directory.iterdir()}
+    there = {entry.name: entry.read_bytes() for entry in directory.iterdir() if entry.is_file()}
     recorded = disk.files()
     names = there.keys() | recorded.keys()
     names = {n for n in names if there.get(n) != recorded.get(n) and not n.endswith("-shm")}
@@ -177,7 +177,8 @@ def copies_broken(directory: Path) -> list[Seen]:
         with contextlib.suppress(FileNotFoundError):
             if read_revision(copy) == HEAD:
                 seen += broken_invariants(copy)
-    # The next copy of the same name takes away what was left of one.
-    for left in directory.glob("*.partial-*"):
-        remove_abandoned(directory / left.name.rpartition(".partial-")[0])
-    return seen + [(Harm.BROKEN, f"{left.name} is left behind") for left in directory.glob("*.partial-*")]
+    # The next copy takes away what was left of one.
+    copy_store(directory / STORE, directory / "whole.db")
+    return seen + [
+        (Harm.BROKEN, f"{left.name} is left behind") for left in directory.glob(".imagekeep-copy-*")
+    ]

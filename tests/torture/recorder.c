@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,6 +77,21 @@ static const char *within(const char *path)
     return path + directory_length + 1;
 }
 
+/* The same for a path that may begin at an open directory; `space` is PATH_MAX bytes for the whole path. */
+static const char *within_at(int at, const char *path, char *space)
+{
+    char link[64];
+    if (at == AT_FDCWD || !path || path[0] == '/')
+        return within(path);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", at);
+    ssize_t length = readlink(link, space, PATH_MAX - 1);
+    if (length <= 0 || (size_t)length + strlen(path) + 2 > PATH_MAX)
+        return NULL;
+    space[length] = '/';
+    strcpy(space + length + 1, path);
+    return within(space);
+}
+
 /* The number of the open file, or -1 for one that is not followed. The newest with an inode is the one. */
 static int64_t number_of(int descriptor)
 {
@@ -108,11 +124,12 @@ static void follow(int descriptor, const char *name, int made, int flags)
 
 static int open_recorded(int directory, const char *path, int flags, mode_t mode)
 {
-    const char *name = directory == AT_FDCWD ? within(path) : NULL;
+    char space[PATH_MAX];
+    const char *name = within_at(directory, path, space);
     if (!name)
         return (int)syscall(SYS_openat, directory, path, flags, mode);
     pthread_mutex_lock(&lock);
-    int made = (flags & O_CREAT) && syscall(SYS_faccessat, AT_FDCWD, path, F_OK);
+    int made = (flags & O_CREAT) && syscall(SYS_faccessat, directory, path, F_OK);
     int descriptor = (int)syscall(SYS_openat, directory, path, flags, mode), error = errno;
     if (descriptor >= 0)
         follow(descriptor, name, made, flags);
@@ -201,14 +218,15 @@ int fdatasync(int descriptor)
     return sync_recorded(SYS_fdatasync, descriptor);
 }
 
-static int change_names(char kind, const char *from, const char *to, long number, int flags)
+static int change_names(char kind, int from_at, const char *from, int to_at, const char *to, long number, int flags)
 {
-    const char *first = within(from), *second = to ? within(to) : NULL;
+    char space[2][PATH_MAX];
+    const char *first = within_at(from_at, from, space[0]), *second = to ? within_at(to_at, to, space[1]) : NULL;
     pthread_mutex_lock(&lock);
-    int done = to ? (int)syscall(number, AT_FDCWD, from, AT_FDCWD, to, flags)
-                  : (int)syscall(number, AT_FDCWD, from, flags);
+    int done = to ? (int)syscall(number, from_at, from, to_at, to, flags)
+                  : (int)syscall(number, from_at, from, flags);
     int error = errno;
-    if (!done && (first || second)) {
+    if (!done && (first || second) && !(flags & AT_REMOVEDIR)) {
         if (!first || (to && !second))
             abort(); /* a file that comes from elsewhere, or goes there, is not followed */
         record(kind, 0, 0, first, second, NULL, 0);
@@ -220,15 +238,30 @@ static int change_names(char kind, const char *from, const char *to, long number
 
 int unlink(const char *path)
 {
-    return change_names('U', path, NULL, SYS_unlinkat, 0);
+    return change_names('U', AT_FDCWD, path, AT_FDCWD, NULL, SYS_unlinkat, 0);
+}
+
+int unlinkat(int at, const char *path, int flags)
+{
+    return change_names('U', at, path, AT_FDCWD, NULL, SYS_unlinkat, flags);
 }
 
 int rename(const char *from, const char *to)
 {
-    return change_names('R', from, to, SYS_renameat2, 0);
+    return change_names('R', AT_FDCWD, from, AT_FDCWD, to, SYS_renameat2, 0);
+}
+
+int renameat(int from_at, const char *from, int to_at, const char *to)
+{
+    return change_names('R', from_at, from, to_at, to, SYS_renameat2, 0);
 }
 
 int link(const char *from, const char *to)
 {
-    return change_names('L', from, to, SYS_linkat, 0);
+    return change_names('L', AT_FDCWD, from, AT_FDCWD, to, SYS_linkat, 0);
+}
+
+int linkat(int from_at, const char *from, int to_at, const char *to, int flags)
+{
+    return change_names('L', from_at, from, to_at, to, SYS_linkat, flags);
 }

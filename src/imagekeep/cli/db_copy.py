@@ -28,7 +28,7 @@ def back_up(settings: Settings, file: str | None) -> None:
     store, whatever is written meanwhile. `imagekeep db restore` puts it back.
     """
     with reading(settings.path) as (_, revision):
-        default = backup_path(settings.path, revision or "base")
+        default = backup_path(settings.path, revision)
     copy(settings.path, Path(file) if file else default)
 
 

@@ -1,119 +1,237 @@
-"""Copies of a store's file: whole, consistent, and readable only by their owner."""
+"""Copies of a store: whole, verified, readable only by their owner, and never written over another file.
+
+A copy is written in a private directory beside its destination, compared with the store, and only then given its
+name. It is named through the private directory's descriptor, so that no other user can exchange it before.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import ctypes
+import errno
 import os
-import re
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep.database import statements
 from imagekeep.database.connection import connect, translating
-from imagekeep.database.driver import sqlite
-from imagekeep.database.files import create_private
+from imagekeep.database.private_directory import (
+    directory_for_sqlite,
+    open_directory,
+    private_directory,
+)
+from imagekeep.database.queries import count
+from imagekeep.database.revision import REVISIONS, find_revision
 from imagekeep.errors import (
+    CorruptStoreError,
     FailedPreconditionError,
+    InvalidArgumentError,
     PermissionDeniedError,
     StoreUnavailableError,
     printable,
 )
+from imagekeep.paths import full_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.database.driver import sqlite
+    from imagekeep.database.private_directory import PrivateDirectory
+    from imagekeep.database.queries import Counts
+
+MODE = 0o600
+
+_FILE = "copy.db"
+"""The name of a copy in its private directory."""
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name on every common file system."""
+
+_CHUNK = 1 << 20
+_RENAME_NOREPLACE = 1
 
 
-_MOMENT = r"\.[0-9a-z]+\.[0-9]{8}T[0-9]{12}Z\.backup"
-_BACKUP = re.compile(rf"(?P<store>.+){_MOMENT}")
+class Summary(NamedTuple):
+    """What a copy is compared by: revision and row counts, which a store of an unknown revision lacks."""
+
+    revision: str | None
+    counts: Counts | None
 
 
-def backup_path(path: Path, revision: str) -> Path:
-    """Return the name, beside the store and with the time, of the copy made before it leaves `revision`."""
+def backup_path(path: Path, revision: str | None) -> Path:
+    """Return the path, beside the store and with the time, for a copy of a store of this revision.
+
+    A revision is a text from the file: only a known one becomes part of a name.
+    """
+    label = "base" if revision is None else revision if revision in REVISIONS else "unknown"
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    return path.with_name(f"{path.name}.{revision}.{now}.backup")
+    suffix = f".{label}.{now}.backup"
+    return path.with_name(_shortened(path.name, _LONGEST_NAME - len(suffix)) + suffix)
+
+
+def _shortened(name: str, limit: int) -> str:
+    """Return the characters of a name that fit in `limit` bytes."""
+    while len(os.fsencode(name)) > limit:
+        name = name[:-1]
+    return name
 
 
 def copy_store(path: Path, destination: Path) -> None:
-    """Write a compact copy of the store at `path` to a new file, in one read transaction.
+    """Write a compact copy of the store at `path` to a new file: one state of it, whatever is written meanwhile.
 
-    The copy is in SQLite's rollback mode, so that who may not write beside it can read it; imagekeep puts it
-    back into WAL mode when it opens it to write. It appears under its name when it is whole and on disk.
-    Raises FailedPreconditionError where `destination` exists, StoreUnavailableError where the disk is full.
+    The copy is in SQLite's rollback mode, so that it can be read where nothing can be written beside it; imagekeep
+    puts it back into WAL mode when it opens it to write. Raises FailedPreconditionError if `destination` exists,
+    PermissionDeniedError or StoreUnavailableError if it cannot be written, CorruptStoreError if the store is
+    damaged.
     """
-    with _private_file(destination) as partial, translating(path):
-        with contextlib.closing(connect(path, read_only=True)) as connection:
-            connection.execute("VACUUM INTO ?", (str(partial),))
-        with contextlib.closing(sqlite.connect(partial, isolation_level=None)) as copy:
-            copy.execute("PRAGMA journal_mode = DELETE")
+    with new_file(destination) as partial, translating(path):
+        with contextlib.closing(connect(path, read_only=True)) as store:
+            version = _data_version(store)
+            expected = summarize(store, path)
+            # A file: URI is read as the same bytes; a plain path would be encoded, or read as a URI itself.
+            store.execute(statements.VACUUM_INTO, (partial.as_uri(),))
+            unchanged = _data_version(store) == version
+        with contextlib.closing(connect(partial)) as copy:
+            copy.execute(statements.ROLLBACK_MODE)
+        require_same(partial, expected if unchanged else Summary(expected.revision, None), path)
+
+
+def summarize(connection: sqlite.Connection, path: Path) -> Summary:
+    """Return what a copy of the store at `path` must have; raises as `find_revision` does."""
+    cursor = connection.cursor()
+    revision = find_revision(cursor, path)
+    return Summary(revision, count(cursor) if revision in REVISIONS else None)
+
+
+def require_same(copy: Path, expected: Summary, path: Path) -> None:
+    """Raise CorruptStoreError if a copy of the store at `path` is damaged, or not a copy of it."""
+    with contextlib.closing(connect(copy, read_only=True)) as connection:
+        (found, *_), *_ = connection.execute(statements.QUICK_CHECK)
+        if found != "ok":
+            raise CorruptStoreError(
+                f"store {printable(path)}: damaged, so its copy would be ({printable(found)}); "
+                "run `imagekeep db check`"
+            )
+        made = summarize(connection, copy)
+    if made.revision != expected.revision or expected.counts not in (None, made.counts):
+        raise CorruptStoreError(f"store {printable(path)}: its copy has other rows; check the disk and retry")
+
+
+def _data_version(connection: sqlite.Connection) -> int:
+    version: int = connection.execute(statements.DATA_VERSION).fetchone()[0]
+    return version
 
 
 @contextlib.contextmanager
-def _private_file(destination: Path) -> Iterator[Path]:
-    """Give an empty file of mode 0600 to fill; put it in place when that succeeds, else remove it."""
-    if destination.exists():
-        raise FailedPreconditionError(f"{printable(destination)}: it exists already; give another name")
-    remove_abandoned(destination)
-    partial = destination.with_name(f"{destination.name}.partial-{os.getpid()}")
-    descriptor = _create(partial)
+def new_file(destination: Path) -> Iterator[Path]:
+    """Yield the path of an empty private file for SQLite to fill; give it the name `destination` afterwards.
+
+    Then it has mode 0600 and is on disk. If the context fails, nothing of it remains. Raises
+    FailedPreconditionError if `destination` exists, PermissionDeniedError and StoreUnavailableError.
+    """
+    destination = full_path(destination)
+    with (
+        _naming(destination),
+        open_directory(destination.parent) as parent,
+        _absent(parent, destination.name),
+        private_directory(parent, destination.parent) as private,
+        directory_for_sqlite(private) as working,
+    ):
+        os.close(_create(working))
+        yield working.path / _FILE
+        if working is not private:
+            _copy_bytes(working, private)
+        _finish(private)
+        _name(private, parent, destination.name)
+        os.fsync(parent)
+
+
+@contextlib.contextmanager
+def _naming(destination: Path) -> Iterator[None]:
+    """Raise what the system raises as an error that names the destination."""
+    name = printable(destination)
     try:
-        yield partial
-        os.fsync(descriptor)
-        # A link fails where the name has been taken meanwhile; a rename would replace what is there.
-        os.link(partial, destination)
-        sync_directory(destination.parent)
+        yield
     except FileExistsError as error:
-        raise FailedPreconditionError(f"{printable(destination)}: it exists already") from error
+        raise FailedPreconditionError(f"{name} already exists; choose another name") from error
+    except PermissionError as error:
+        raise PermissionDeniedError(f"{name}: {error.strerror}") from error
+    except OSError as error:
+        raise StoreUnavailableError(f"{name}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidArgumentError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _absent(parent: int, name: str) -> Iterator[None]:
+    """Raise FileExistsError if there is anything of this name, before any work is done."""
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name or ".", dir_fd=parent, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    yield
+
+
+def _create(directory: PrivateDirectory) -> int:
+    descriptor = os.open(
+        _FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE, dir_fd=directory.descriptor
+    )
+    with contextlib.suppress(PermissionError):  # a file system without modes, as exFAT is
+        os.fchmod(descriptor, MODE)
+    return descriptor
+
+
+def _copy_bytes(source: PrivateDirectory, target: PrivateDirectory) -> None:
+    """Copy the file to the private directory beside its destination."""
+    written = _create(target)
+    try:
+        read = os.open(_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=source.descriptor)
+        try:
+            while os.sendfile(written, read, None, _CHUNK):
+                pass
+        finally:
+            os.close(read)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(written)
+
+
+def _finish(directory: PrivateDirectory) -> None:
+    """Put the file on disk."""
+    descriptor = os.open(_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory.descriptor)
+    try:
+        os.fsync(descriptor)
+    finally:
         os.close(descriptor)
 
 
-def _create(partial: Path) -> int:
-    """Make a file of mode 0600 that is locked for as long as this process holds it, and return its descriptor."""
+def _name(directory: PrivateDirectory, parent: int, name: str) -> None:
+    """Move the file to its name; raise FileExistsError if that has been taken meanwhile."""
     try:
-        while True:
-            descriptor = create_private(partial)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
-            os.close(descriptor)  # it was taken for abandoned, before it was locked
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{printable(partial)}: {error.strerror}") from error
-    except OSError as error:
-        raise StoreUnavailableError(f"{printable(partial)}: {error.strerror}") from error
+        os.link(_FILE, name, src_dir_fd=directory.descriptor, dst_dir_fd=parent)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links: SMB, exFAT, many of FUSE
+        _rename(directory.descriptor, parent, name)
 
 
-def remove_abandoned(destination: Path) -> None:
-    """Remove what copies that were killed left: partial files that no process has locked.
-
-    That is, those of this destination, and where it is a backup also those of the same store's other backups.
-    What cannot be removed is in nobody's way.
-    """
-    name = re.escape(destination.name)
-    if backup := _BACKUP.fullmatch(destination.name):
-        name = re.escape(backup["store"]) + _MOMENT
-    abandoned = re.compile(rf"({name}\.partial-[0-9]+)(-journal|-wal|-shm)?")
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(destination.parent):
-            if (found := abandoned.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
-                _remove_unlocked(destination.with_name(found[1]), Path(entry.path))
-
-
-def _remove_unlocked(partial: Path, part: Path) -> None:
-    """Remove a partial file, or a part that SQLite had beside it, unless some process has the file locked."""
-    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        part.unlink()
+def _rename(directory: int, parent: int, name: str) -> None:
+    """Rename the file, which without hard links takes a call that Python lacks, or a placeholder."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        arguments = (directory, os.fsencode(_FILE), parent, os.fsencode(name), _RENAME_NOREPLACE)
+        if libc.renameat2(*arguments) == 0:
+            return
+        if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE, dir_fd=parent))
+    try:
+        os.rename(_FILE, name, src_dir_fd=directory, dst_dir_fd=parent)
+    except OSError:
+        os.unlink(name, dir_fd=parent)
+        raise
 
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory last through a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with open_directory(directory) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

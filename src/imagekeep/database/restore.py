@@ -87,7 +87,7 @@ def _require_no_log(path: Path) -> None:
 def _keep(path: Path) -> Path:
     """Copy the store as it is before it becomes another one."""
     with contextlib.closing(connect(path, read_only=True)) as connection:
-        kept = backup_path(path, find_revision(connection.cursor(), path) or "base")
+        kept = backup_path(path, find_revision(connection.cursor(), path))
     try:
         copy_store(path, kept)
     except CorruptStoreError as error:

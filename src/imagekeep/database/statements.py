@@ -191,3 +191,11 @@ FROM watcher
 
 DATA_VERSION = "PRAGMA data_version"
 """A number that is another one, on this connection, once any other has committed."""
+
+VACUUM_INTO = "VACUUM INTO ?"
+"""Write a compact copy to a file that is empty or missing; not inside a transaction."""
+
+ROLLBACK_MODE = "PRAGMA journal_mode = DELETE"
+
+QUICK_CHECK = "PRAGMA quick_check(1)"
+"""The first fault of the pages and of the rows' types, or "ok"; reads the whole file, but no index twice."""
