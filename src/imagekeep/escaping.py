@@ -17,6 +17,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _INKLESS = frozenset(
     "\u115f\u1160\u3164\uffa0"  # Hangul fillers
@@ -42,22 +46,25 @@ _LATIN_TWINS = ("ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LISU")
 _WORD = re.compile(r"[^\W\d_]+")
 _LATIN = re.compile("[A-Za-z]")
 
+SLICE = 1 << 16
+"""Characters of a long text to escape at a time; each may become ten."""
+
 _CACHED = 4096
 """Characters to remember, so that a text of all of Unicode does not fill the memory."""
 
 
-class _Shown(dict[int, str]):
-    """What is shown for each character, worked out when it is first met: a table for `str.translate`."""
+class CharacterTable(dict[int, str]):
+    """A table for `str.translate` that works out what a character becomes when it first meets it."""
+
+    def __init__(self, translate: Callable[[str], str]) -> None:
+        super().__init__()
+        self._translate = translate
 
     def __missing__(self, code: int) -> str:
-        character = chr(code)
-        shown = character if _stands_for_itself(character) else _escape(character)
+        translated = self._translate(chr(code))
         if len(self) < _CACHED:
-            self[code] = shown
-        return shown
-
-
-_SHOWN = _Shown()
+            self[code] = translated
+        return translated
 
 
 def escape(text: str) -> str:
@@ -71,6 +78,11 @@ def escape(text: str) -> str:
             parts += [text[end : word.start()].translate(_SHOWN), _escape_mixed(word[0])]
             end = word.end()
     return "".join([*parts, text[end:].translate(_SHOWN)])
+
+
+def slices(text: str) -> Iterator[str]:
+    """Yield a text in parts of at most SLICE characters, so that no part takes much when it is escaped."""
+    return (text[start : start + SLICE] for start in range(0, len(text), SLICE))
 
 
 def _escape_mixed(word: str) -> str:
@@ -100,3 +112,6 @@ def _stands_for_itself(character: str) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+_SHOWN = CharacterTable(lambda character: character if _stands_for_itself(character) else _escape(character))

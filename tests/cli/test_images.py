@@ -183,4 +183,4 @@ def test_sizes_read_as_go_units_writes_them(size: int, text: str) -> None:
 
 
 def test_table_escapes_what_is_not_printable() -> None:
-    assert table([["a\x1b[31m", "b\u202e\x9b"]]) == f"{'a' + chr(92) + 'x1b[31m':20}b\\u202e\\x9b\n"
+    assert "".join(table([["a\x1b[31m", "b\u202e\x9b"]])) == f"{'a' + chr(92) + 'x1b[31m':20}b\\u202e\\x9b\n"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.database.query import MEMORY_LIMIT, TimeLimit
+from imagekeep.errors import StoreUnavailableError
 from tests.cli.test_images import NEW
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def test_a_value_is_shown_fit_for_a_terminal(run: Run, sql: str, shown: str) -> 
 def test_more_rows_than_the_limit_are_left_out_and_that_is_said(run: Run) -> None:
     result = run("query", "-n", "--limit", "2", "SELECT reference FROM reference_list")
     assert (result.code, len(result.lines)) == (0, 2)
-    assert result.err == "there are more than 2 rows; give --limit to see them\n"
+    assert result.err == "there are more than 2 rows; raise --limit to see them\n"
 
 
 WRITING = [
@@ -118,7 +120,7 @@ def test_a_query_that_goes_on_is_ended(run: Run) -> None:
     result = run("query", "--timeout", "0.1", ENDLESS)
     assert (result.code, result.err) == (
         125,
-        "Error: query: it took more than 0.1 s; narrow it, or give --timeout\n",
+        "Error: query: took more than 0.1 s (narrow it, or raise --timeout)\n",
     )
 
 
@@ -132,7 +134,7 @@ def test_a_query_that_cannot_be_interrupted_is_ended_too(directory: Path) -> Non
         timeout=120,
     )
     assert (ended.returncode, ended.stdout) == (125, "")
-    assert ended.stderr.startswith("Error: query: it took more than 0.1 s")
+    assert ended.stderr.startswith("Error: query: took more than 0.1 s and could not be interrupted")
 
 
 @pytest.mark.parametrize("sql", ["SELECT length(hex(zeroblob(300000000)))", "SELECT randomblob(900000000)"])
@@ -140,8 +142,121 @@ def test_a_query_takes_no_more_memory_than_it_may(run: Run, sql: str) -> None:
     result = run("query", sql)
     assert (result.code, result.err) == (
         125,
-        "Error: query: it needs more than 256 MiB of memory; narrow it\n",
+        "Error: query: needs more than 256 MiB of memory (narrow it)\n",
     )
+
+
+THOUSAND = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 1000)"
+THOUSAND_OF_3_MB = f"{THOUSAND} SELECT printf('%.*c', 3000000, 'a') AS a FROM t"
+
+
+def test_rows_are_bounded_by_their_bytes(run: Run) -> None:
+    result = run("query", THOUSAND_OF_3_MB)
+    assert (result.code, result.out, result.err) == (
+        125,
+        "",
+        "Error: query: its rows take more than 32 MiB (narrow it, or lower --limit)\n",
+    )
+
+
+LARGE = {
+    "many long rows": THOUSAND_OF_3_MB,
+    "a long row beside many": f"{THOUSAND} SELECT printf('%.*c', 3000000, 'a') AS a, 1 AS b "
+    "UNION ALL SELECT n, n FROM t",
+    "controls": "SELECT replace(hex(zeroblob(15000000)), '0', char(1)) AS a",
+    "wide characters": "SELECT replace(hex(zeroblob(3500000)), '0', char(128512)) AS a",
+    "text as bytes": "SELECT CAST(replace(hex(zeroblob(3500000)), '0', char(128512)) AS BLOB) AS a",
+    "bytes": "SELECT CAST(zeroblob(15000000) || x'ff' AS BLOB) AS a",
+    "a value for SQLite alone": "SELECT length(hex(zeroblob(60000000))) AS a",
+}
+MEASURE = """
+import resource, sys
+from imagekeep.cli import main
+main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+@pytest.mark.parametrize("sql", LARGE.values(), ids=LARGE.keys())
+def test_a_query_takes_no_more_memory_for_what_it_shows(directory: Path, sql: str, output: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, "query", "--timeout", "100", "-o", output, sql],
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=True,
+        timeout=200,
+    )
+    assert int(done.stderr.split()[-1]) << 10 < MEMORY_LIMIT
+
+
+def test_showing_the_rows_is_within_the_time_too() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"^query: took more than 0 s \("):
+        list(TimeLimit(0).bound(["a"]))
+
+
+def test_the_time_in_which_nobody_reads_on_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    shown = TimeLimit(10).bound("abc")
+    assert next(shown) == "a"
+    now += 1000
+    assert next(shown) == "b"
+    now += 5
+    assert next(shown) == "c"
+
+
+SECRET = "hunter2"
+FAILING = [
+    "json_extract('{}', SECRET)",
+    "json_extract('{}', '$' || SECRET)",
+    "json(SECRET)",
+    "json_set('{}', SECRET, 1)",
+    "abs(-9223372036854775807 - 1) || SECRET",
+    "SECRET LIKE 'a' ESCAPE SECRET",
+    "(SELECT key FROM json_each(SECRET))",
+    "(SELECT key FROM json_each('{}', SECRET))",
+    "(SELECT name FROM pragma_table_info('images', SECRET))",
+    "(SELECT name FROM pragma_table_info(SECRET, SECRET))",
+    "CAST(CAST(SECRET AS BLOB) || x'ff' AS TEXT)",
+    "sum(9223372036854775807) + sum(9223372036854775807) || SECRET",
+    "zeroblob(4000000000) || SECRET",
+    "printf('%*s', 2000000000, SECRET)",
+    "strftime(SECRET, SECRET)",
+]
+
+
+HOLDERS = f"""
+SELECT substr(CAST(document AS TEXT), instr(document, 'hunter' || '2'), {len(SECRET)}) AS secret
+FROM configs WHERE instr(document, 'hunter' || '2')
+"""
+
+
+@pytest.mark.parametrize("condition", ["", "ORDER BY {}", "WHERE {}"])
+@pytest.mark.parametrize("expression", FAILING)
+def test_an_error_tells_no_value(run: Run, expression: str, condition: str) -> None:
+    sql = f"SELECT {expression} AS a FROM ({HOLDERS}) {condition.format(f'({expression})')}"
+    result = run("query", sql.replace("SECRET", "secret"))
+    assert result.code in (0, 2, 125)
+    assert SECRET not in result.err
+
+
+def test_an_error_of_a_running_query_says_its_kind(run: Run) -> None:
+    assert run("query", "SELECT json_extract('{}', document) FROM configs").err == (
+        "Error: query: a function failed on one of the values (such as bad JSON, a bad path, or an integer "
+        "overflow)\n"
+    )
+
+
+def test_text_that_is_not_utf8_is_told_without_it(run: Run) -> None:
+    assert run("query", "SELECT CAST(x'61ff' AS TEXT)").err == (
+        "Error: query: a value is not UTF-8 text (select it with CAST(… AS BLOB))\n"
+    )
+
+
+def test_an_error_of_the_query_itself_quotes_it(run: Run) -> None:
+    assert run("query", "SELECT absent FROM images").err == "Error: query: no such column: absent\n"
 
 
 @pytest.mark.parametrize("view", ["image_list", "reference_list", "config_list", "history_list"])

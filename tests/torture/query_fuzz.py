@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from imagekeep.database.connection import connect
-from imagekeep.database.query import run_query
+from imagekeep.database.query import TimeLimit, run_query
 from tests.torture.bench import Bench, snapshot
 from tests.torture.fuzz import word
 from tests.torture.report import Harm
@@ -86,7 +87,10 @@ def feed_queries(
         for _ in range(count):
             sql = sentence_of(draw)
             with contextlib.closing(connect(path, read_only=True)) as connection:
-                seen += judged(sql, lambda: run_query(connection, sql, path, seconds=0.3, limit=100))  # noqa: B023
+                ask = functools.partial(
+                    run_query, connection, sql, path, time_limit=TimeLimit(0.3), limit=100
+                )
+                seen += judged(sql, ask)
         if snapshot(bench.directory) != was:
             seen.append((Harm.BROKEN, "a query changed something"))
     return seen

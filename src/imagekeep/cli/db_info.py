@@ -10,7 +10,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import NONE, format_time, human_size, table
 from imagekeep.cli.options import output_format
-from imagekeep.cli.output import write
+from imagekeep.cli.output import write_all
 from imagekeep.cli.store_file import reading
 from imagekeep.database.driver import DRIVER, sqlite
 from imagekeep.database.lock import is_watched
@@ -44,7 +44,7 @@ def show_info(settings: Settings, output: str) -> None:
         if revision == HEAD:
             document |= describe_watcher(path, watcher_state(cursor), incomplete_references(cursor))
     if output == "table":
-        write(table(_rows(document)))
+        write_all(table(_rows(document)))
     else:
         write_document(document, output)
 

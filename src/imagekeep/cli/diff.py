@@ -12,7 +12,7 @@ from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table, truncate
 from imagekeep.cli.open_store import open_store
 from imagekeep.cli.options import no_heading, output_format
-from imagekeep.cli.output import write
+from imagekeep.cli.output import write_all
 from imagekeep.diff import find_differences
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _find_stale(store: Store) -> list[Stale]:
 def _write_table(heading: Sequence[str], rows: Iterable[Sequence[str]], no_heading: bool) -> None:
     """Write rows under their heading, where there are any."""
     if listed := list(rows):
-        write(table([*([] if no_heading else [heading]), *listed]))
+        write_all(table([*([] if no_heading else [heading]), *listed]))
 
 
 def _stale_row(stale: Stale) -> tuple[str, str, str, str]:

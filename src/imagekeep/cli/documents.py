@@ -1,74 +1,121 @@
-"""JSON and YAML, as crictl prints them, for programs that read the output."""
+"""JSON and YAML, as crictl prints them, for programs that read the output.
+
+A document is written in pieces: a long text is never escaped as a whole, which would take many times its size.
+"""
 
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
-from imagekeep.cli.output import write
+from imagekeep.cli.output import write_all
+from imagekeep.escaping import SLICE, CharacterTable, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 YAML_KEY_MAX = 1024
 """The longest key, in characters of its line, that YAML allows before a colon (YAML 1.2.2, 7.4.2)."""
 
 _YAML_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
-"""The words that YAML 1.1 reads as a truth or as nothing."""
+"""Words that YAML 1.1 reads as a boolean or as null."""
 
+_INDENT = "  "
 
-def write_document(document: Any, output: str) -> None:
-    """Write a document to standard output as `json` or `yaml`; both are ASCII, so safe on any terminal."""
-    if output == "yaml":
-        write("".join(f"{line}\n" for line in yaml_lines(document)))
-    else:
-        write(json.dumps(document, indent=2) + "\n")
-
-
-def yaml_lines(value: Any) -> Iterator[str]:
-    """Give the lines of a value in YAML's block style; every text is quoted, so that none is mistaken.
-
-    A text in double quotes may hold any character as an escape (YAML 1.2.2, 5.7).
-    """
-    if isinstance(value, dict) and value:
-        for key, each in value.items():
-            yield from _yaml_entry(_yaml_key(key), each)
-    elif isinstance(value, list | tuple) and value:
-        for each in value:
-            first, *others = yaml_lines(each)
-            yield f"- {first}"
-            yield from (f"  {line}" for line in others)
-    else:
-        yield _yaml_text(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _yaml_entry(key: str, value: Any) -> Iterator[str]:
-    """Give the lines of one entry of a mapping."""
-    if len(key) > YAML_KEY_MAX:
-        yield f"? {key}"
-        key = ""
-    lines = list(yaml_lines(value))
-    if value and isinstance(value, dict | list | tuple):
-        yield f"{key}:"
-        yield from (f"  {line}" for line in lines)
-    else:
-        yield f"{key}: {lines[0]}"
-
-
-def _yaml_key(key: str) -> str:
-    """Return a key, bare where it cannot be mistaken for anything else: the names of our own fields."""
-    return key if key.isascii() and key.isalpha() and key.lower() not in _YAML_WORDS else _yaml_text(key)
-
-
-def _yaml_text(text: str) -> str:
-    """Return a text in double quotes, escaped as in JSON but for the characters that JSON writes as two."""
-    return '"' + "".join(map(_yaml_character, text)) + '"'
+_ENCODERS: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: repr}
+"""What `json.dumps` does in the end with values of these types, in a fifth of the time."""
 
 
 def _yaml_character(character: str) -> str:
+    """Return a character of a text in double quotes; JSON writes some as two escapes, YAML each as one (5.7)."""
     if character in '"\\':
         return f"\\{character}"
     if " " <= character <= "~":
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_YAML_CHARACTERS = CharacterTable(_yaml_character)
+
+
+def write_document(document: Any, output: str) -> None:
+    """Write a document to standard output as `json` or `yaml`; raises OutputError."""
+    write_all(document_pieces(document, output))
+
+
+def document_pieces(document: Any, output: str) -> Iterator[str]:
+    """Yield a document as `json` or `yaml`; both are ASCII, so safe on any terminal."""
+    if output == "yaml":
+        yield from _yaml(document, "")
+    else:
+        yield from _json(document, "\n")
+        yield "\n"
+
+
+def _json(value: Any, newline: str) -> Iterator[str]:
+    """Yield what `json.dumps(value, indent=2)` returns; `newline` ends a line and indents the next."""
+    inner = newline + _INDENT
+    if isinstance(value, dict) and value:
+        for number, (key, each) in enumerate(value.items()):
+            yield f",{inner}" if number else f"{{{inner}"
+            yield from _json_scalar(key)
+            yield ": "
+            yield from _json(each, inner)
+        yield f"{newline}}}"
+    elif isinstance(value, list | tuple) and value:
+        for number, each in enumerate(value):
+            yield f",{inner}" if number else f"[{inner}"
+            yield from _json(each, inner)
+        yield f"{newline}]"
+    else:
+        yield from _json_scalar(value)
+
+
+def _json_scalar(value: Any) -> Iterable[str]:
+    """Return the pieces of a value that has no others in it; a long text has many."""
+    if isinstance(value, str) and len(value) > SLICE:
+        return _quoted(encode_basestring_ascii(part)[1:-1] for part in slices(value))
+    return (_ENCODERS.get(type(value), json.dumps)(value),)
+
+
+def _yaml(value: Any, indent: str) -> Iterator[str]:
+    """Yield a value in YAML's block style, its lines but the first after `indent`.
+
+    Every text is quoted, so that none is taken for anything else.
+    """
+    if isinstance(value, dict) and value:
+        for number, (key, each) in enumerate(value.items()):
+            yield indent if number else ""
+            yield from _yaml_entry(key, each, indent)
+    elif isinstance(value, list | tuple) and value:
+        for number, each in enumerate(value):
+            yield f"{indent}- " if number else "- "
+            yield from _yaml(each, indent + _INDENT)
+    else:
+        yield from _yaml_text(value) if isinstance(value, str) else (json.dumps(value),)
+        yield "\n"
+
+
+def _yaml_entry(key: str, value: Any, indent: str) -> Iterator[str]:
+    """Yield one entry of a mapping; a bare key is one that cannot be taken for anything else."""
+    bare = key.isascii() and key.isalpha() and key.lower() not in _YAML_WORDS
+    written = key if bare else "".join(_yaml_text(key))
+    yield f"? {written}\n{indent}" if len(written) > YAML_KEY_MAX else written
+    if value and isinstance(value, dict | list | tuple):
+        yield f":\n{indent}{_INDENT}"
+        yield from _yaml(value, indent + _INDENT)
+    else:
+        yield ": "
+        yield from _yaml(value, indent)
+
+
+def _yaml_text(text: str) -> Iterable[str]:
+    return _quoted(part.translate(_YAML_CHARACTERS) for part in slices(text))
+
+
+def _quoted(parts: Iterable[str]) -> Iterator[str]:
+    yield '"'
+    yield from parts
+    yield '"'

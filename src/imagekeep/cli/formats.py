@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from imagekeep.escaping import escape
+from imagekeep.escaping import escape, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 NONE = "<none>"
 """What stands where an image has no name, no tag or no digest."""
@@ -17,24 +17,43 @@ COLUMN_WIDTH = 20
 COLUMN_GAP = 3
 """The least width of a column, and the least space after its text, both as crictl has them (display.go)."""
 
+WIDEST = 1024
+"""Characters of a cell at most to align the column to: a reference is rarely longer."""
+
 TRUNCATED_LENGTH = 13
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of equal length as lines with aligned columns, what is not printable escaped."""
-    cells = [[escape(cell) for cell in row] for row in rows]
+def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield rows of equal length in pieces, as lines with aligned columns, escaped for a terminal.
+
+    A cell of more than WIDEST characters does not widen its column: padding all others to its width could make
+    gigabytes of one long value. It is escaped only as it is yielded.
+    """
+    cells = [[escape(cell) if len(cell) <= WIDEST else cell for cell in row] for row in rows]
     widths = [
-        max(COLUMN_WIDTH, *(len(cell) + COLUMN_GAP for cell in column)) for column in zip(*cells, strict=True)
+        max([COLUMN_WIDTH, *(len(cell) + COLUMN_GAP for cell in column if len(cell) <= WIDEST)])
+        for column in zip(*cells, strict=True)
     ]
-    return "".join(_line(row, widths) for row in cells)
+    return (piece for row in cells for piece in _line(row, widths))
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Return one line; its last cell is not padded."""
-    padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-    return "".join([*padded, row[-1]]) + "\n"
+def _line(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Yield the pieces of one line; its last cell is not padded."""
+    for cell, width in zip(row[:-1], widths, strict=False):
+        if len(cell) <= WIDEST:
+            yield cell.ljust(width)
+        else:
+            yield from _long_cell(cell)
+            yield " " * COLUMN_GAP
+    last = row[-1]
+    yield from (last,) if len(last) <= WIDEST else _long_cell(last)
+    yield "\n"
+
+
+def _long_cell(cell: str) -> Iterator[str]:
+    return map(escape, slices(cell))
 
 
 def truncate(digest: str) -> str:

@@ -11,7 +11,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import NONE, format_time, table, truncate
 from imagekeep.cli.options import no_heading, no_truncation, output_format
-from imagekeep.cli.output import write
+from imagekeep.cli.output import write_all
 from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, printable
 from imagekeep.reference import parse_docker_ref
 
@@ -44,7 +44,7 @@ def image_history(settings: Settings, reference: str, output: str, no_trunc: boo
         return
     cut = str if no_trunc else truncate
     heading = [] if no_heading else [HEADING]
-    write(table([*heading, *(_row(entry, cut) for entry in history)]))
+    write_all(table([*heading, *(_row(entry, cut) for entry in history)]))
 
 
 def find_history(reader: Reader, reference: str) -> tuple[str, list[HistoryEntry]]:

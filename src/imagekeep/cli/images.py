@@ -10,7 +10,7 @@ from imagekeep.cli import crictl
 from imagekeep.cli.command import command
 from imagekeep.cli.formats import table
 from imagekeep.cli.options import no_heading, no_truncation, output_format
-from imagekeep.cli.output import write
+from imagekeep.cli.output import write_all
 from imagekeep.escaping import escape
 from imagekeep.image import ImageSummary
 from imagekeep.reference import parse_normalized
@@ -56,11 +56,11 @@ def list_images(
     columns = crictl.Columns(digests=digests, pinned=pinned, truncated=not no_trunc)
     with settings.open_reader() as reader:
         if quiet:
-            write("".join(f"{escape(image.id)}\n" for image in choose(reader.summaries(), wanted)))
+            write_all(f"{escape(image.id)}\n" for image in choose(reader.summaries(), wanted))
         elif output == "table":
             heading = [] if no_heading else [columns.heading()]
             images = choose(reader.summaries(), wanted)
-            write(table([*heading, *(row for image in images for row in columns.rows(image, wanted))]))
+            write_all(table([*heading, *(row for image in images for row in columns.rows(image, wanted))]))
         else:
             from imagekeep.cli.documents import write_document  # a table needs no JSON
 

@@ -11,10 +11,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from imagekeep.escaping import escape
+from imagekeep.escaping import SLICE, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import TextIO
 
 
@@ -30,6 +30,25 @@ def write(text: str) -> None:
     """Write text to standard output as it is; raises OutputError."""
     with _translating():
         _standard_output().write(text)
+
+
+def write_all(pieces: Iterable[str]) -> None:
+    """Write pieces of text to standard output as they are, many in one call; raises OutputError."""
+    for chunk in chunks(pieces):
+        write(chunk)
+
+
+def chunks(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield pieces of text joined to chunks of about SLICE characters, each worth a call of its own."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= SLICE:
+            yield "".join(held)
+            held, size = [], 0
+    yield "".join(held)
 
 
 def write_line(text: str) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagekeep.cli.command import command
-from imagekeep.cli.documents import write_document
+from imagekeep.cli.documents import document_pieces
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table
 from imagekeep.cli.options import no_heading, output_format
-from imagekeep.cli.output import complain, warn, write
+from imagekeep.cli.output import chunks, complain, warn, write
 from imagekeep.cli.store_file import reading
-from imagekeep.database.query import run_query
+from imagekeep.database.query import TimeLimit, run_query
 from imagekeep.errors import InvalidArgumentError, printable
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from imagekeep.database.query import Answer
 
 GRACE = 2.0
-"""Seconds after the time is over in which SQLite may still notice; it does not look up within one function."""
+"""Seconds after the timeout in which SQLite may still notice it: it does not while one function runs."""
 
 
 @command(
@@ -35,7 +36,7 @@ GRACE = 2.0
 )
 @click.argument("sql")
 @click.option(
-    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="The most rows to show."
+    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum number of rows."
 )
 @click.option(
     "--timeout",
@@ -43,7 +44,7 @@ GRACE = 2.0
     metavar="SECONDS",
     default=10.0,
     show_default=True,
-    help="The longest to take.",
+    help="Timeout in seconds.",
 )
 @no_heading
 @output_format("table", "json", "yaml")
@@ -51,31 +52,29 @@ GRACE = 2.0
 def query_store(
     settings: Settings, sql: str, limit: int, timeout: float, no_heading: bool, output: str
 ) -> None:
-    """Ask the store in SQL, which can only read.
+    """Run a read-only SQL query.
 
-    The views image_list, reference_list, config_list and history_list are made for it; they leave out what a
-    config's environment and labels hold. Whoever may read the file may ask its tables for that too.
+    Query the views image_list, reference_list, config_list and history_list; they leave out the environment and
+    the labels of configs, where secrets are kept. The tables have these too, for everyone who can read the file.
     """
-    with reading(settings.path) as (connection, _), ending(timeout + GRACE):
-        answer = run_query(connection, sql, settings.path, seconds=timeout, limit=limit)
-    if output == "table":
-        heading = [] if no_heading else [answer.columns]
-        write(table([*heading, *([_cell(value) for value in row] for row in answer.rows)]))
-    else:
-        write_document({"rows": list(_documents(answer))}, output)
+    time_limit = TimeLimit(timeout)
+    with reading(settings.path) as (connection, _), _watchdog(timeout):
+        answer = run_query(connection, sql, settings.path, time_limit=time_limit, limit=limit)
+    for chunk in time_limit.bound(chunks(_pieces(answer, output, no_heading=no_heading))):
+        write(chunk)
     if answer.more:
-        warn(f"there are more than {limit} rows; give --limit to see them")
+        warn(f"there are more than {limit} rows; raise --limit to see them")
 
 
 @contextlib.contextmanager
-def ending(seconds: float) -> Iterator[None]:
-    """End the process where what is inside has not come back by then; SQLite cannot always be interrupted."""
+def _watchdog(seconds: float) -> Iterator[None]:
+    """End the process where SQLite runs on GRACE after its time: within one function it cannot be interrupted."""
 
     def end() -> None:
-        complain(f"query: it took more than {seconds - GRACE:g} s, and could not be interrupted; narrow it")
+        complain(f"query: took more than {seconds:g} s and could not be interrupted (narrow it)")
         os._exit(ExitCode.FAILED)
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(seconds + GRACE, end)
     timer.daemon = True
     timer.start()
     try:
@@ -84,11 +83,20 @@ def ending(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
+def _pieces(answer: Answer, output: str, *, no_heading: bool) -> Iterator[str]:
+    """Return the pieces of an answer in the format `output`."""
+    if output == "table":
+        heading = [] if no_heading else [answer.columns]
+        return table([*heading, *([_cell(value) for value in row] for row in answer.rows)])
+    return document_pieces({"rows": list(_documents(answer))}, output)
+
+
 def _documents(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Give each row by the names of its columns; raises InvalidArgumentError where two have one name."""
-    for name in answer.columns:
-        if answer.columns.count(name) > 1:
-            raise InvalidArgumentError(f"query: two columns are called {printable(name)}; name one with AS")
+    """Yield each row by the names of its columns; raises InvalidArgumentError where two have one name."""
+    if repeated := [name for name, times in Counter(answer.columns).items() if times > 1]:
+        raise InvalidArgumentError(
+            f"query: two columns are called {printable(repeated[0])}; name one with AS"
+        )
     for row in answer.rows:
         yield {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
 

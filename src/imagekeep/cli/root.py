@@ -87,7 +87,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
             "watch:watch_source", "Follow the source, and make the store say what it says as it changes."
         ),
         "serve": Place("serve:serve_images", "Serve the CRI image service, and follow the source."),
-        "query": Place("query:query_store", "Ask the store in SQL, which can only read."),
+        "query": Place("query:query_store", "Run a read-only SQL query."),
         "db": database,
     },
 )
