@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import imagekeep.reader
 from imagekeep import (
     AmbiguousError,
     FailedPreconditionError,
@@ -21,7 +20,7 @@ from imagekeep import (
     Store,
     StoreUnavailableError,
 )
-from imagekeep.database.connection import connect
+from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.database.driver import sqlite
 from imagekeep.transition import ReferenceState
 from tests.model import IMAGES, PLATFORM
@@ -225,13 +224,13 @@ def test_a_context_closes_the_reader(filled: Path) -> None:
 
 
 def test_a_thread_that_ends_closes_its_connection(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[sqlite.Connection] = []
+    opened: list[StoreConnection] = []
 
-    def remember(path: Path, *, read_only: bool = False) -> sqlite.Connection:
+    def remember(path: Path, *, read_only: bool = False) -> StoreConnection:
         opened.append(connect(path, read_only=read_only))
         return opened[-1]
 
-    monkeypatch.setattr(imagekeep.reader, "connect", remember)
+    monkeypatch.setattr("imagekeep.database.kept.connect", remember)
     with Reader.open(filled) as reader:
         thread = threading.Thread(target=reader.list)
         thread.start()
@@ -245,13 +244,13 @@ def statements_of(path: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> l
     """Return every statement that runs while a store is opened and one verb is called."""
     ran: list[str] = []
 
-    def tracing(file: Path, *, read_only: bool = False) -> sqlite.Connection:
+    def tracing(file: Path, *, read_only: bool = False) -> StoreConnection:
         connection = connect(file, read_only=read_only)
         connection.set_trace_callback(ran.append)
         return connection
 
     with monkeypatch.context() as patched:
-        for module in ("reader", "store", "database.migrate"):
+        for module in ("database.kept", "database.migrate"):
             patched.setattr(f"imagekeep.{module}.connect", tracing)
         with Store.open(path, platform=PLATFORM) as store:
             getattr(store, action)(*{"resolve": (NAME,), "get": (ONE.id[7:19],)}.get(action, ()))

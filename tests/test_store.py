@@ -25,7 +25,7 @@ from imagekeep import (
     StoreUnavailableError,
     Transition,
 )
-from imagekeep.database.connection import connect
+from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.errors import InvalidDocumentError
 from tests.memory import MemorySource
 from tests.model import IMAGES, everything
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep.database.driver import sqlite
 
 NAME, OTHER = "docker.io/library/busybox:1", "docker.io/library/busybox:2"
 ONE, TWO = IMAGES[:2]
@@ -197,12 +196,12 @@ def test_what_cannot_be_a_name_is_refused(store: Store, name: str) -> None:
 
 
 def test_a_disk_that_is_full_changes_nothing(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect_to_a_small_disk(path: Path) -> sqlite.Connection:
-        connection = connect(path)
+    def connect_to_a_small_disk(path: Path, *, read_only: bool) -> StoreConnection:
+        connection = connect(path, read_only=read_only)
         connection.execute("PRAGMA max_page_count = 60")
         return connection
 
-    monkeypatch.setattr("imagekeep.store.connect", connect_to_a_small_disk)
+    monkeypatch.setattr("imagekeep.database.kept.connect", connect_to_a_small_disk)
     with Store.open(store_path) as store:
         store.apply(NAME, ONE)
         said = everything(store)

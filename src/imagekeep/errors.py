@@ -26,6 +26,7 @@
     ├── UnavailableError              a thing needed did not answer; trying again may help
     │   ├── StoreBusyError            other writers held the store for longer than the wait
     │   ├── StoreUnavailableError     the disk is full, gone or read-only
+    │   │   └── StoreReplacedError    the file was moved, replaced or deleted while it was open
     │   └── SourceUnavailableError    a source did not answer
     │       ├── SourceTimeoutError    a source did not answer in time
     │       └── SourceFaultError      a source answered that it failed at this one request
@@ -236,6 +237,10 @@ class StoreBusyError(UnavailableError):
 
 class StoreUnavailableError(UnavailableError):
     """Raised when the store's disk is full, read-only, gone or failing."""
+
+
+class StoreReplacedError(StoreUnavailableError):
+    """Raised when a store's file was moved, replaced or deleted while it was open; the next call opens it again."""
 
 
 class SourceUnavailableError(UnavailableError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import UnavailableError, printable
+from imagekeep.errors import InvalidArgumentError, UnavailableError, printable
 
 if TYPE_CHECKING:
     import os
@@ -22,3 +22,14 @@ def full_path(path: str | os.PathLike[str]) -> Path:
         raise UnavailableError(
             f"{printable(path)}: the current directory has been removed; change to another, or give a full path"
         ) from error
+
+
+def store_path(path: str | os.PathLike[str]) -> Path:
+    """Return the full path of a store.
+
+    `:memory:` and `file://` mean something to SQLite, and are refused because they would make files of these names.
+    Raises InvalidArgumentError, and as `full_path` does.
+    """
+    if isinstance(path, str) and (path in ("", ":memory:") or path.startswith("file://")):
+        raise InvalidArgumentError(f"store {printable(path)}: not the path of a file (give a path)")
+    return full_path(path)

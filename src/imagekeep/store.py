@@ -12,15 +12,12 @@ whose answer stays. If anything fails, nothing has changed.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
-from imagekeep.database.connection import connect, translating
-from imagekeep.database.lock import lock_references, watcher_lock, writer_lock
+from imagekeep.database.kept import Guard, KeptConnection, write_transaction
+from imagekeep.database.lock import lock_references, watcher_lock
 from imagekeep.database.migrate import open_or_create
-from imagekeep.database.revision import current_revision, require_head
-from imagekeep.database.statements import BEGIN_IMMEDIATE
 from imagekeep.database.writes import write_changes, write_incomplete, write_watcher
 from imagekeep.digest import validate
 from imagekeep.errors import (
@@ -35,17 +32,18 @@ from imagekeep.errors import (
 )
 from imagekeep.image import ObservedImage, observed_of
 from imagekeep.oci.read import read_image
-from imagekeep.paths import full_path
+from imagekeep.paths import store_path
 from imagekeep.platform import Platform, only
-from imagekeep.reader import Reader, abandon_connection
+from imagekeep.reader import Reader
 from imagekeep.reference import check_name
 from imagekeep.transition import ReferenceChange, ReferenceState, Transition, change_to, decide
 from imagekeep.watcher_status import timestamp
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from imagekeep.database.driver import sqlite
     from imagekeep.image import Image, ImageRecord
@@ -61,10 +59,10 @@ class Store(Reader):
     """Keeps images in one SQLite file; opened by `Store.open`.
 
     `source` is where images really are, and `platform` is what they must run on; `update` needs the one and
-    chooses by the other.
+    chooses by the other. Like a Reader, it may be used from any number of threads and in forked children, and its
+    file must not be opened with another SQLite library in the same process. If the file is moved, replaced or
+    deleted, nothing more is written to it: what is at the path is opened instead, or StoreUnavailableError raised.
     """
-
-    _writer: sqlite.Connection | None = None
 
     def __init__(self, path: Path, source: Source | None, platform: Platform) -> None:
         super().__init__(path)
@@ -72,6 +70,8 @@ class Store(Reader):
         self.platform = platform
         self._matcher = only(platform)
         self._wanted = platform.format_all()
+        self._writer = KeptConnection(path, self._connections.owner, writes=True)
+        self._writer_guard = Guard(self._writer)
 
     @classmethod
     def open(
@@ -84,21 +84,14 @@ class Store(Reader):
         """Open the store at `path`, making the file (mode 0600) where there is none.
 
         A relative path stays that file where the process changes its directory. `platform` is the host's own unless
-        it is given, as a specifier or parsed. Raises SchemaVersionError for an older or newer schema,
-        NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError.
+        it is given, as a specifier or parsed. Raises InvalidArgumentError for SQLite's `:memory:` and URIs,
+        SchemaVersionError for an older or newer schema, NotAStoreError for another file, PermissionDeniedError,
+        StoreUnavailableError.
         """
         wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
-        file = Path(path)
-        store = cls(full_path(file), source, wanted)
-        open_or_create(file)
+        store = cls(store_path(path), source, wanted)
+        open_or_create(store.path)
         return store
-
-    def close(self) -> None:
-        """Close the connections of every thread, and the writing one; the store can be used no more."""
-        super().close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
     def update(self, reference: str) -> Transition:
         """Ask the source what `reference` is now, and make the store say the same (containerd: Store.Update).
@@ -142,12 +135,12 @@ class Store(Reader):
 
     def record_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
         """Note which references could not be read, and why, until they can or are gone."""
-        with self._writing() as cursor:
+        with self._transaction() as cursor:
             write_incomplete(cursor, failures, timestamp())
 
     def record_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""
-        with self._writing() as cursor:
+        with self._transaction() as cursor:
             write_watcher(cursor, state)
 
     @contextlib.contextmanager
@@ -190,15 +183,15 @@ class Store(Reader):
         for reference, image in observed.items():
             _check(reference, image)
 
-        def decide_all(cursor: sqlite.Cursor) -> list[ReferenceChange]:
-            """Decide each reference from what the store says of it."""
+        with self._transaction(dry_run=dry_run) as cursor:
             before = queries.states_of(cursor, observed)
-            return [
-                change_to(reference, before.get(reference), image, self._wanted)
-                for reference, image in observed.items()
-            ]
-
-        return self._write(decide_all, dry_run=dry_run)
+            return _write(
+                cursor,
+                [
+                    change_to(reference, before.get(reference), image, self._wanted)
+                    for reference, image in observed.items()
+                ],
+            )
 
     def mark_verified(
         self, records: Collection[ImageRecord], *, dry_run: bool = False
@@ -208,18 +201,17 @@ class Store(Reader):
         A digest fixes all that is beneath it, so no document is read for these; only their pins can have
         changed. A reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
         """
-
-        def decide_all(cursor: sqlite.Cursor) -> list[ReferenceChange]:
-            """Decide those records whose target the store has read."""
+        with self._transaction(dry_run=dry_run) as cursor:
             states = queries.states_of(cursor, [record.reference for record in records])
-            return [
-                ReferenceChange(record.reference, decide(before, after), before, after)
-                for record in records
-                if (before := states.get(record.reference)) and self.is_current(before, record)
-                for after in [before.with_pin(record.pinned)]
-            ]
-
-        return self._write(decide_all, dry_run=dry_run)
+            return _write(
+                cursor,
+                [
+                    ReferenceChange(record.reference, decide(before, after), before, after)
+                    for record in records
+                    if (before := states.get(record.reference)) and self.is_current(before, record)
+                    for after in [before.with_pin(record.pinned)]
+                ],
+            )
 
     def is_current(self, state: ReferenceState, record: ImageRecord) -> bool:
         """Return whether the store has read the image beneath this record's target, for its platform."""
@@ -229,119 +221,82 @@ class Store(Reader):
         """Add an image, or its references to an image that is known; a pinned one is pinned by all of them.
 
         What is known keeps its size, chain id and config, and its pins (containerd: store.add). A reference of
-        another image moves to this one. Raises InvalidArgumentError for an image without references.
+        another image moves to this one. Only the store changes, and the next sync undoes it unless the source has
+        the image too. Raises InvalidArgumentError for an image without references.
         """
         if not image.references:
             raise InvalidArgumentError(f"image {printable(image.id)}: an image has at least one reference")
         facts = ObservedImage(image.id, image.chain_id, image.size, image.config_json, None, image.pinned)
         for reference in image.references:
             _check(reference, facts)
-
-        def decide_all(cursor: sqlite.Cursor) -> list[ReferenceChange]:
-            """Decide each of the image's references."""
+        with self._transaction() as cursor:
             changes = []
             for reference in dict.fromkeys(image.references):
                 before = queries.state_of(cursor, reference)
                 keeps_pin = before is not None and before.image_id == image.id and before.pinned
                 after = ReferenceState(image.id, image.pinned or keeps_pin)
                 changes.append(ReferenceChange(reference, decide(before, after), before, after, facts))
-            return changes
-
-        self._write(decide_all)
+            _write(cursor, changes)
 
     def delete(self, image_id: str, reference: str) -> bool:
-        """Take `reference` from the image with this full or truncated id; return whether it was there.
+        """Delete `reference` of the image with this full or truncated id; return whether it was there.
 
-        The image goes with its last reference. An id that is no one image's deletes nothing (containerd:
-        store.delete); raises InvalidArgumentError for the empty one.
+        The image is deleted with its last reference. An unknown or ambiguous id deletes nothing (containerd:
+        store.delete). Only the store changes, and the next sync undoes it; `imagekeep image rm` deletes at the
+        source. Raises InvalidArgumentError for the empty id.
         """
-
-        def decide_one(cursor: sqlite.Cursor) -> list[ReferenceChange]:
-            """Decide the reference, where it is one of that image."""
+        with self._transaction() as cursor:
             try:
                 found = queries.find_id(cursor, image_id)
             except (ImageNotFoundError, AmbiguousError):
-                return []
+                return False
             before = queries.state_of(cursor, reference)
             if before is None or before.image_id != found:
-                return []
-            return [change_to(reference, before, None, self._wanted)]
-
-        return bool(self._write(decide_one))
+                return False
+            _write(cursor, [change_to(reference, before, None, self._wanted)])
+            return True
 
     def pin(self, image_id: str, reference: str) -> None:
         """Let `reference` pin the image with this full or truncated id (containerd: store.pin).
 
-        Raises PinNeedsReferenceError where the image has no such reference, and as `get` does for the id.
+        Only the store changes, and the next sync undoes it; `imagekeep image pin` pins at the source. Raises
+        PinNeedsReferenceError if the image has no such reference, and as `get` does for the id.
         """
         self._set_pin(image_id, reference, pinned=True)
 
     def unpin(self, image_id: str, reference: str) -> None:
-        """Let `reference` no longer pin the image (containerd: store.unpin); what has no pin stays so.
+        """Let `reference` no longer pin the image (containerd: store.unpin); without a pin nothing changes.
 
-        Raises as `get` does for the id.
+        Only the store changes, and the next sync undoes it; `imagekeep image unpin` unpins at the source. Raises
+        as `get` does for the id.
         """
         self._set_pin(image_id, reference, pinned=False)
 
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
-        def decide_one(cursor: sqlite.Cursor) -> list[ReferenceChange]:
-            """Decide the pin, where the reference is one of that image."""
+        with self._transaction() as cursor:
             found = queries.find_id(cursor, image_id)
             before = queries.state_of(cursor, reference)
-            if before is None or before.image_id != found:
-                if pinned:
-                    raise PinNeedsReferenceError(
-                        f"image {found} has no reference {printable(reference)} to pin it"
-                    )
-                return []
-            after = ReferenceState(found, pinned)
-            return [ReferenceChange(reference, decide(before, after), before, after)]
-
-        self._write(decide_one)
-
-    def _write(
-        self, decide_all: Callable[[sqlite.Cursor], list[ReferenceChange]], *, dry_run: bool = False
-    ) -> dict[str, Transition]:
-        """Decide and write changes in one transaction; return the transitions once they are on disk."""
-        with self._writing() as cursor:
-            changes = decide_all(cursor)
-            write_changes(cursor, changes, timestamp())
-            if dry_run:
-                cursor.connection.rollback()
-        return {change.reference: change.transition for change in changes}
+            if before is not None and before.image_id == found:
+                after = ReferenceState(found, pinned)
+                _write(cursor, [ReferenceChange(reference, decide(before, after), before, after)])
+            elif pinned:
+                raise PinNeedsReferenceError(
+                    f"image {found} has no reference {printable(reference)} to pin it"
+                )
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite.Cursor]:
-        """Give a cursor of the connection that writes, in a transaction that nobody else's overlaps.
+    def _transaction(self, *, dry_run: bool = False) -> Iterator[sqlite.Cursor]:
+        """Yield a cursor in a write transaction; what the caller returns from inside is on disk when it returns."""
+        self._connections.require_open()
+        with write_transaction(self._writer, dry_run=dry_run) as cursor:
+            self._connections.require_open()
+            yield cursor
 
-        It begins as BEGIN IMMEDIATE: one that begins deferred and writes later fails with "locked", whatever the
-        timeout, when another has committed in between. The schema is looked at again in each: another process
-        may have moved it since the store was opened.
-        """
-        with writer_lock(self.path), translating(self.path):
-            connection = self._open_writer()
-            cursor = connection.cursor()
-            cursor.execute(BEGIN_IMMEDIATE)
-            try:
-                require_head(current_revision(cursor), self.path)
-                yield cursor
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
 
-    def _open_writer(self) -> sqlite.Connection:
-        """Return the one connection that writes, which the writers' lock keeps to one thread at a time."""
-        self._require_open()
-        if self._writer is None:
-            self._writer = connect(self.path)
-        return self._writer
-
-    def forget_connections(self) -> None:
-        """Leave the connections that there are to the parent, in a child after a fork."""
-        super().forget_connections()
-        abandon_connection(self._writer)
-        self._writer = None
+def _write(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange]) -> dict[str, Transition]:
+    """Write changes; return what each was to its reference."""
+    write_changes(cursor, changes, timestamp())
+    return {change.reference: change.transition for change in changes}
 
 
 def _check(reference: str, image: ObservedImage | None) -> None:

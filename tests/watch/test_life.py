@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.cli.logs import start_logging
-from imagekeep.database.connection import connect
+from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.database.lock import WRITERS, locked
 from imagekeep.errors import AlreadyWatchedError, StoreUnavailableError
 from imagekeep.watch import Watcher
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep.database.driver import sqlite
     from imagekeep.store import Store
     from tests.watch.conftest import Follow
     from tests.watch.watched import WatchedSource
@@ -43,9 +42,9 @@ class SmallDisk:
     """Opens stores as if their disk had few pages, until it is `grown`."""
 
     def __init__(self) -> None:
-        self.connections: list[sqlite.Connection] = []
+        self.connections: list[StoreConnection] = []
 
-    def connect(self, path: Path, **options: bool) -> sqlite.Connection:
+    def connect(self, path: Path, **options: bool) -> StoreConnection:
         connection = connect(path, **options)
         connection.execute("PRAGMA max_page_count = 60")
         self.connections.append(connection)
@@ -61,7 +60,7 @@ def test_a_disk_that_is_full_is_waited_for(
     follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = SmallDisk()
-    monkeypatch.setattr("imagekeep.store.connect", disk.connect)
+    monkeypatch.setattr("imagekeep.database.kept.connect", disk.connect)
     with follow(settle=0.01) as watcher:
         wait_until(settled(watcher))
         entry = source.add_manifest(config={"os": "linux", "architecture": "amd64", "x": "y" * 1_000_000})

@@ -236,15 +236,15 @@ def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
     make_many(containerd, tmp_path / "many", MANY)
     calls: list[str] = []
     writes: list[Store] = []
-    call, write = Connection._callable, Store._writing  # noqa: SLF001
+    call, write = Connection._callable, Store._transaction  # noqa: SLF001
 
     def count_call(self: Connection, method: Any) -> Any:
         calls.append(method.path)
         return call(self, method)
 
-    def count_write(self: Store) -> Any:
+    def count_write(self: Store, **options: bool) -> Any:
         writes.append(self)
-        return write(self)
+        return write(self, **options)
 
     with (
         Containerd(containerd.socket) as source,
@@ -253,7 +253,7 @@ def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
         wait_until(lambda: len(source.records()) == 2 * MANY)
         assert sum(sync(store).counts.values()) == 2 * MANY
         monkeypatch.setattr(Connection, "_callable", count_call)
-        monkeypatch.setattr(Store, "_writing", count_write)
+        monkeypatch.setattr(Store, "_transaction", count_write)
         assert sync(store).changed == {}
     assert calls == ["/containerd.services.images.v1.Images/List"]
     assert len(writes) == 1

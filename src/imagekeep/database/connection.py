@@ -1,13 +1,20 @@
-"""The one way in: opens a driver connection to the store's file, and says what SQLite's errors mean."""
+"""Opens connections to a store's file, and says what SQLite's errors mean.
+
+Every connection is made here, and none survives a fork (imagekeep.forks): a short-lived one delays the fork until
+it is closed, and one that is kept is closed ahead of the fork (imagekeep.database.kept).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from typing import TYPE_CHECKING
 
+from imagekeep import forks
 from imagekeep.database.driver import sqlite
 from imagekeep.database.hot_journal import is_interrupted
+from imagekeep.database.identity import file_id
 from imagekeep.database.row_types import MistypedRowError
 from imagekeep.errors import (
     CorruptStoreError,
@@ -23,6 +30,8 @@ from imagekeep.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from imagekeep.database.identity import FileId
 
 BUSY_WAIT = 5.0
 """Seconds that SQLite itself waits for a lock. imagekeep's writers queue on a lock of their own before they
@@ -62,30 +71,94 @@ WRITER_PRAGMAS = (
 )
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite.Connection:
+class StoreConnection(sqlite.Connection):
+    """A connection that delays forks until it is closed, or until `allow_forks` is called."""
+
+    path: Path
+    _activity: object = None
+
+    def begin(self, path: Path, activity: object) -> None:
+        """Take over an activity that ends with this connection."""
+        self.path, self._activity = path, activity
+        _open_connections.add(self)
+
+    def allow_forks(self) -> None:
+        """Delay no fork any longer, for one who closes the connection ahead of each."""
+        forks.end_activity(self._activity)
+
+    def close(self) -> None:
+        """Close the connection; closing it twice does nothing."""
+        super().close()
+        _open_connections.discard(self)
+        self.allow_forks()
+
+    def __del__(self) -> None:
+        self.allow_forks()
+
+
+_open_connections: weakref.WeakSet[StoreConnection] = weakref.WeakSet()
+_inherited: list[StoreConnection] = []
+_inherited_files: set[FileId | None] = set()
+
+
+def connect(path: Path, *, read_only: bool = False) -> StoreConnection:
     """Open an existing store's file; the caller closes the connection.
 
     The connection begins no transaction by itself, and may be closed by another thread than the one that uses
     it. A reader's cannot write: that is held by SQLite's own `mode=ro`. Raises the errors of `translate`.
     """
-    mode = "ro" if read_only else "rw"
+    if _inherited_files and file_id(path) in _inherited_files:
+        raise FailedPreconditionError(
+            f"store {printable(path)}: open when this process was forked by a program that does not run Python's "
+            "hooks (open it after the fork; in uWSGI, set lazy-apps)"
+        )
     if read_only and is_interrupted(path):
         roll_back(path)
-    with translating(path):
-        connection = sqlite.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=BUSY_WAIT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            for pragma in READER_PRAGMAS if read_only else WRITER_PRAGMAS:
-                connection.execute(pragma)
-        except BaseException:
-            connection.close()
-            raise
+    activity = forks.begin_activity()
+    try:
+        with translating(path):
+            connection = _open(
+                path, "ro" if read_only else "rw", READER_PRAGMAS if read_only else WRITER_PRAGMAS
+            )
+    except BaseException:
+        forks.end_activity(activity)
+        raise
+    connection.begin(path, activity)
     return connection
+
+
+def _open(path: Path, mode: str, pragmas: tuple[str, ...]) -> StoreConnection:
+    connection = sqlite.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_WAIT,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=StoreConnection,
+    )
+    try:
+        for pragma in pragmas:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _close_all() -> None:
+    """Close, ahead of a fork, what the forking thread itself has open; other threads have been waited for."""
+    for connection in tuple(_open_connections):
+        connection.close()
+
+
+def _refuse_inherited(prepared: bool) -> None:
+    """Keep a child from the files whose connections it inherited; even to close those is not allowed there."""
+    if not prepared:
+        _inherited.extend(_open_connections)
+        _inherited_files.update(file_id(connection.path) for connection in _open_connections)
+
+
+forks.register(before=_close_all, after_in_child=_refuse_inherited)
 
 
 def roll_back(path: Path) -> None:
@@ -105,6 +178,8 @@ def translating(path: Path) -> Iterator[None]:
     except DRIVER_ERRORS as error:
         raise translate(error, path) from error
 
+
+DriverError = sqlite.Error | UnicodeDecodeError
 
 DRIVER_ERRORS = (sqlite.Error, UnicodeDecodeError)
 """What the driver raises; the second for text that is no UTF-8, where not even its message about that is."""

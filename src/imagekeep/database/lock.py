@@ -25,6 +25,7 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep import forks
 from imagekeep.database.files import create_private
 from imagekeep.errors import (
     AlreadyWatchedError,
@@ -91,24 +92,56 @@ def ranges_of(references: Iterable[str]) -> list[ByteRange]:
 def locked(
     path: Path, byte_ranges: Iterable[ByteRange], wait: float, *, through: ByteRange | None = None
 ) -> Iterator[None]:
-    """Hold `extents` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
+    """Hold `byte_ranges` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
 
-    `through` is held only for a moment, before the others are waited for. Raises StoreBusyError when the wait
-    is over, PermissionDeniedError or StoreUnavailableError where the lock file cannot be opened.
+    `through` is held only for a moment, before the others are waited for. A lock that is held at a fork stays the
+    parent's. Raises StoreBusyError when the wait is over, PermissionDeniedError or StoreUnavailableError if the
+    lock file cannot be opened or locked.
     """
-    descriptor = _open(path)
+    file = _LockFile(path)
     try:
         deadline = time.monotonic() + wait
         if through is not None:
-            _take(descriptor, through, deadline, path, wait)
-            _request(descriptor, fcntl.F_UNLCK, through)
+            _take(file.descriptor, through, deadline, path, wait)
+            _request(file.descriptor, fcntl.F_UNLCK, through)
         for byte_range in byte_ranges:
-            _take(descriptor, byte_range, deadline, path, wait)
+            _take(file.descriptor, byte_range, deadline, path, wait)
         yield
     finally:
-        # Closing alone would leave the locks to a child that was forked meanwhile and has the descriptor too.
-        _request(descriptor, fcntl.F_UNLCK, ByteRange(0, 0))
-        os.close(descriptor)
+        file.close()
+
+
+class _LockFile:
+    """An open lock file."""
+
+    def __init__(self, path: Path) -> None:
+        with forks.activity():
+            self.descriptor = _open(path)
+            _files.add(self)
+
+    def close(self) -> None:
+        """Drop the locks and close the file, except in a forked child, to which neither belongs."""
+        if self not in _files:
+            return
+        _files.discard(self)
+        # Closing alone would leave the locks to a child that was forked meanwhile and has the descriptor too. What
+        # fails here never held a lock, and must not hide why.
+        with contextlib.suppress(OSError):
+            _request(self.descriptor, fcntl.F_UNLCK, ByteRange(0, 0))
+        os.close(self.descriptor)
+
+
+_files: set[_LockFile] = set()
+
+
+def _close_inherited(_prepared: bool) -> None:
+    """Close a child's copies of its parent's lock files: they would keep the locks of a parent that was killed."""
+    for file in _files:
+        os.close(file.descriptor)
+    _files.clear()
+
+
+forks.register(after_in_child=_close_inherited)
 
 
 @contextlib.contextmanager
@@ -117,16 +150,13 @@ def watcher_lock(path: Path) -> Iterator[None]:
 
     Raises AlreadyWatchedError if another watcher holds it, and as `locked` does.
     """
-    descriptor = _open(path)
-    _of_watchers.add(descriptor)
+    file = _LockFile(path)
     try:
-        if not _try(descriptor, WATCHER, path):
+        if not _try(file.descriptor, WATCHER, path):
             raise AlreadyWatchedError(f"store {printable(path)}: already watched by another process")
         yield
     finally:
-        if descriptor in _of_watchers:  # not in a child that was forked meanwhile
-            _of_watchers.remove(descriptor)
-            os.close(descriptor)
+        file.close()
 
 
 def is_watched(path: Path) -> bool:
@@ -143,7 +173,7 @@ def is_watched(path: Path) -> bool:
     try:
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, WATCHER))
     except OSError as error:
-        raise StoreUnavailableError(f"lock file of {printable(path)}: {error.strerror}") from error
+        raise _unlockable(path, error) from error
     finally:
         os.close(descriptor)
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
@@ -166,6 +196,13 @@ def _open(path: Path) -> int:
 def _unopened(name: str, error: OSError) -> ImagekeepError:
     kind = PermissionDeniedError if isinstance(error, PermissionError) else StoreUnavailableError
     return kind(f"lock file {printable(name)}: {error.strerror}")
+
+
+def _unlockable(path: Path, error: OSError) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"lock file {printable(f'{path}-lock')}: {error.strerror} (the file system must support open file "
+        "description locks; move the store to one that does)"
+    )
 
 
 def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, wait: float) -> None:
@@ -191,7 +228,7 @@ def _try(descriptor: int, byte_range: ByteRange, path: Path) -> bool:
         _request(descriptor, fcntl.F_WRLCK, byte_range)
     except OSError as error:
         if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise StoreUnavailableError(f"lock file of {printable(path)}: {error.strerror}") from error
+            raise _unlockable(path, error) from error
         return False
     return True
 
@@ -206,13 +243,3 @@ def _flock(kind: int, byte_range: ByteRange) -> bytes:
 
 
 _FLOCK = "hhqqi"
-_of_watchers: set[int] = set()
-
-
-def _after_fork() -> None:
-    """Close the watchers' descriptors in a forked child, which would keep their locks after the parent's end."""
-    while _of_watchers:
-        os.close(_of_watchers.pop())
-
-
-os.register_at_fork(after_in_child=_after_fork)

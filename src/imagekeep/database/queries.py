@@ -127,10 +127,17 @@ def find_by_any_name(cursor: sqlite.Cursor, reference_or_id: str) -> Image:
     return find_image(cursor, reference_or_id)
 
 
-def each_image(cursor: sqlite.Cursor) -> Iterator[Image]:
-    """Give every image in the order of ids, reading each one's references as it comes: constant memory."""
+def find_by_name(cursor: sqlite.Cursor, name: str) -> Image:
+    """Return the image of a reference spelt exactly so, else as `find_by_any_name` does."""
+    if found := find_reference(cursor, name):
+        return find_image(cursor, found)
+    return find_by_any_name(cursor, name)
+
+
+def each_image(cursor: sqlite.Cursor, after: str = "") -> Iterator[Image]:
+    """Yield the images whose ids follow `after`, in order, and read the references of each as it comes."""
     others = cursor.connection.cursor()
-    for row in cursor.execute(statements.IMAGES_BY_ID):
+    for row in cursor.execute(statements.IMAGES_BY_ID, (after,)):
         key, image_id, chain_id, size, document = typed_row(row, _IMAGE)
         references, pinned = _references_of(others, key)
         yield Image(image_id, references, chain_id, size, pinned, document)

@@ -10,6 +10,8 @@ BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
 
 COMMIT = "COMMIT"
 
+ROLLBACK = "ROLLBACK"
+
 REVISION = """
 SELECT substr(version_num, 1, 64) FROM alembic_version LIMIT 1
 """
@@ -71,7 +73,7 @@ ORDER BY sort_rank, coalesce(sort_name, name), name
 """The references of one image, in the order of distribution/reference's Sort, and which of them pin it."""
 
 IMAGES_BY_ID = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) ORDER BY id
+SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id > ? ORDER BY id
 """
 
 IMAGES = """
@@ -188,6 +190,8 @@ SELECT
     events, reconciles, changes, errors, last_error, stopped_at
 FROM watcher
 """
+
+CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 DATA_VERSION = "PRAGMA data_version"
 """A number that is another one, on this connection, once any other has committed."""

@@ -15,6 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
 from urllib.parse import quote
 
+from imagekeep import forks
 from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,
@@ -278,10 +279,10 @@ _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 _inherited: list[object] = []
 
 
-def _after_fork() -> None:
+def _after_fork(_prepared: bool) -> None:
     """Let no connection of a forked child use its parent's channel."""
     for connection in _connections:
         connection.forget()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+forks.register(after_in_child=_after_fork)

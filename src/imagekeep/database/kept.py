@@ -1,0 +1,272 @@
+"""Connections that are kept open between uses, as long as that is right.
+
+A kept connection is closed, and opened again at its next use, when the process forks, and when the path no longer
+names the files that it has open: a store may be moved, restored or deleted, its -wal file removed, or another
+copy of SQLite in this process may have dropped its locks. Readers look every CHECK_INTERVAL seconds and after each
+error, writers before and after each transaction.
+
+A reader's use takes no lock. Its thread sets `busy` and then reads `check_at`; who wants to close the connection
+sets `check_at` to 0 and then waits until `busy` is false. One of the two always sees the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from imagekeep import forks
+from imagekeep.database import statements
+from imagekeep.database.connection import connect, translating
+from imagekeep.database.driver import sqlite
+from imagekeep.database.identity import StoreFiles, file_id, identify
+from imagekeep.database.lock import writer_lock
+from imagekeep.database.revision import (
+    current_revision,
+    exists,
+    read_schema,
+    require_current,
+    require_head,
+)
+from imagekeep.errors import (
+    FailedPreconditionError,
+    StoreReplacedError,
+    StoreUnavailableError,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from imagekeep.database.connection import StoreConnection
+
+CHECK_INTERVAL: Final = 0.05
+"""Seconds for which a reader trusts that its files are still the store's; looking takes 5 µs."""
+
+NEVER: Final = float("inf")
+
+_TRIES: Final = 5
+_NOTHING: Final = StoreFiles(None, None, None)
+
+_generations = itertools.count(1)
+
+
+class KeptConnection:
+    """A connection to the store at `path`, and the files that it has open."""
+
+    __slots__ = (
+        "busy",
+        "check_at",
+        "connection",
+        "cursor",
+        "files",
+        "generation",
+        "owner",
+        "path",
+        "thread",
+        "writes",
+    )
+
+    def __init__(self, path: Path, owner: object, *, writes: bool = False) -> None:
+        self.path = path
+        self.owner = owner
+        self.writes = writes
+        self.busy = False
+        self.check_at = 0.0
+        self.thread = threading.get_ident()
+        self.generation = 0
+        """Another number each time the connection is opened."""
+        self.connection: StoreConnection | None = None
+        self.cursor: sqlite.Cursor
+        self.files = _NOTHING
+
+    def open(self) -> None:
+        """Open what the path names now, inside an activity.
+
+        Raises StoreUnavailableError if there is no store, and as `connect`, `read_schema` and `require_current` do.
+        """
+        if not exists(self.path):
+            raise StoreUnavailableError(
+                f"store {printable(self.path)}: no such file (it was moved or deleted; put it back, or sync again)"
+            )
+        database = file_id(self.path)
+        connection = connect(self.path, read_only=not self.writes)
+        try:
+            with translating(self.path):
+                cursor = connection.cursor()
+                require_current(read_schema(cursor, self.path), self.path)
+            files = identify(self.path)
+            if files.database != database:
+                raise replaced(self.path)
+        except BaseException:
+            connection.close()
+            raise
+        self.connection, self.cursor, self.files = connection, cursor, files
+        self.generation = next(_generations)
+        _open_ones.add(self)
+        connection.allow_forks()
+
+    def close(self) -> None:
+        """Close the connection, if it is open; it may be opened again."""
+        connection, self.connection = self.connection, None
+        self.check_at = 0.0
+        _open_ones.discard(self)
+        if connection is not None:
+            connection.close()
+
+    def close_if_stuck(self) -> None:
+        """Close the connection if an error left its transaction open: no other could begin."""
+        if self.connection is not None and self.connection.in_transaction:
+            self.close()
+
+    def is_current(self) -> bool:
+        """Return whether the connection is open, on the files that the path names now."""
+        return self.connection is not None and self.files == identify(self.path)
+
+    def save(self) -> None:
+        """Move what is only in a -wal file that lost its name into the database.
+
+        Other programs that have the database open may still read; what they keep from being moved stays lost.
+        """
+        with contextlib.suppress(sqlite.Error):
+            self.cursor.execute(statements.CHECKPOINT).fetchall()
+
+
+class Guard:
+    """Closes a connection once nobody holds this any longer, as when a thread ends."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, kept: KeptConnection) -> None:
+        self._kept = kept
+
+    def __del__(self) -> None:
+        if self._kept.connection is not None and not forks.unless_at_rest(self._kept.close):
+            _dropped.append(self._kept)
+
+
+_open_ones: set[KeptConnection] = set()
+_dropped: list[KeptConnection] = []
+"""Those whose guard went at a moment when it could not close them."""
+
+
+@contextlib.contextmanager
+def current(kept: KeptConnection) -> Iterator[None]:
+    """Hold an activity in which a connection is open on the files that the path names.
+
+    A connection that writes needs the writers' lock. Raises StoreReplacedError if the files change faster than they
+    can be opened, and as `KeptConnection.open` does.
+    """
+    for _ in range(_TRIES):
+        with forks.activity():
+            while _dropped:
+                _dropped.pop().close()
+            if kept.connection is None:
+                kept.open()
+            if kept.is_current():
+                yield
+                return
+        close_outdated(kept.path, locked=kept.writes)
+    raise replaced(kept.path)
+
+
+@contextlib.contextmanager
+def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterator[sqlite.Cursor]:
+    """Yield the cursor of a transaction that no other writer's overlaps; with `dry_run` it is rolled back.
+
+    It begins as BEGIN IMMEDIATE: one that begins deferred and writes later fails with "locked", whatever the
+    timeout, if another has committed in between. The schema is looked at again each time, because another process
+    may have migrated it. Raises StoreReplacedError if the path names another file at the end, StoreBusyError, and
+    as `current` and `translate` do.
+    """
+    with writer_lock(kept.path), current(kept), translating(kept.path):
+        connection, cursor = kept.connection, kept.cursor
+        try:
+            cursor.execute(statements.BEGIN_IMMEDIATE)
+            require_head(current_revision(cursor), kept.path)
+            yield cursor
+            cursor.execute(statements.ROLLBACK if dry_run else statements.COMMIT)
+        except BaseException as error:
+            with contextlib.suppress(sqlite.Error):
+                cursor.execute(statements.ROLLBACK)
+            if kept.connection is not connection:
+                raise forked(kept.path) from error
+            kept.close_if_stuck()
+            raise
+        if not kept.is_current():
+            raise replaced(kept.path)
+
+
+def close_those_of(owner: object) -> None:
+    """Close the connections of one owner, also while other threads use them."""
+    with forks.activity():
+        for kept in tuple(_open_ones):
+            if kept.owner is owner:
+                kept.close()
+
+
+def close_outdated(path: Path, *, locked: bool = False) -> None:
+    """Close this process's connections to files that the path no longer names, and save what can be saved.
+
+    Saving takes the writers' lock, unless the caller has it.
+    """
+    found = identify(path)
+    saves = any(kept.writes and found.lost_companion_of(kept.files) for kept in _those_of(path))
+    with writer_lock(path) if saves and not locked else contextlib.nullcontext(), forks.at_rest():
+        outdated = [kept for kept in _those_of(path) if kept.files != identify(path)]
+        _wait_for(outdated)
+        for kept in outdated:
+            if kept.writes and identify(path).lost_companion_of(kept.files):
+                kept.save()
+        for kept in outdated:
+            kept.close()
+
+
+def replaced(path: Path) -> StoreReplacedError:
+    """Return the error for a store that was replaced while it was in use."""
+    return StoreReplacedError(
+        f"store {printable(path)}: moved, replaced or deleted while it was in use (retry)"
+    )
+
+
+def forked(path: Path) -> FailedPreconditionError:
+    """Return the error for a write transaction in which its own thread forked the process."""
+    return FailedPreconditionError(
+        f"store {printable(path)}: the process forked during a write (nothing was written; fork before or after)"
+    )
+
+
+def _those_of(path: Path) -> list[KeptConnection]:
+    return [kept for kept in tuple(_open_ones) if kept.path == path]
+
+
+def _wait_for(connections: list[KeptConnection]) -> None:
+    """Wait until no other thread uses these connections, which nobody then begins to; all is at rest."""
+    for kept in connections:
+        kept.check_at = 0.0
+    me, deadline = threading.get_ident(), monotonic() + forks.WAIT
+    for kept in connections:
+        if kept.thread != me:
+            forks.wait_until(lambda kept=kept: not kept.busy, deadline)  # type: ignore[misc]
+
+
+def _close_all() -> None:
+    """Close every connection ahead of a fork."""
+    connections = list(_open_ones)
+    _wait_for(connections)
+    for kept in connections:
+        kept.close()
+
+
+def _forget_inherited(prepared: bool) -> None:
+    """Leave the parent's connections alone in a child for which they were not closed."""
+    if not prepared:
+        for kept in tuple(_open_ones):
+            kept.connection, kept.check_at = None, 0.0
+        _open_ones.clear()
+
+
+forks.register(before=_close_all, after_in_child=_forget_inherited)

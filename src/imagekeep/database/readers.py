@@ -1,0 +1,149 @@
+"""The connections through which a store is read: one for each thread, and one for each iterator."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from imagekeep.database import queries
+from imagekeep.database.connection import DRIVER_ERRORS, translate
+from imagekeep.database.driver import sqlite
+from imagekeep.database.kept import (
+    CHECK_INTERVAL,
+    NEVER,
+    Guard,
+    KeptConnection,
+    close_those_of,
+    current,
+)
+from imagekeep.database.statements import BEGIN, COMMIT, ROLLBACK
+from imagekeep.errors import FailedPreconditionError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from imagekeep.database.connection import DriverError
+    from imagekeep.image import Image
+
+Answer = TypeVar("Answer")
+
+
+class ReadConnections:
+    """Reads one store, from any thread and across forks; see imagekeep.database.kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.owner = object()
+        self._closed = False
+        self._thread = threading.local()
+
+    def close(self) -> None:
+        """Close the connections of every thread; nothing is read any more."""
+        self._closed = True
+        close_those_of(self.owner)
+
+    def require_open(self) -> None:
+        """Raise FailedPreconditionError after `close`."""
+        if self._closed:
+            raise FailedPreconditionError(f"store {printable(self.path)}: it is closed") from None
+
+    def acquire(self) -> KeptConnection:
+        """Return this thread's connection, which stays open until the caller sets its `busy` to False.
+
+        Raises as `current` does, and FailedPreconditionError after `close`.
+        """
+        try:
+            kept: KeptConnection = self._thread.kept
+        except AttributeError:
+            kept = self._thread.kept = KeptConnection(self.path, self.owner)
+            self._thread.guard = Guard(kept)
+        kept.busy = True
+        if monotonic() >= kept.check_at:
+            self._mark_busy(kept, CHECK_INTERVAL)
+        return kept
+
+    def ask(self, query: Callable[..., Answer], *arguments: object) -> Answer:
+        """Return what a query answers in one read transaction.
+
+        It is asked again if the process forked or the store was replaced meanwhile. Raises the errors of
+        `translate`.
+        """
+        return self._using(lambda kept: _in_snapshot(kept.cursor, query, *arguments))
+
+    def data_version(self) -> int:
+        """Return a number that is another one after any change that this thread can see, and after each opening."""
+        return self._using(
+            lambda kept: kept.generation << 32 | _in_snapshot(kept.cursor, queries.data_version)
+        )
+
+    def each_image(self) -> Iterator[Image]:
+        """Yield every image of one state of the store, in the order of ids.
+
+        After a fork, or if the store was replaced, it goes on after the last id in the state of that time.
+        """
+        kept = KeptConnection(self.path, self.owner)
+        _closed_with_this = Guard(kept)
+        images: Iterator[Image] = iter(())
+        generation, last_id = 0, ""
+        while True:
+            kept.thread = threading.get_ident()
+            self._mark_busy(kept, NEVER)
+            try:
+                if kept.generation != generation:
+                    generation = kept.generation
+                    kept.cursor.execute(BEGIN)
+                    images = queries.each_image(kept.cursor, last_id)
+                image = next(images, None)
+            except DRIVER_ERRORS as error:
+                self._raise_unless_outdated(kept, generation, error)
+                continue
+            finally:
+                kept.busy = False
+            if image is None:
+                return
+            last_id = image.id
+            yield image
+
+    def _using(self, action: Callable[[KeptConnection], Answer]) -> Answer:
+        while True:
+            kept = self.acquire()
+            generation = kept.generation
+            try:
+                return action(kept)
+            except DRIVER_ERRORS as error:
+                self._raise_unless_outdated(kept, generation, error)
+            finally:
+                kept.busy = False
+
+    def _mark_busy(self, kept: KeptConnection, interval: float) -> None:
+        """Keep a connection open until its `busy` is False; look at its files if it is time to."""
+        kept.busy = True
+        if monotonic() >= kept.check_at:
+            kept.busy = False
+            self.require_open()
+            with current(kept):
+                kept.check_at = monotonic() + interval
+                kept.busy = True
+
+    def _raise_unless_outdated(self, kept: KeptConnection, generation: int, error: DriverError) -> None:
+        """Raise what an error means, unless it came from a connection that has to be opened again."""
+        if kept.generation == generation and kept.is_current():
+            kept.close_if_stuck()
+            raise translate(error, self.path) from error
+        kept.check_at = 0.0
+
+
+def _in_snapshot(cursor: sqlite.Cursor, query: Callable[..., Answer], *arguments: object) -> Answer:
+    """Return what a query answers in a read transaction, whose end never hides why the query failed."""
+    try:
+        cursor.execute(BEGIN)
+        answer = query(cursor, *arguments)
+    except BaseException:
+        with contextlib.suppress(sqlite.Error):
+            cursor.execute(ROLLBACK)
+        raise
+    cursor.execute(COMMIT)
+    return answer
