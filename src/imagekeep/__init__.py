@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         SourceUnsupportedError,
         Stage,
         StoreBusyError,
+        StoreReplacedError,
         StoreUnavailableError,
         UnavailableError,
     )
@@ -131,6 +132,7 @@ __all__ = [
     "Stage",
     "Store",
     "StoreBusyError",
+    "StoreReplacedError",
     "StoreUnavailableError",
     "Transition",
     "UnavailableError",

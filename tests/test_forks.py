@@ -1,0 +1,346 @@
+"""Stores across forks: parent and child both go on reading and writing, whatever the other does.
+
+The moments that matter are made by events and pipes. What threads do meanwhile is left to chance, and repeated.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep import FailedPreconditionError, Reader, Store, Transition, forks
+from imagekeep.database import connection as connections
+from imagekeep.database.check import find_problems
+from imagekeep.database.connection import connect
+from imagekeep.database.lock import WRITERS, locked, ranges_of
+from tests.forking import WAIT, Forked
+from tests.model import IMAGES, PLATFORM
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+"""From Python 3.12 on, a fork beside other threads warns; xdist has one."""
+
+NAME = "docker.io/library/busybox:1"
+ONE, TWO, THREE = IMAGES[:3]
+
+
+def name(number: int, who: str = "app") -> str:
+    return f"docker.io/library/{who}:{number}"
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[Store]:
+    with Store.open(store_path, platform=PLATFORM) as opened:
+        opened.apply(NAME, ONE)
+        assert opened.resolve(NAME) == ONE.id
+        yield opened
+
+
+def names_at(path: Path) -> set[str]:
+    """Return the references that another process finds at a path."""
+    with Worker() as worker:
+        worker.open(path)
+        return set(worker.ask(Store.references))
+
+
+def problems_of(path: Path) -> list[str]:
+    with closing(connect(path, read_only=True)) as connection:
+        return [str(problem) for problem in find_problems(connection)]
+
+
+def apply_after(store: Store, event: int, reference: str) -> Transition:
+    """Write before and after a byte arrives."""
+    store.apply(f"{reference}-before", TWO)
+    os.read(event, 1)
+    return store.apply(f"{reference}-after", THREE)
+
+
+def test_writes_of_a_child_are_kept_when_its_parent_closes_first(store: Store) -> None:
+    reading, writing = os.pipe()
+    child = Forked(partial(apply_after, store, reading, "app:1"))
+    store.apply("parent", TWO)
+    store.close()
+    os.write(writing, b"x")
+
+    assert child.result() is Transition.NEW
+    assert names_at(store.path) == {NAME, "parent", "app:1-before", "app:1-after"}
+    assert problems_of(store.path) == []
+
+
+def test_writes_of_children_are_kept_when_all_others_end(store: Store) -> None:
+    children = [Forked(partial(store.apply, name(number), TWO)) for number in range(4)]
+    store.close()
+
+    assert [child.result() for child in children] == [Transition.NEW] * 4
+    assert names_at(store.path) == {NAME, *map(name, range(4))}
+    assert problems_of(store.path) == []
+
+
+def test_a_reader_whose_parent_ended_follows_other_writers(store: Store) -> None:
+    (told, tell), (heard, hear) = os.pipe(), os.pipe()
+
+    def daemon(reader: Reader) -> list[str]:
+        before = reader.resolve(NAME)
+        os.write(hear, b"x")
+        os.read(told, 1)
+        return [before, reader.resolve(NAME)]
+
+    with Reader.open(store.path) as reader:
+        reader.list()
+        child = Forked(partial(daemon, reader))
+    os.read(heard, 1)
+    store.close()
+    with Worker() as worker:
+        worker.open(store.path)
+        worker.ask(Store.apply, NAME, TWO)
+    os.write(tell, b"x")
+
+    assert child.result() == [ONE.id, TWO.id]
+
+
+def test_a_child_forked_while_other_threads_write_can_write(store: Store) -> None:
+    stop = threading.Event()
+
+    def write(who: str) -> int:
+        number = 0
+        while not stop.is_set():
+            assert store.apply(name(number, who), IMAGES[number % 9]) is Transition.NEW
+            number += 1
+        return number
+
+    with ThreadPoolExecutor(2) as pool:
+        writing = [pool.submit(write, who) for who in ("a", "b")]
+        for number in range(12):
+            assert Forked(partial(store.apply, name(number, "child"), TWO)).result() is Transition.NEW
+        stop.set()
+        written = {
+            name(n, who) for who, each in zip("ab", writing, strict=True) for n in range(each.result(WAIT))
+        }
+    assert names_at(store.path) == written | {NAME} | {name(number, "child") for number in range(12)}
+    assert problems_of(store.path) == []
+
+
+def test_threads_that_read_notice_nothing_of_forks(store: Store) -> None:
+    store.apply_all({name(number): image for number, image in enumerate(IMAGES[:40])})
+    whole, stop = store.list(), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            assert store.resolve(NAME) == ONE.id
+            assert store.get(ONE.id[7:19]).id == ONE.id
+            assert store.list() == whole
+            assert [*store.iter()] == whole
+
+    with ThreadPoolExecutor(3) as pool:
+        reading = [pool.submit(read) for _ in range(3)]
+        for _ in range(12):
+            assert Forked(store.list).result() == whole
+        stop.set()
+        for each in reading:
+            each.result(WAIT)
+
+
+@pytest.mark.parametrize("where", ["parent", "child"])
+def test_an_iteration_goes_on_after_a_fork_in_its_middle(store: Store, where: str) -> None:
+    store.apply_all({name(number): image for number, image in enumerate(IMAGES[:9])})
+    whole, images = store.list(), store.iter()
+    first = [next(images), next(images)]
+
+    child = Forked(lambda: [*images] if where == "child" else [])
+    rest = child.result() or [*images]
+
+    assert [*first, *rest] == whole
+
+
+def test_an_iteration_of_another_thread_goes_on_after_a_fork(store: Store) -> None:
+    store.apply_all({name(number): image for number, image in enumerate(IMAGES[:9])})
+    whole, images = store.list(), store.iter()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, images).result(WAIT)
+        assert Forked(lambda: None).result() is None
+        assert [first, *pool.submit(list, images).result(WAIT)] == whole
+
+
+FORK_INSIDE = """
+import os, sys
+from imagekeep import FailedPreconditionError, Store
+from tests.model import IMAGES
+
+class Forking(dict):
+    child = None
+    def __len__(self):
+        self.child = self.child or os.fork()
+        return super().__len__()
+
+store, observed = Store.open(sys.argv[1]), Forking({"app:1": IMAGES[1]})
+try:
+    store.apply_all(observed)
+except FailedPreconditionError as error:
+    assert "forked during a write" in str(error)
+else:
+    os._exit(1)
+store.apply("parent" if observed.child else "child", IMAGES[2])
+if observed.child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(observed.child, 0)[1]))
+"""
+
+
+def test_a_fork_inside_a_write_ends_it_by_name_in_both(store: Store) -> None:
+    subprocess.run([sys.executable, "-c", FORK_INSIDE, store.path], check=True, timeout=WAIT)
+
+    assert names_at(store.path) == {NAME, "parent", "child"}
+
+
+def apply_in_pool(number: int) -> str:
+    (store,) = inherited
+    assert store.apply(name(number), IMAGES[number]) is Transition.NEW
+    return store.resolve(NAME)
+
+
+inherited: list[Store] = []
+"""The store that a pool's processes have from their parent."""
+
+
+def test_a_pool_of_forked_processes_reads_and_writes(store: Store) -> None:
+    inherited[:] = [store]
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        assert pool.map(apply_in_pool, range(20)) == [ONE.id] * 20
+    assert store.apply("parent", TWO) is Transition.NEW
+    assert names_at(store.path) == {NAME, "parent", *map(name, range(20))}
+
+
+def test_a_grandchild_reads_and_writes(store: Store) -> None:
+    def fork_again() -> Transition:
+        store.apply("child", TWO)
+        return Forked(partial(store.apply, "grandchild", TWO)).result()
+
+    assert Forked(fork_again).result() is Transition.NEW
+    assert names_at(store.path) == {NAME, "child", "grandchild"}
+
+
+def test_a_child_of_subprocess_with_a_hook_of_its_own_reads_and_writes(store: Store) -> None:
+    subprocess.run(["true"], check=True, preexec_fn=partial(store.apply, "child", TWO))
+
+    assert names_at(store.path) == {NAME, "child"}
+
+
+def test_a_connection_of_another_thread_delays_the_fork_until_it_is_closed(store: Store) -> None:
+    opened = threading.Event()
+
+    def use() -> None:
+        with closing(connect(store.path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            opened.set()
+            assert forks.wait_until(lambda: forks._process.at_rest, time.monotonic() + WAIT)  # noqa: SLF001
+            connection.execute("COMMIT")
+
+    with ThreadPoolExecutor(1) as pool:
+        using = pool.submit(use)
+        assert opened.wait(WAIT)
+        assert Forked(lambda: len(connections._open_connections)).result() == 0  # noqa: SLF001
+        using.result(WAIT)
+
+
+def test_a_fork_leaves_no_connection_open(store: Store) -> None:
+    with Reader.open(store.path) as reader, ThreadPoolExecutor(1) as pool:
+        reader.list()
+        pool.submit(reader.list).result(WAIT)
+        images = reader.iter()
+        next(images)
+        assert Forked(lambda: len(connections._open_connections)).result() == 0  # noqa: SLF001
+
+
+def test_a_fork_changes_the_data_version(store: Store) -> None:
+    before = store.data_version()
+
+    assert Forked(store.data_version).result() != before
+    assert store.data_version() != before
+
+
+def test_a_reference_lock_that_is_held_at_a_fork_stays_the_parents(store: Store) -> None:
+    held = store.lock_references([NAME])
+    with held:
+        child = Forked(lambda: held.__exit__(None, None, None))
+        child.result()
+        with Worker() as worker:
+            worker.open(store.path)
+            assert not worker.ask(can_lock, NAME)
+    with Worker() as worker:
+        worker.open(store.path)
+        assert worker.ask(can_lock, NAME)
+
+
+def can_lock(store: Store, reference: str) -> bool:
+    """Tell, in another process, whether a reference's lock is free."""
+    try:
+        with locked(store.path, ranges_of([reference]), 0):
+            return True
+    except Exception:
+        return False
+
+
+def test_the_lock_of_a_parent_that_is_killed_is_free_while_its_child_lives(store: Store) -> None:
+    (heard, hear), (told, tell) = os.pipe(), os.pipe()
+
+    def hold() -> None:
+        with locked(store.path, [WRITERS], 0):
+            if not os.fork():
+                os.write(hear, b"x")
+                os.read(told, 1)
+                os._exit(0)
+            os.read(told, 1)
+
+    parent = Forked(hold)
+    os.read(heard, 1)
+    os.kill(parent.pid, signal.SIGKILL)
+    os.waitpid(parent.pid, 0)
+
+    assert store.apply("free", TWO) is Transition.NEW
+    os.write(tell, b"x")
+
+
+IN_C = """
+import ctypes, os, sys
+from imagekeep import FailedPreconditionError, Store
+from tests.model import IMAGES
+
+store = Store.open(sys.argv[1])
+store.apply("parent", IMAGES[0])
+child = ctypes.PyDLL(None).fork()
+if child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+ctypes.pythonapi.PyOS_AfterFork_Child()
+for verb in (store.list, lambda: store.apply("child", IMAGES[1]), lambda: Store.open(sys.argv[1])):
+    try:
+        verb()
+    except FailedPreconditionError as error:
+        assert "open it after the fork" in str(error), error
+    else:
+        os._exit(1)
+os._exit(0)
+"""
+
+
+def test_a_child_that_was_forked_in_c_is_refused_by_name(store_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", IN_C, store_path], check=True, timeout=WAIT)
+
+
+def test_a_closed_store_stays_closed_in_a_child(store: Store) -> None:
+    store.close()
+    with pytest.raises(FailedPreconditionError, match="closed"):
+        Forked(store.list).result()
