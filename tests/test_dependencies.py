@@ -29,7 +29,7 @@ def normal(name: str) -> str:
 
 LOCKED = {
     normal(name): Version(version)
-    for name, _, version in (line.partition("==") for line in LOCK.splitlines() if "==" in line)
+    for name, version in re.findall(r"^([\w.-]+)==([\w.+]+)", LOCK, re.MULTILINE)
 }
 
 
@@ -44,3 +44,9 @@ def test_each_dependency_has_a_lowest_version_and_is_locked_above_it(requirement
     needed = Requirement(requirement)
     assert [specifier.operator for specifier in needed.specifier] == [">="]
     assert LOCKED[normal(needed.name)] in needed.specifier
+
+
+def test_each_locked_version_has_hashes() -> None:
+    entries = re.split(r"\n(?! )", LOCK.partition("\n\n")[2].strip())
+    assert len(entries) == len(LOCKED)
+    assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
