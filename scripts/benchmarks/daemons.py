@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from benchmarks.corpus import MANIFEST, PLATFORM, made_images
 from benchmarks.http2 import Connection
 from imagekeep.cri.protocol import LIST_IMAGES
-from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from imagekeep.database.revision import HEAD
 from imagekeep.sources.containerd import Containerd
 from imagekeep.store import Store
 from imagekeep.sync import sync
@@ -147,7 +147,7 @@ def root_of(directory: Path, count: int) -> Path:
 
 def synced_store(directory: Path, count: int) -> Path:
     """Return a store that was synced from a containerd of the first `count` images."""
-    path = directory / f"{SCHEMA_FINGERPRINT[:8]}-containerd-{count}.db"
+    path = directory / f"{HEAD}-containerd-{count}.db"
     if not path.exists():
         with containerd(root_of(directory, count)) as socket:
             wait_until(lambda: len(ids_in(listed(socket))) == count)

@@ -14,7 +14,7 @@ from benchmarks.corpus import PLATFORM, made_images
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.migrate import open_or_create
-from imagekeep.database.revision import SCHEMA_FINGERPRINT
+from imagekeep.database.revision import HEAD
 from imagekeep.reference import sort_key
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ VALUES (?, ?, ?, ?, 'new', ?)
 
 def store_of(directory: Path, count: int) -> Path:
     """Return the path of a store with the first `count` images, making it where `directory` has none."""
-    path = directory / f"{SCHEMA_FINGERPRINT[:8]}-{count}.db"
+    path = directory / f"{HEAD}-{count}.db"
     if not path.exists():
         partial = path.with_suffix(".partial")
         open_or_create(partial)

@@ -80,6 +80,28 @@ def test_check_names_the_row_that_is_broken(run: Run, directory: Path) -> None:
     assert result.out.startswith("references docker.io/library/busybox:1.36: ")
 
 
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("ANALYZE", "table sqlite_stat1"),
+        ("CREATE INDEX mine ON images (size)", "index mine"),
+        ("CREATE TABLE _litestream_seq (id INTEGER)", "table _litestream_seq"),
+    ],
+)
+def test_check_notes_what_others_made(run: Run, directory: Path, statement: str, name: str) -> None:
+    execute(directory / "images.db", statement)
+    result = run("db", "check")
+    assert result.code == 0
+    assert f"note: {name} is not imagekeep's" in result.lines
+    assert result.lines[-1].startswith("ok: ")
+
+
+def test_check_names_the_table_that_was_changed(run: Run, directory: Path) -> None:
+    execute(directory / "images.db", "ALTER TABLE images ADD COLUMN note TEXT")
+    result = run("db", "check")
+    assert (result.code, result.out) == (125, "table images: is changed\n")
+
+
 def test_check_of_a_damaged_file_is_an_error(run: Run, directory: Path) -> None:
     (directory / "images.db").write_bytes((directory / "images.db").read_bytes()[:5000])
     result = run("db", "check")

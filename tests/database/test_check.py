@@ -10,10 +10,9 @@ import pytest
 from sqlalchemy import CheckConstraint
 
 from imagekeep import ObservedImage, Store
-from imagekeep.database.check import Problem, find_problems, fingerprint
+from imagekeep.database.check import Problem, find_others, find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.constraints import CHECKS
-from imagekeep.database.revision import SCHEMA_FINGERPRINT
 from imagekeep.database.schema import metadata
 from imagekeep.oci.identity import chain_id
 from tests.database.rows import digest_of, opened
@@ -60,19 +59,64 @@ def test_an_empty_store_has_no_problems(store_path: Path) -> None:
         assert list(find_problems(connection)) == []
 
 
-def test_the_fingerprint_is_that_of_a_fresh_store(store_path: Path) -> None:
-    with opened(store_path) as connection:
-        assert fingerprint(connection) == SCHEMA_FINGERPRINT
+CHANGED = {
+    "table images": "ALTER TABLE images ADD COLUMN note TEXT",
+    "table watcher": "ALTER TABLE watcher RENAME COLUMN changes TO amount",
+    "table pinned_refs": "DROP TABLE pinned_refs",
+    "index reference_history_by_reference": "DROP INDEX reference_history_by_reference",
+    "trigger an_image_goes_with_its_last_reference": "DROP TRIGGER an_image_goes_with_its_last_reference",
+    "trigger mine": "CREATE TRIGGER mine AFTER DELETE ON images BEGIN DELETE FROM watcher; END",
+    "view config_list": "DROP VIEW config_list",
+}
 
 
-def test_a_table_that_was_changed_is_named(unguarded: sqlite.Connection) -> None:
-    unguarded.execute("ALTER TABLE images ADD COLUMN note TEXT")
-    assert ("sqlite_schema", "") in broken(unguarded)
+@pytest.mark.parametrize("changed", CHANGED)
+def test_an_object_that_is_not_as_the_revision_made_it_is_named(
+    unguarded: sqlite.Connection, changed: str
+) -> None:
+    unguarded.execute(CHANGED[changed])
+    assert [p.row for p in find_problems(unguarded) if p.table == "sqlite_schema"] == [changed]
 
 
-def test_a_trigger_that_was_dropped_is_named(unguarded: sqlite.Connection) -> None:
+def test_rows_are_checked_although_a_trigger_is_missing(unguarded: sqlite.Connection) -> None:
     unguarded.execute("DROP TRIGGER an_image_goes_with_its_last_reference")
-    assert broken(unguarded) == [("sqlite_schema", "")]
+    assert ("pinned_refs", "foreign") in broken(
+        unguarded, "INSERT INTO pinned_refs (reference, image_key) VALUES ('foreign', 1)"
+    )
+
+
+def test_a_view_in_the_place_of_a_table_is_named_and_not_read(unguarded: sqlite.Connection) -> None:
+    unguarded.execute("DROP TABLE images")
+    unguarded.execute(
+        "CREATE VIEW images AS WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)"
+        " SELECT n AS image_key, 'x' AS id, '' AS chain_id, 0 AS size FROM n"
+    )
+    assert [str(problem) for problem in find_problems(unguarded)] == [
+        "table images: is missing",
+        "view images: is not imagekeep's",
+    ]
+
+
+OTHERS = {
+    "table sqlite_stat1": "ANALYZE",
+    "table _litestream_seq": "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
+    "index by_size": "CREATE INDEX by_size ON images (size)",
+    "view mine": "CREATE VIEW mine AS SELECT id FROM images",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_an_object_of_another_program_is_no_problem_and_is_named(
+    unguarded: sqlite.Connection, other: str
+) -> None:
+    unguarded.execute(OTHERS[other])
+    assert list(find_problems(unguarded)) == []
+    assert other in find_others(unguarded)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM identity", "UPDATE identity SET store_id = 'x'"])
+def test_a_store_without_an_id_is_named(unguarded: sqlite.Connection, change: str) -> None:
+    assert broken(unguarded, change) == [("identity", "")]
 
 
 def test_an_image_without_a_reference_is_named(unguarded: sqlite.Connection) -> None:
@@ -265,11 +309,11 @@ def test_a_schema_that_is_no_utf8_is_found(unguarded: sqlite.Connection) -> None
     undecodable = "CAST(CAST(sql AS BLOB) || x'2d2dc5' AS TEXT)"
     statement = f"UPDATE sqlite_schema SET sql = {undecodable} WHERE name = 'image_list'"
 
-    assert broken(unguarded, statement) == [("sqlite_schema", "")]
+    assert broken(unguarded, statement) == [("sqlite_schema", "view image_list")]
 
 
 def test_a_schema_that_is_no_text_is_found(unguarded: sqlite.Connection) -> None:
     unguarded.execute("PRAGMA writable_schema = ON")
     statement = "UPDATE sqlite_schema SET sql = CAST(sql AS BLOB) WHERE name = 'image_list'"
 
-    assert ("file", "") in broken(unguarded, statement)
+    assert broken(unguarded, statement) == [("sqlite_schema", "view image_list")]

@@ -52,7 +52,7 @@ def test_the_check_names_the_rows_and_goes_on(damaged: Path) -> None:
         found = [str(problem) for problem in find_problems(connection)]
 
     assert any("non-TEXT value in references.name" in problem for problem in found)
-    assert any("the rows after it were not seen" in problem for problem in found)
+    assert any("the rows after it were not checked" in problem for problem in found)
 
 
 TAG = "docker.io/library/busybox:1.35"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imagekeep.database import restore
 from imagekeep.database.backup import copy_store
+from imagekeep.database.migrate import read_revision
 from imagekeep.database.restore import restore_store
 from imagekeep.errors import (
     CorruptStoreError,
@@ -22,7 +24,8 @@ from imagekeep.errors import (
     StoreBusyError,
 )
 from imagekeep.store import Store
-from tests.database.rows import add_image, contents, opened
+from tests.database.rows import add_image, contents, opened, schema_of
+from tests.database.stores import STORES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +47,15 @@ def backup(store: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+def rows(path: Path) -> dict[str, list[Any]]:
+    """Return every row of a store but its id, which a restored store does not share with the copy."""
+    return {table: found for table, found in contents(path).items() if table != "identity"}
+
+
+def store_id(path: Path) -> str:
+    return str(contents(path)["identity"][0][1])
+
+
 def assert_refused(store: Path, copy: Path, kind: type[ImagekeepError]) -> None:
     """See a copy refused, and nothing of the store or beside it changed."""
     before, names = contents(store), {path.name for path in store.parent.iterdir()}
@@ -55,7 +67,30 @@ def assert_refused(store: Path, copy: Path, kind: type[ImagekeepError]) -> None:
 
 def test_the_store_is_what_the_copy_is(store: Path, backup: Path) -> None:
     restore_store(store, backup)
-    assert contents(store) == contents(backup)
+    assert rows(store) == rows(backup)
+
+
+def test_a_restored_store_has_an_id_of_its_own(store: Path, backup: Path, tmp_path: Path) -> None:
+    copy_store(store, tmp_path / "first")
+    restore_store(store, backup)
+    restore_store(tmp_path / "new", backup)
+    ids = {store_id(path) for path in (store, backup, tmp_path / "new")}
+    assert len(ids) == 3
+    assert store_id(tmp_path / "first") == store_id(backup)
+
+
+def test_a_copy_of_an_older_revision_is_restored(store: Path, tmp_path: Path) -> None:
+    shutil.copyfile(STORES / "0001.db", tmp_path / "old")
+    restore_store(store, tmp_path / "old")
+    assert read_revision(store) == "0001"
+
+
+def test_nothing_stands_beside_the_store_after_a_restore(store: Path, backup: Path) -> None:
+    before = {path.name for path in store.parent.iterdir()}
+    kept = restore_store(store, backup)
+    assert kept is not None
+    companions = {f"{store.name}-lock", f"{store.name}-wal", f"{store.name}-shm"}
+    assert {path.name for path in store.parent.iterdir()} - before - companions == {kept.name}
 
 
 def test_what_the_store_was_is_kept(store: Path, backup: Path) -> None:
@@ -83,14 +118,14 @@ def test_a_log_that_a_killed_writer_left_is_not_read_into_the_copy(
         for companion in ("", "-wal"):
             shutil.copy(f"{store}{companion}", killed / f"{store.name}{companion}")
     restore_store(killed / store.name, backup)
-    assert contents(killed / store.name) == contents(backup)
+    assert rows(killed / store.name) == rows(backup)
 
 
 def test_where_there_is_no_store_the_copy_becomes_one_of_its_owners_alone(
     backup: Path, tmp_path: Path
 ) -> None:
     assert restore_store(tmp_path / "fresh", backup) is None
-    assert contents(tmp_path / "fresh") == contents(backup)
+    assert rows(tmp_path / "fresh") == rows(backup)
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o600
 
 
@@ -118,6 +153,77 @@ def test_another_programs_database_is_refused(store: Path, tmp_path: Path) -> No
     with contextlib.closing(sqlite3.connect(tmp_path / "other")) as connection, connection:
         connection.execute("CREATE TABLE mine (a)")
     assert_refused(store, tmp_path / "other", NotAStoreError)
+
+
+HOSTILE = {
+    "table images is missing": [
+        "DROP TABLE images",
+        "CREATE VIEW images AS WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)"
+        " SELECT n AS image_key, 'x' AS id, '' AS chain_id, 0 AS size FROM n",
+    ],
+    "trigger mine is not imagekeep's": [
+        "CREATE TRIGGER mine AFTER INSERT ON images BEGIN DELETE FROM reference_history; END"
+    ],
+    "trigger reference_history_is_not_shortened is missing": [
+        "DROP TRIGGER reference_history_is_not_shortened"
+    ],
+    "view image_list is changed": ["DROP VIEW image_list", "CREATE VIEW image_list AS SELECT 1 AS id"],
+    "table watcher is changed": ["ALTER TABLE watcher ADD COLUMN more TEXT"],
+}
+
+
+@pytest.mark.parametrize("difference", HOSTILE)
+@pytest.mark.parametrize("fresh", [False, True], ids=["into a store", "into no store"])
+def test_a_copy_whose_schema_is_not_its_revisions_is_refused_naming_the_object(
+    store: Path, backup: Path, tmp_path: Path, difference: str, fresh: bool
+) -> None:
+    with contextlib.closing(sqlite3.connect(backup)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for statement in HOSTILE[difference]:
+            connection.execute(statement)
+        connection.commit()
+    path = tmp_path / "fresh" if fresh else store
+    before = None if fresh else contents(store)
+    with pytest.raises(CorruptStoreError, match=difference):
+        restore_store(path, backup)
+    assert path.exists() is not fresh
+    assert before is None or contents(store) == before
+
+
+def test_a_copy_with_an_index_of_its_owners_is_restored(store: Path, backup: Path) -> None:
+    with contextlib.closing(sqlite3.connect(backup)) as connection:
+        connection.execute("CREATE INDEX by_size ON images (size)")
+        connection.execute("ANALYZE")
+    restore_store(store, backup)
+    assert "index by_size" in schema_of(store)
+
+
+def test_a_copy_that_is_changed_once_it_was_looked_at_is_not_what_is_restored(
+    store: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = rows(backup)
+    keep = restore._keep  # noqa: SLF001 - the last step before the pages are written
+
+    def change_and_keep(path: Path) -> Path:
+        with opened(backup) as connection:
+            connection.execute("DELETE FROM images")
+        return keep(path)
+
+    monkeypatch.setattr(restore, "_keep", change_and_keep)
+    restore_store(store, backup)
+    assert rows(store) == expected
+
+
+def test_a_dump_of_a_store_is_named_as_what_it_is(store: Path, backup: Path, tmp_path: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(backup)) as source,
+        contextlib.closing(sqlite3.connect(tmp_path / "dump")) as target,
+    ):
+        for line in source.iterdump():
+            with contextlib.suppress(sqlite3.Error):
+                target.execute(line)
+    with pytest.raises(NotAStoreError, match=r"like a copy made by sqlite3's \.dump"):
+        restore_store(store, tmp_path / "dump")
 
 
 def test_an_empty_file_is_no_copy(store: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from imagekeep.database.private_directory import (
     private_directory,
 )
 from imagekeep.database.queries import count
-from imagekeep.database.revision import REVISIONS, find_revision
+from imagekeep.database.revision import REVISIONS, lift_bound, read_schema
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -53,7 +53,7 @@ _RENAME_NOREPLACE = 1
 
 
 class Summary(NamedTuple):
-    """What a copy is compared by: revision and row counts, which a store of an unknown revision lacks."""
+    """What a copy is compared by: revision and row counts, which are None for a schema that is not imagekeep's."""
 
     revision: str | None
     counts: Counts | None
@@ -89,6 +89,7 @@ def copy_store(path: Path, destination: Path) -> None:
         with contextlib.closing(connect(path, read_only=True)) as store:
             version = _data_version(store)
             expected = summarize(store, path)
+            lift_bound(store)  # copying takes as long as it takes, and reads no view
             # A file: URI is read as the same bytes; a plain path would be encoded, or read as a URI itself.
             store.execute(statements.VACUUM_INTO, (partial.as_uri(),))
             unchanged = _data_version(store) == version
@@ -98,10 +99,11 @@ def copy_store(path: Path, destination: Path) -> None:
 
 
 def summarize(connection: sqlite.Connection, path: Path) -> Summary:
-    """Return what a copy of the store at `path` must have; raises as `find_revision` does."""
+    """Return what a copy of the store at `path` must have; raises as `read_schema` does."""
     cursor = connection.cursor()
-    revision = find_revision(cursor, path)
-    return Summary(revision, count(cursor) if revision in REVISIONS else None)
+    schema = read_schema(cursor, path)
+    countable = schema.revision in REVISIONS and not schema.comparison.differences
+    return Summary(schema.revision, count(cursor) if countable else None)
 
 
 def require_same(copy: Path, expected: Summary, path: Path) -> None:
@@ -135,16 +137,37 @@ def new_file(destination: Path) -> Iterator[Path]:
         _naming(destination),
         open_directory(destination.parent) as parent,
         _absent(parent, destination.name),
-        private_directory(parent, destination.parent) as private,
-        directory_for_sqlite(private) as working,
+        _private_file(parent, destination.parent) as (private, working),
     ):
-        os.close(_create(working))
         yield working.path / _FILE
         if working is not private:
             _copy_bytes(working, private)
-        _finish(private)
+        _sync(private)
         _name(private, parent, destination.name)
         os.fsync(parent)
+
+
+@contextlib.contextmanager
+def scratch_file(beside: Path) -> Iterator[Path]:
+    """Yield the path of an empty private file on the same disk as `beside`; remove it afterwards.
+
+    Raises PermissionDeniedError and StoreUnavailableError.
+    """
+    beside = full_path(beside)
+    with (
+        _naming(beside),
+        open_directory(beside.parent) as parent,
+        _private_file(parent, beside.parent) as (_, working),
+    ):
+        yield working.path / _FILE
+
+
+@contextlib.contextmanager
+def _private_file(parent: int, path: Path) -> Iterator[tuple[PrivateDirectory, PrivateDirectory]]:
+    """Yield a private directory, and the one with an empty file for SQLite; mostly they are the same."""
+    with private_directory(parent, path) as private, directory_for_sqlite(private) as working:
+        os.close(_create(working))
+        yield private, working
 
 
 @contextlib.contextmanager
@@ -195,7 +218,7 @@ def _copy_bytes(source: PrivateDirectory, target: PrivateDirectory) -> None:
         os.close(written)
 
 
-def _finish(directory: PrivateDirectory) -> None:
+def _sync(directory: PrivateDirectory) -> None:
     """Put the file on disk."""
     descriptor = os.open(_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory.descriptor)
     try:

@@ -1,8 +1,11 @@
 """Puts a copy of a store back into its place.
 
-To copy the file over would be wrong: what the old store's -wal file still holds would be read into the copy, and
-who has the old store open would go on with it. SQLite's own backup writes the copy's pages into the store in one
-transaction instead, so that readers see the one or the other, and a crash leaves the one or the other.
+Copying the file over the store would be wrong: what the old store's -wal file still holds would be read into
+the copy, and processes that have the old store open would go on with it. SQLite's backup writes the copy's pages
+into the store in one transaction instead: readers see the one or the other, and a crash leaves the one or the other.
+
+The copy is not trusted. It is first copied to a private file, where nobody else can change it; that file is
+checked, gets a store id of its own, and is what is put in place.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from imagekeep.database.backup import backup_path, copy_store
+from imagekeep.database import statements
+from imagekeep.database.backup import backup_path, copy_store, new_file, scratch_file
 from imagekeep.database.connection import BUSY_WAIT, connect, translating
 from imagekeep.database.driver import sqlite
 from imagekeep.database.lock import lock_references, writer_lock
-from imagekeep.database.revision import exists, find_revision, require_known
+from imagekeep.database.revision import exists, find_revision, read_schema, require_known, require_unchanged
+from imagekeep.database.schema_check import expected_objects
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -30,49 +35,69 @@ if TYPE_CHECKING:
 
 
 def restore_store(path: Path, copy: Path) -> Path | None:
-    """Make the store at `path` what `copy` is; return where it is kept what it was, or None where there was none.
+    """Put `copy` in the place of the store at `path`; return the previous store's backup, or None without one.
 
-    Raises NotFoundError where there is no such copy; NotAStoreError, SchemaVersionError or CorruptStoreError for
-    what can be no store's copy; InvalidArgumentError for the store itself; FailedPreconditionError where a store
-    that is gone left its -wal file behind; and as `copy_store` and `writing` do. The store is then what it was.
+    Raises NotFoundError if there is no such copy; NotAStoreError, SchemaVersionError or CorruptStoreError if it is
+    not the copy of a store; InvalidArgumentError for the store itself; FailedPreconditionError if a store that is
+    gone left its -wal file; and as `copy_store`, `lock_references` and `writer_lock`. The store is then unchanged.
     """
-    with translating(copy), contextlib.closing(_open_whole(copy)) as source:
-        if not exists(path):
-            _require_no_log(path)
-            copy_store(copy, path)
-            return None
-        if path.samefile(copy):
-            raise InvalidArgumentError(f"{printable(copy)}: it is the store itself")
-        with lock_references(path, None), writer_lock(path), translating(path):
-            kept = _keep(path)
-            try:
-                with contextlib.closing(connect(path)) as store:
-                    source.backup(store, progress=_raise_if_busy)
-            except BaseException:
-                kept.unlink()  # the store is what it was: a copy of each try would fill the disk
-                raise
-    return kept
-
-
-def _open_whole(copy: Path) -> sqlite.Connection:
-    """Open a copy whose pages SQLite finds in order, and whose schema is one that this imagekeep knows."""
     if not exists(copy):
         raise NotFoundError(f"no such file: {printable(copy)}")
-    connection = connect(copy, read_only=True)
-    try:
-        revision = find_revision(connection.cursor(), copy)
-        if revision is None:
-            raise NotAStoreError(f"{printable(copy)}: an empty database, and no copy of a store")
-        require_known(revision, copy)
-        ((found, *_), *_) = connection.execute("PRAGMA integrity_check(1)")
-        if found != "ok":
-            raise CorruptStoreError(
-                f"{printable(copy)}: it is damaged ({printable(found)}); take another copy"
-            )
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    if not exists(path):
+        _require_no_log(path)
+        with new_file(path) as partial:
+            _stage(partial, copy)
+        return None
+    if path.samefile(copy):
+        raise InvalidArgumentError(f"{printable(copy)} is the store itself; give a copy of it")
+    with scratch_file(path) as partial:
+        _stage(partial, copy)
+        with lock_references(path, None), writer_lock(path):
+            return _replace(path, partial)
+
+
+def _stage(partial: Path, copy: Path) -> None:
+    """Copy a copy to a private file, and make a store of it that may take the place of another."""
+    with translating(copy):
+        with contextlib.closing(connect(copy, read_only=True)) as source:
+            _require_ours(source, copy)  # before its pages fill the disk
+            with contextlib.closing(connect(partial)) as staged:
+                source.backup(staged, progress=_raise_if_busy)
+        with contextlib.closing(connect(partial, read_only=True)) as staged:
+            revision = _require_ours(staged, copy)
+            ((found, *_), *_) = staged.execute(statements.INTEGRITY_CHECK)
+            if found != "ok":
+                raise CorruptStoreError(f"{printable(copy)}: damaged ({printable(found)}); use another copy")
+        with contextlib.closing(connect(partial)) as staged:
+            if "table identity" in expected_objects(revision):
+                staged.execute(statements.RENEW_STORE_ID)
+            staged.execute(statements.ROLLBACK_MODE)
+
+
+def _require_ours(connection: sqlite.Connection, copy: Path) -> str:
+    """Return the revision of a copy; raise unless each object of its schema is the revision's."""
+    schema = read_schema(connection.cursor(), copy)
+    if schema.revision is None:
+        raise NotAStoreError(f"{printable(copy)}: an empty database, not a copy of a store")
+    require_known(schema.revision, copy)
+    require_unchanged(schema, copy)
+    return schema.revision
+
+
+def _replace(path: Path, partial: Path) -> Path:
+    """Write the pages of a private file into the store; return the backup of what the store was."""
+    with translating(path):
+        kept = _keep(path)
+        try:
+            with (
+                contextlib.closing(connect(partial, read_only=True)) as staged,
+                contextlib.closing(connect(path)) as store,
+            ):
+                staged.backup(store, progress=_raise_if_busy)
+        except BaseException:
+            kept.unlink()  # the store is what it was: a backup of each try would fill the disk
+            raise
+    return kept
 
 
 def _require_no_log(path: Path) -> None:
@@ -80,25 +105,25 @@ def _require_no_log(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         raise FailedPreconditionError(
-            f"{printable(log)}: it belongs to a store that is not there; move it to where that is"
+            f"{printable(log)} belongs to a store that is not there; move it to that store, or remove it"
         )
 
 
 def _keep(path: Path) -> Path:
-    """Copy the store as it is before it becomes another one."""
+    """Back up the store before it becomes another one."""
     with contextlib.closing(connect(path, read_only=True)) as connection:
         kept = backup_path(path, find_revision(connection.cursor(), path))
     try:
         copy_store(path, kept)
     except CorruptStoreError as error:
         raise CorruptStoreError(
-            f"store {printable(path)}: damaged, so that no copy of it can be kept; move it away together with "
-            "its -wal and -shm files, and restore again"
+            f"store {printable(path)}: damaged, so no backup of it can be made; move it away together with its "
+            "-wal and -shm files, and restore again"
         ) from error
     return kept
 
 
 def _raise_if_busy(status: int, remaining: int, total: int) -> None:
-    """Give up where another program still holds the store after the time that SQLite waits; it asks for ever."""
+    """Give up if the file is still locked after SQLite's own wait: the driver would retry for ever."""
     if status in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED):
-        raise StoreBusyError(f"another program held the store for more than {BUSY_WAIT:g} s; try again")
+        raise StoreBusyError(f"locked by another program for more than {BUSY_WAIT:g} s; retry, or stop it")

@@ -39,9 +39,6 @@ REVISIONS = ("0001", "0002", "0003", "0004")
 
 HEAD = REVISIONS[-1]
 
-SCHEMA_FINGERPRINT = "3107238e2f5f26b0ff5352a626e7bcaf6e3613a20e3e26ccf67cd6296ae198c7"
-"""What `imagekeep.database.check.fingerprint` says of a file at HEAD; `db check` compares."""
-
 APPLICATION_ID = 0x696D6B70
 """Marks a SQLite file as imagekeep's ("imkp"): another program's file is refused, not written."""
 

@@ -125,14 +125,12 @@ SELECT
     (SELECT max(verified_at) FROM ref_cache)
 """
 
-SCHEMA = """
-SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version' ORDER BY type, name
-"""
-
 SCHEMA_OBJECTS = """
 SELECT
-    coalesce(substr(type, 1, ?1), ''), coalesce(substr(name, 1, ?1), ''), coalesce(substr(tbl_name, 1, ?1), ''),
-    substr(sql, 1, ?1)
+    coalesce(CAST(substr(type, 1, ?1) AS TEXT), ''),
+    coalesce(CAST(substr(name, 1, ?1) AS TEXT), ''),
+    coalesce(CAST(substr(tbl_name, 1, ?1) AS TEXT), ''),
+    iif(typeof(sql) IN ('text', 'null'), substr(sql, 1, ?1), '')
 FROM sqlite_schema LIMIT ?2
 """
 
@@ -203,3 +201,14 @@ ROLLBACK_MODE = "PRAGMA journal_mode = DELETE"
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
 """The first fault of the pages and of the rows' types, or "ok"; reads the whole file, but no index twice."""
+
+INTEGRITY_CHECK = "PRAGMA integrity_check"
+
+STORE_ID = """
+SELECT store_id FROM identity
+"""
+
+RENEW_STORE_ID = """
+UPDATE identity SET store_id = lower(hex(randomblob(16)))
+"""
+"""A copy that becomes a store is a store of its own."""
