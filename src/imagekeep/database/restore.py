@@ -2,7 +2,7 @@
 
 Copying the file over the store would be wrong: what the old store's -wal file still holds would be read into
 the copy, and processes that have the old store open would go on with it. SQLite's backup writes the copy's pages
-into the store in one transaction instead: readers see the one or the other, and a crash leaves the one or the other.
+into the store in one transaction instead: readers see one or the other, and a crash leaves one or the other.
 
 The copy is not trusted. It is first copied to a private file, where nobody else can change it; that file is
 checked, gets a store id of its own, and is what is put in place.
