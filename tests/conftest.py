@@ -44,10 +44,10 @@ def store_path(store_template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
-    """A directory that any user may enter and write to, which those of pytest are not."""
+    """A directory that any user may enter and make files in, like /tmp, which those of pytest are not."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        directory.chmod(0o777)
+        directory.chmod(0o1777)
         yield directory
         directory.chmod(0o777)
 

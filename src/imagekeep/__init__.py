@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         StoreReplacedError,
         StoreUnavailableError,
         UnavailableError,
+        UntrustedFileError,
     )
     from imagekeep.image import Image, ImageRecord, ImageSummary, ObservedImage
     from imagekeep.image_actions import Action, ActionResult, Actions
@@ -137,6 +138,7 @@ __all__ = [
     "Transition",
     "UnavailableError",
     "Watchable",
+    "UntrustedFileError",
 ]
 
 

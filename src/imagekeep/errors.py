@@ -14,6 +14,7 @@
     ├── AmbiguousError                a truncated id that more than one image begins with
     ├── FailedPreconditionError       right words, at a moment when they cannot be carried out
     │   ├── NotAStoreError            the file is something else
+    │   ├── UntrustedFileError        another user could have made or changed the store's files
     │   ├── SchemaVersionError        the file's schema is older or newer than this imagekeep
     │   ├── AlreadyWatchedError       another watcher updates this store
     │   ├── SourceMismatchError       the store follows another source or namespace
@@ -182,6 +183,10 @@ class FailedPreconditionError(ImagekeepError):
 
 class NotAStoreError(FailedPreconditionError):
     """Raised when a file is not an imagekeep store: not SQLite, or another program's database."""
+
+
+class UntrustedFileError(FailedPreconditionError):
+    """Raised when another user could have made or changed a store's file, directory or a file beside it."""
 
 
 class SchemaVersionError(FailedPreconditionError):

@@ -16,6 +16,7 @@ from imagekeep.errors import (
     NotFoundError,
     SchemaVersionError,
     SourceUnsupportedError,
+    UntrustedFileError,
 )
 
 
@@ -48,6 +49,7 @@ EXIT_CODES: dict[type[ImagekeepError], ExitCode] = {
     NotAStoreError: ExitCode.FAILED,
     SchemaVersionError: ExitCode.FAILED,
     SourceUnsupportedError: ExitCode.FAILED,
+    UntrustedFileError: ExitCode.FAILED,
 }
 """The code of each class of errors and of what derives from it, unless that has a line of its own."""
 

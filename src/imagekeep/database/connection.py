@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from imagekeep import forks
 from imagekeep.database.driver import sqlite
-from imagekeep.database.hot_journal import is_interrupted
+from imagekeep.database.hot_journal import is_interrupted, require_rolled_back_by_owner
 from imagekeep.database.identity import file_id
 from imagekeep.database.row_types import MistypedRowError
+from imagekeep.database.trusted_files import require_trusted
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -112,6 +113,7 @@ def connect(path: Path, *, read_only: bool = False) -> StoreConnection:
             f"store {printable(path)}: open when this process was forked by a program that does not run Python's "
             "hooks (open it after the fork; in uWSGI, set lazy-apps)"
         )
+    require_trusted(path, writing=not read_only)
     if read_only and is_interrupted(path):
         roll_back(path)
     activity = forks.begin_activity()
@@ -164,8 +166,10 @@ forks.register(before=_close_all, after_in_child=_refuse_inherited)
 def roll_back(path: Path) -> None:
     """Let SQLite undo what was begun in rollback mode by a process that was killed: a reader may not.
 
-    Where this user may not write there, it is left to the reader's own error to say so.
+    Where this user may not write there, it is left to the reader's own error to say so. Root does not do it for
+    another user. Raises StoreUnavailableError then.
     """
+    require_rolled_back_by_owner(path)
     with contextlib.suppress(ImagekeepError), contextlib.closing(connect(path)):
         pass  # putting the file into WAL mode, as every opening to write does, reads it, and so undoes it
 

@@ -10,10 +10,14 @@ connection of this process has on it (https://sqlite.org/howtocorrupt.html, 2.2)
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from typing import TYPE_CHECKING
 
 from imagekeep.database.revision import APPLICATION_ID
+from imagekeep.database.trusted_files import look, user_name
+from imagekeep.errors import StoreUnavailableError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +39,11 @@ def is_interrupted(path: Path) -> bool:
     writer is still at work.
     """
     try:
-        with open(f"{path}-journal", "rb") as journal:  # noqa: PTH123 - a name with a NUL is no error here
+        # Not blocking: to open a FIFO would wait for a writer.
+        descriptor = os.open(f"{path}-journal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as journal:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return False
             header = journal.read(_HEADER.size)
             if len(header) < _HEADER.size:
                 return False
@@ -47,3 +55,17 @@ def is_interrupted(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return pages_before == 0 or first_page[_APPLICATION_ID] == APPLICATION_ID.to_bytes(4)
+
+
+def require_rolled_back_by_owner(path: Path) -> None:
+    """Raise StoreUnavailableError if an interrupted write is another user's: what it left is not to be believed.
+
+    A reader that is root would otherwise write what that user has put into a journal.
+    """
+    store = look(str(path))
+    if store is not None and store.status.st_uid != os.geteuid():
+        owner = user_name(store.status.st_uid)
+        raise StoreUnavailableError(
+            f"store {printable(path)}: a write by {owner} was interrupted (run `imagekeep images` as {owner}, or "
+            "read a copy that `imagekeep db export` makes)"
+        )

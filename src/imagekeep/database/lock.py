@@ -22,11 +22,12 @@ import os
 import random
 import struct
 import time
-from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep import forks
+from imagekeep.database.blake2 import blake2b
 from imagekeep.database.files import create_private
+from imagekeep.database.trusted_files import Named, look, require_own, trusted_owners
 from imagekeep.errors import (
     AlreadyWatchedError,
     PermissionDeniedError,
@@ -183,14 +184,43 @@ def _open(path: Path) -> int:
     """Open the lock file, making it where there is none; only its owner may use it."""
     name = f"{path}-lock"
     try:
-        while True:
-            try:
-                return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                with contextlib.suppress(FileExistsError):  # another may make it first
-                    return create_private(name)
+        descriptor = _open_or_create(name, path)
     except OSError as error:
+        if found := look(name):
+            _require_own(found, path)
         raise _unopened(name, error) from error
+    try:
+        _require_own(Named(name, os.fstat(descriptor)), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _open_or_create(name: str, path: Path) -> int:
+    while True:
+        try:
+            return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):  # another may make it first
+                descriptor = create_private(name)
+                _give_to_owner(descriptor, path)
+                return descriptor
+
+
+def _give_to_owner(descriptor: int, path: Path) -> None:
+    """Give a lock file that root has made to the owner of the store, who could not open it otherwise.
+
+    SQLite does the same with the files that it makes.
+    """
+    if os.geteuid() == 0 and (store := look(str(path))) is not None:
+        os.fchown(descriptor, store.status.st_uid, store.status.st_gid)
+
+
+def _require_own(file: Named, path: Path) -> None:
+    """Raise UntrustedFileError if another user's file is in the place of the lock file of the store at `path`."""
+    store = look(str(path))
+    require_own(file, trusted_owners(store), store)
 
 
 def _unopened(name: str, error: OSError) -> ImagekeepError:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from imagekeep.database.backup import backup_path, copy_store, sync_directory
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.engine import make_engine, translating_writes
-from imagekeep.database.files import create_private
+from imagekeep.database.files import create_private, make_private_directories
 from imagekeep.database.lock import writer_lock
 from imagekeep.database.revision import (
     exists,
@@ -31,6 +31,7 @@ from imagekeep.database.revision import (
     require_known,
     require_unchanged,
 )
+from imagekeep.database.trusted_files import require_no_remains, require_trusted_directory
 from imagekeep.errors import (
     ImagekeepError,
     PermissionDeniedError,
@@ -157,14 +158,18 @@ def make_file(path: Path) -> None:
     """Make an empty file, where there is none: mode 0600, in a directory that is made with mode 0700.
 
     A config's environment may hold secrets, so nobody else may read it; SQLite gives its companions the same
-    mode. Another process that makes it at the same moment is as good.
+    mode. Another process that makes it at the same moment is as good. Raises UntrustedFileError if another user
+    could replace it, FailedPreconditionError beside the -wal file or journal of a store that is gone.
     """
     if exists(path):
         return
+    require_trusted_directory(path)
+    require_no_remains(path)
     try:
-        with contextlib.suppress(FileExistsError):
-            path.parent.mkdir(mode=0o700, parents=True)
-            path.parent.chmod(0o700)  # whatever the umask takes away
+        made = make_private_directories(path.absolute().parent)
+        require_trusted_directory(path)  # another user may have made a part of it first
+        for directory in made:
+            sync_directory(directory.parent)
         with contextlib.suppress(FileExistsError):
             os.close(create_private(path))
         sync_directory(path.parent)

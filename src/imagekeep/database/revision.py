@@ -5,7 +5,6 @@ It is asked at every opening, so nothing here imports alembic; a test holds REVI
 
 from __future__ import annotations
 
-import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,12 +17,11 @@ from imagekeep.database.schema_check import (
     expected_objects,
     read_objects,
 )
+from imagekeep.database.trusted_files import look, require_openable_name, require_regular
 from imagekeep.errors import (
     CorruptStoreError,
     NotAStoreError,
-    PermissionDeniedError,
     SchemaVersionError,
-    StoreUnavailableError,
     printable,
 )
 
@@ -59,20 +57,13 @@ def exists(path: Path) -> bool:
     A symbolic link is refused: the lock file and SQLite's companions would stand beside the link for one
     program and beside its target for another, and no longer keep them apart.
     """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
+    require_openable_name(path)
+    found = look(str(path))
+    if found is None:
         return False
-    except PermissionError as error:
-        raise PermissionDeniedError(f"store {printable(path)}: {error.strerror}") from error
-    except (OSError, ValueError) as error:
-        raise StoreUnavailableError(f"store {printable(path)}: {error}") from error
-    if stat.S_ISLNK(found.st_mode):
-        raise NotAStoreError(f"store {printable(path)}: a symbolic link; give the path that it points at")
-    if not stat.S_ISREG(found.st_mode):
-        raise NotAStoreError(f"store {printable(path)}: not a file; give the path of a file")
+    require_regular(found, NotAStoreError)
     # SQLite itself takes a file of one byte for an empty database, and overwrites it.
-    if 0 < found.st_size < _HEADER_BYTES:
+    if 0 < found.status.st_size < _HEADER_BYTES:
         raise NotAStoreError(f"store {printable(path)}: not a SQLite database; give another path")
     return True
 

@@ -15,11 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from imagekeep.database import statements
-
-try:  # hashlib loads OpenSSL, which takes a tenth of the time of a command that reads
-    from _blake2 import blake2b
-except ImportError:  # a Python that was built without it
-    from hashlib import blake2b
+from imagekeep.database.blake2 import blake2b
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,303 @@
+"""Whether the files of a store can be trusted, asked before SQLite opens any of them.
+
+SQLite believes what lies beside a store: a forged -wal is read into it, a forged -journal is rolled back into it,
+and a FIFO of such a name is waited for. So, as sshd's StrictModes does for its files:
+
+* every directory above the store is owned by the store's owner, this user or root, and no other user may write to
+  it unless it is sticky, like /tmp; the owner's private group may;
+* the store, -wal, -shm, -journal and -lock are regular files of the same owners, have one name, are no mount
+  points, and are not writable by everyone;
+* in a sticky directory, where anyone may have made the store, only root's or this user's own is written to.
+
+Nothing is opened but with O_PATH: closing any other descriptor of the store would drop the locks that SQLite holds
+in this process (https://sqlite.org/howtocorrupt.html, 2.2).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import stat
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotAStoreError,
+    PermissionDeniedError,
+    StoreUnavailableError,
+    UntrustedFileError,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMPANIONS = ("-wal", "-shm", "-journal", "-lock")
+"""What follows the store's name in the names of the files beside it: SQLite's three, and imagekeep's lock."""
+
+LONGEST_PATH = 504
+"""Bytes that an absolute path may have: SQLite's 512 (MAX_PATHNAME) less what `-journal` takes."""
+
+_KINDS = {
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFDIR: "directory",
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+}
+
+_WHOLE_RANGE = ["0", "0", "4294967295"]
+"""/proc/self/uid_map outside of user namespaces."""
+
+
+class Named(NamedTuple):
+    """A file or directory by its name, and what lstat says about it."""
+
+    name: str
+    status: os.stat_result
+
+
+def require_trusted(path: Path, *, writing: bool) -> None:
+    """Raise UntrustedFileError, saying what to do, if another user could have made what SQLite would read.
+
+    Raises NotAStoreError if the store is not a regular file of one name, and as `require_no_remains` and `look` do.
+    Without a store nothing is looked at.
+    """
+    store = look(str(path))
+    if store is None:
+        return
+    require_regular(store, NotAStoreError)
+    owners = trusted_owners(store)
+    directories = list(_directories(path))
+    for directory in directories:
+        _require_directory(directory, owners)
+    if not store.status.st_size:
+        require_no_remains(path)
+    if writing and store.status.st_uid not in trusted_owners(None) and _is_shared(directories[0]):
+        raise _refuse(
+            store, f"{_described(store)}, in a directory where anyone may have made it", "remove it"
+        )
+    mount = _mount_id(str(path.absolute().parent))
+    for file in (store, *_companions(path)):
+        require_own(file, owners, store)
+        if mount is not None and _mount_id(file.name) not in (mount, None):
+            raise _not_alone(file, store, "mounted by itself", "mount its directory instead")
+
+
+def require_trusted_directory(path: Path) -> None:
+    """Raise UntrustedFileError if another user could replace a store that is made at `path`."""
+    for directory in _directories(path):
+        _require_directory(directory, trusted_owners(None))
+
+
+def require_no_remains(path: Path) -> None:
+    """Raise FailedPreconditionError beside what SQLite would take for an empty store's and is of one that is gone.
+
+    SQLite deletes such a -wal file, and with it what was last written to that store.
+    """
+    suffixes = ("-wal", "-journal") if look(str(path)) is None else ("-wal",)
+    for suffix in suffixes:
+        left = look(f"{path}{suffix}")
+        if left is None or not left.status.st_size:
+            continue
+        store = look(str(path))
+        if store is None or not store.status.st_size:  # no other process has made it meanwhile
+            raise FailedPreconditionError(
+                f"{printable(left.name)}: belongs to a store that is not there (move it to where that store is, or "
+                f"run `rm {_quoted(left)}`)"
+            )
+
+
+def require_openable_name(path: Path) -> None:
+    """Raise InvalidArgumentError if a path is longer than SQLite can open."""
+    length = len(os.fsencode(path.absolute()))
+    if length > LONGEST_PATH:
+        raise InvalidArgumentError(
+            f"store {printable(path)}: path of {length} bytes, of which SQLite opens at most {LONGEST_PATH} "
+            "(use a shorter one)"
+        )
+
+
+def look(name: str) -> Named | None:
+    """Return what is at a name, or None, not following links.
+
+    Raises PermissionDeniedError or StoreUnavailableError.
+    """
+    try:
+        return Named(name, os.lstat(name))
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise PermissionDeniedError(f"{printable(name)}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise StoreUnavailableError(f"{printable(name)}: {error}") from error
+
+
+def trusted_owners(store: Named | None) -> set[int]:
+    """Return the users whose files are trusted: root, this one, and the owner of the store if there is one."""
+    owners = {0, os.geteuid()}
+    return owners if store is None else owners | {store.status.st_uid}
+
+
+def require_own(file: Named, owners: set[int], store: Named | None) -> None:
+    """Raise unless a file is a regular one with one name that only a trusted owner may write."""
+    require_regular(file, NotAStoreError if file is store else UntrustedFileError)
+    if file.status.st_nlink > 1:
+        raise _not_alone(
+            file, store, f"has {file.status.st_nlink} names", "remove the others; `find -samefile` shows them"
+        )
+    if file.status.st_uid not in owners:
+        owner = "another user's" if store is None else f"{user_name(store.status.st_uid)}'s"
+        raise _refuse(file, f"{_described(file)}, but the store is {owner}", f"run `rm {_quoted(file)}`")
+    if file.status.st_mode & stat.S_IWOTH:
+        raise _refuse(
+            file, f"every user can write to it: {_described(file)}", f"run `chmod o-w {_quoted(file)}`"
+        )
+
+
+def require_regular(file: Named, kind: type[NotAStoreError | UntrustedFileError]) -> None:
+    """Raise an error of the kind that is given unless a file is a regular one."""
+    if stat.S_ISREG(file.status.st_mode):
+        return
+    found = _KINDS.get(stat.S_IFMT(file.status.st_mode), "special file")
+    remedy = "give the path of a file" if kind is NotAStoreError else f"run `rm -r {_quoted(file)}`"
+    if kind is NotAStoreError and stat.S_ISLNK(file.status.st_mode):
+        remedy = "give the path that it points at"
+    raise kind(f"{printable(file.name)}: a {found}, not a file ({remedy})")
+
+
+def _directories(path: Path) -> Iterator[Named]:
+    """Yield every directory above a path that exists, the nearest first; those of links too."""
+    parents = [found for parent in path.absolute().parents if (found := look(str(parent)))]
+    if any(stat.S_ISLNK(parent.status.st_mode) for parent in parents):
+        real = type(path)(os.path.realpath(path.absolute().parent), path.name)
+        parents = [*(found for parent in real.parents if (found := look(str(parent)))), *parents]
+    yield from parents
+
+
+def _require_directory(directory: Named, owners: set[int]) -> None:
+    """Raise UntrustedFileError if a user who is not trusted can replace what is in a directory."""
+    status = directory.status
+    if status.st_uid not in owners and not _is_unmapped(status.st_uid):
+        raise _refuse(
+            directory,
+            f"{_described(directory)}, who can replace the store",
+            f"run `chown {user_name(os.geteuid())} {_quoted(directory)}`, or keep the store elsewhere",
+        )
+    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
+        return
+    if status.st_mode & stat.S_IWOTH:
+        raise _refuse(
+            directory,
+            f"every user can write to it: {_described(directory)}",
+            f"run `chmod o-w {_quoted(directory)}`, or keep the store elsewhere",
+        )
+    if status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_uid, status.st_gid):
+        raise _refuse(
+            directory,
+            f"group {_group(status.st_gid)} can write to it: {_described(directory)}",
+            f"run `chmod g-w {_quoted(directory)}`, or keep the store elsewhere",
+        )
+
+
+def _is_shared(directory: Named) -> bool:
+    """Return whether users other than its owner may make files in a directory."""
+    status = directory.status
+    return bool(status.st_mode & stat.S_IWOTH) or (
+        bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_uid, status.st_gid)
+    )
+
+
+def _companions(path: Path) -> Iterator[Named]:
+    """Yield those files beside the store that there are."""
+    for suffix in COMPANIONS:
+        if (found := look(f"{path}{suffix}")) is not None:
+            yield found
+
+
+def _mount_id(name: str) -> int | None:
+    """Return the number of the mount that a name is on, or None if it is gone or there is no /proc.
+
+    The device is not enough: a file bound over another may be of the same device, and on overlayfs each file has
+    the device of its layer.
+    """
+    try:
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        information = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(information, 512).split()
+        finally:
+            os.close(information)
+        return int(fields[fields.index(b"mnt_id:") + 1])
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+@lru_cache(maxsize=16)
+def _is_private_group(owner: int, group: int) -> bool:
+    """Return whether a group is its user's own: primary, named or numbered like the user, without other members."""
+    try:
+        user, found = pwd.getpwuid(owner), grp.getgrgid(group)
+    except KeyError:  # as in a container without those files
+        return owner == group
+    private = user.pw_gid == group and (found.gr_name == user.pw_name or owner == group)
+    return private and set(found.gr_mem) <= {user.pw_name}
+
+
+def _is_unmapped(user: int) -> bool:
+    """Return whether a user is none of this user namespace: in a rootless container the host's root is one."""
+    try:
+        with open("/proc/sys/kernel/overflowuid") as overflow, open("/proc/self/uid_map") as ranges:  # noqa: PTH123
+            return user == int(overflow.read()) and ranges.readline().split() != _WHOLE_RANGE
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse(file: Named, why: str, remedy: str) -> UntrustedFileError:
+    """Return the error about a file or directory that another user could have made or changed."""
+    return UntrustedFileError(f"{printable(file.name)}: {why} ({remedy})")
+
+
+def _not_alone(
+    file: Named, store: Named | None, why: str, remedy: str
+) -> NotAStoreError | UntrustedFileError:
+    """Return the error about a file that is reached by another name too, beside which it has other companions."""
+    kind = NotAStoreError if file is store else UntrustedFileError
+    return kind(f"{printable(file.name)}: {why}, apart from its -wal and -lock files ({remedy})")
+
+
+def _described(file: Named) -> str:
+    """Return mode and owner in words."""
+    return f"mode {stat.S_IMODE(file.status.st_mode):04o}, owner {user_name(file.status.st_uid)}"
+
+
+def user_name(number: int) -> str:
+    """Return a user's name, or the number if it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group(number: int) -> str:
+    """Return a group's name, or the number if it has none."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _quoted(file: Named) -> str:
+    """Return a name as a shell takes it."""
+    return shlex.quote(printable(file.name))
