@@ -137,8 +137,8 @@ __all__ = [
     "StoreUnavailableError",
     "Transition",
     "UnavailableError",
-    "Watchable",
     "UntrustedFileError",
+    "Watchable",
 ]
 
 

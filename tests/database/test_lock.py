@@ -22,7 +22,12 @@ from imagekeep.database.lock import (
     locked,
     ranges_of,
 )
-from imagekeep.errors import PermissionDeniedError, StoreBusyError, StoreUnavailableError
+from imagekeep.errors import (
+    PermissionDeniedError,
+    StoreBusyError,
+    StoreUnavailableError,
+    UntrustedFileError,
+)
 from tests.permissions import without_privileges
 
 if TYPE_CHECKING:
@@ -225,7 +230,7 @@ def test_the_lock_file_is_its_owners_alone(path: Path) -> None:
 def test_a_lock_file_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
     Path(f"{path}-lock").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(StoreUnavailableError, match="lock file"):
+    with pytest.raises(UntrustedFileError, match="-lock: a symbolic link"):
         take(path)
     assert not (tmp_path / "elsewhere").exists()
 

@@ -202,7 +202,7 @@ def test_a_sticky_directory_with_the_owners_files_is_fine(public_store: Path, op
 def test_a_directory_of_another_user_is_refused(store_path: Path) -> None:
     os.chown(store_path.parent, NOBODY, NOBODY)
 
-    with pytest.raises(UntrustedFileError, match="owner nobody, who can replace the store .*chown root"):
+    with pytest.raises(UntrustedFileError, match=r"owner nobody, who can replace the store .*chown root"):
         Reader.open(store_path)
 
 
@@ -212,7 +212,7 @@ def test_a_group_of_others_may_not_write_to_the_directory(store_path: Path) -> N
     Reader.open(store_path).close()  # root's own group
     os.chown(store_path.parent, 0, 8)
 
-    with pytest.raises(UntrustedFileError, match="group mail can write to it: mode 0775, .*chmod g-w"):
+    with pytest.raises(UntrustedFileError, match=r"group mail can write to it: mode 0775, .*chmod g-w"):
         Reader.open(store_path)
 
 
@@ -267,8 +267,8 @@ def test_a_user_does_not_write_to_a_store_that_another_may_have_put_there(public
 
     Reader.open(public_store).close()
     with (
-        pytest.raises(UntrustedFileError, match="where anyone may have made it"),
         Store.open(public_store) as store,
+        pytest.raises(UntrustedFileError, match="anyone may have made it"),
     ):
         store.record_failures({})
 
@@ -334,7 +334,7 @@ def test_a_forged_journal_is_not_rolled_back(public_store: Path, open_it: Openin
     os.chown(beside(public_store, "-journal"), NOBODY, NOBODY)
     before = public_store.read_bytes()
 
-    with pytest.raises(UntrustedFileError, match="images.db-journal: mode"):
+    with pytest.raises(UntrustedFileError, match=r"images\.db-journal: mode"):
         open_it(public_store)
     assert public_store.read_bytes() == before
 
@@ -371,7 +371,9 @@ def test_an_empty_store_does_not_delete_the_log_of_another(path: Path, open_it: 
     path.touch(0o600)
     beside(path, "-wal").write_bytes(b"frames")
 
-    with pytest.raises(FailedPreconditionError, match="another.db-wal: belongs to a store that is not there"):
+    with pytest.raises(
+        FailedPreconditionError, match=r"another\.db-wal: belongs to a store that is not there"
+    ):
         open_it(path)
     assert beside(path, "-wal").read_bytes() == b"frames"
 
