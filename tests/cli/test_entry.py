@@ -135,40 +135,43 @@ def test_encoding_that_lacks_a_character_gets_an_escape(directory: Path) -> None
     assert "busybox:1.35 \\u2192 e79278307b352" in done.stdout
 
 
-def test_closed_pipe_ends_quietly(directory: Path) -> None:
+PRINTING = [
+    ["--help"],
+    ["--version"],
+    ["sync", "--help"],
+    ["images"],
+    ["images", "-o", "json"],
+    ["db", "info"],
+]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_pipe_that_nobody_reads_ends_any_output_quietly(
+    directory: Path, arguments: list[str], unbuffered: str
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
-        done = run_process(directory, "images", stdout=pipe)
+        done = run_process(directory, *arguments, stdout=pipe, environment={"PYTHONUNBUFFERED": unbuffered})
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_pipe_that_closes_under_a_help_text_ends_quietly(directory: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as pipe:
-        done = run_process(directory, "--help", stdout=pipe)
-    assert (done.returncode, done.stderr) == (141, "")
-
-
-def test_full_output_is_an_error(directory: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_full_output_is_one_error(directory: Path, arguments: list[str], unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_process(directory, "images", stdout=full)
+        done = run_process(directory, *arguments, stdout=full, environment={"PYTHONUNBUFFERED": unbuffered})
     assert (done.returncode, done.stderr) == (
         125,
         "Error: cannot write to standard output: No space left on device\n",
     )
 
 
-def test_full_output_under_a_help_text_is_an_error(directory: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = run_process(directory, "--help", stdout=full)
-    assert (done.returncode, done.stderr) == (125, "Error: No space left on device\n")
-
-
 def test_output_that_is_closed_from_the_start_is_an_error(directory: Path) -> None:
-    shown = run_line("imagekeep images >&-; echo $?", directory)
-    assert shown == "Error: cannot write to standard output: it is closed\n125\n"
+    for command in ("images", "--help"):
+        shown = run_line(f"imagekeep {command} >&-; echo $?", directory)
+        assert shown == "Error: cannot write to standard output: it is closed\n125\n"
 
 
 def test_closed_standard_error_changes_no_exit_code(directory: Path) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagekeep.cli.output import write
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -17,11 +19,25 @@ class ExampleCommand(click.Command):
         super().__init__(*arguments, **options)
         self.examples = examples
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option --help, which writes as every command does: click's own way raises bare OSErrors."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, each on a line of its own however long it is."""
         if self.examples:
             with formatter.section("Examples"):
                 formatter.write("".join(f"  {example}\n" for example in self.examples))
+
+
+def _show_help(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    """Write the help, and end."""
+    if asked and not context.resilient_parsing:
+        write(f"{context.get_help()}\n")
+        context.exit()
 
 
 def command(*examples: str) -> Callable[[Callable[..., int | None]], ExampleCommand]:

@@ -60,8 +60,6 @@ def _run(arguments: Sequence[str]) -> int:
     except ImagekeepError as error:
         complain(str(error))
         return exit_code(error)
-    except BrokenPipeError as error:  # click's own writing, of a help text
-        raise OutputError(str(error), closed=True) from error
     except OSError as error:
         named = f"{printable(error.filename)}: " if error.filename is not None else ""
         complain(f"{named}{error.strerror or error}")
