@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
 from imagekeep.database.connection import DRIVER_ERRORS
-from imagekeep.database.lock import is_watched
 from imagekeep.database.readers import ReadConnections
 from imagekeep.database.revision import exists
 from imagekeep.errors import (
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from imagekeep.database.queries import Counts, HistoryEntry
+    from imagekeep.identity import StoreIdentity
     from imagekeep.image import Image, ImageSummary
     from imagekeep.transition import ReferenceState
     from imagekeep.watcher_status import IncompleteReference, WatcherState
@@ -172,11 +172,17 @@ class Reader:
         """Return how far the last watcher of the source has come, or None where there was none."""
         return self._connections.ask(queries.watcher_state)
 
+    def identity(self) -> StoreIdentity:
+        """Return which store this is and which source it follows."""
+        return self._connections.ask(queries.identity)
+
     def is_watched(self) -> bool:
         """Return whether a watcher runs now, in whatever PID namespace.
 
         Raises PermissionDeniedError or StoreUnavailableError if the lock file cannot be opened.
         """
+        from imagekeep.database.lock import is_watched  # not needed by what has to start quickly
+
         return is_watched(self.path)
 
     def data_version(self) -> int:

@@ -12,13 +12,14 @@ whose answer stays. If anything fails, nothing has changed.
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
 from imagekeep.database.lock import lock_references, watcher_lock
 from imagekeep.database.migrate import open_or_create
-from imagekeep.database.writes import write_changes, write_incomplete, write_watcher
+from imagekeep.database.writes import write_changes, write_incomplete, write_source, write_watcher
 from imagekeep.digest import validate
 from imagekeep.errors import (
     AlreadyWatchedError,
@@ -28,6 +29,7 @@ from imagekeep.errors import (
     ImageNotFoundError,
     InvalidArgumentError,
     PinNeedsReferenceError,
+    SourceMismatchError,
     printable,
 )
 from imagekeep.image import ObservedImage, observed_of
@@ -36,21 +38,27 @@ from imagekeep.paths import store_path
 from imagekeep.platform import Platform, only
 from imagekeep.reader import Reader
 from imagekeep.reference import check_name
+from imagekeep.sources.protocol import identity_of
+from imagekeep.sources.specifier import open_source
+from imagekeep.sync import SyncReport, sync
 from imagekeep.transition import ReferenceChange, ReferenceState, Transition, change_to, decide
 from imagekeep.watcher_status import timestamp
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.identity import SourceIdentity
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.read import ImageFacts
     from imagekeep.sources.protocol import Source
     from imagekeep.watcher_status import WatcherState
+
+    StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -72,26 +80,54 @@ class Store(Reader):
         self._wanted = platform.format_all()
         self._writer = KeptConnection(path, self._connections.owner, writes=True)
         self._writer_guard = Guard(self._writer)
+        self._owns_source = False
 
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str],
         *,
-        source: Source | None = None,
+        source: Source | str | None = None,
         platform: Platform | str | None = None,
     ) -> Self:
         """Open the store at `path`, making the file (mode 0600) where there is none.
 
-        A relative path stays that file where the process changes its directory. `platform` is the host's own unless
-        it is given, as a specifier or parsed. Raises InvalidArgumentError for SQLite's `:memory:` and URIs,
+        A relative path stays that file where the process changes its directory. `source` may be a specifier, such
+        as `oci:DIRECTORY`: the store then closes the source with itself. `platform` is the host's own unless it is
+        given, as a specifier or parsed. Raises InvalidArgumentError for SQLite's `:memory:` and URIs,
         SchemaVersionError for an older or newer schema, NotAStoreError for another file, PermissionDeniedError,
-        StoreUnavailableError.
+        StoreUnavailableError, and as `open_source` does.
         """
         wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
-        store = cls(store_path(path), source, wanted)
+        store = cls(store_path(path), open_source(source) if isinstance(source, str) else source, wanted)
+        store._owns_source = isinstance(source, str)
         open_or_create(store.path)
         return store
+
+    def close(self) -> None:
+        """Close the connections of every thread, and a source that was given as a specifier."""
+        super().close()
+        if self._owns_source and self.source is not None:
+            self.source.close()
+
+    def sync(
+        self,
+        references: Iterable[str] | None = None,
+        *,
+        verify: bool = False,
+        dry_run: bool = False,
+        replace_source: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SyncReport:
+        """Update the store from its source: these references, or all; see `imagekeep.sync.sync`."""
+        return sync(
+            self,
+            references,
+            verify=verify,
+            dry_run=dry_run,
+            replace_source=replace_source,
+            progress=progress,
+        )
 
     def update(self, reference: str) -> Transition:
         """Ask the source what `reference` is now, and make the store say the same (containerd: Store.Update).
@@ -133,11 +169,6 @@ class Store(Reader):
         """Read the image for the store's platform beneath a target at the source; raises as `update` does."""
         return read_image(target, self.require_source(), self._matcher)
 
-    def record_failures(self, failures: Mapping[str, ImagekeepError]) -> None:
-        """Note which references could not be read, and why, until they can or are gone."""
-        with self._transaction() as cursor:
-            write_incomplete(cursor, failures, timestamp())
-
     def record_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""
         with self._transaction() as cursor:
@@ -160,6 +191,16 @@ class Store(Reader):
                 ) from error
             yield
 
+    def require_same_source(self) -> None:
+        """Raise SourceMismatchError if the store follows another source than the one it was opened with.
+
+        A source without an identity is never refused, nor is any by a store that has not been synced yet.
+        """
+        _require_same_source(self.path, self.identity().follows, self._source_identity())
+
+    def _source_identity(self) -> SourceIdentity | None:
+        return None if self.source is None else identity_of(self.source)
+
     def require_source(self) -> Source:
         """Return the source, or raise FailedPreconditionError where the store was opened without one."""
         if self.source is None:
@@ -174,11 +215,18 @@ class Store(Reader):
         return self.apply_all({reference: observed})[reference]
 
     def apply_all(
-        self, observed: Mapping[str, ObservedImage | None], *, dry_run: bool = False
+        self,
+        observed: Mapping[str, ObservedImage | None],
+        *,
+        failures: Mapping[str, ImagekeepError] | None = None,
+        status: StatusUpdate | None = None,
+        dry_run: bool = False,
     ) -> dict[str, Transition]:
-        """Make the store say of many references what was observed, in one transaction: all of it, or nothing.
+        """Write what was observed of many references in one transaction: all of it, or nothing.
 
-        With `dry_run` everything is decided and written, and then rolled back.
+        `failures` has the references that could not be read, and why: they are kept as incomplete until they can
+        be read or are gone. `status` returns the watcher's status to write in the same transaction. With
+        `dry_run` everything is decided and written, and then rolled back.
         """
         for reference, image in observed.items():
             _check(reference, image)
@@ -191,17 +239,29 @@ class Store(Reader):
                     change_to(reference, before.get(reference), image, self._wanted)
                     for reference, image in observed.items()
                 ],
+                failures or {},
+                status,
             )
 
     def mark_verified(
-        self, records: Collection[ImageRecord], *, dry_run: bool = False
+        self,
+        records: Collection[ImageRecord],
+        *,
+        follow: bool = False,
+        replace_source: bool = False,
+        status: StatusUpdate | None = None,
+        dry_run: bool = False,
     ) -> dict[str, Transition]:
         """Note, in one transaction, which records point at the target that the store has read before.
 
         A digest fixes all that is beneath it, so no document is read for these; only their pins can have
-        changed. A reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
+        changed. A reference that is missing in the answer has to be observed. With `follow` the store remembers
+        its source in the same transaction, and raises SourceMismatchError if it follows another one, unless
+        `replace_source` is set. `status` and `dry_run` as in `apply_all`.
         """
         with self._transaction(dry_run=dry_run) as cursor:
+            if follow:
+                self._follow(cursor, replace=replace_source)
             states = queries.states_of(cursor, [record.reference for record in records])
             return _write(
                 cursor,
@@ -211,7 +271,16 @@ class Store(Reader):
                     if (before := states.get(record.reference)) and self.is_current(before, record)
                     for after in [before.with_pin(record.pinned)]
                 ],
+                status=status,
             )
+
+    def _follow(self, cursor: sqlite.Cursor, *, replace: bool) -> None:
+        """Remember the source, or raise SourceMismatchError if the store follows another one."""
+        source, follows = self._source_identity(), queries.identity(cursor).follows
+        if not replace:
+            _require_same_source(self.path, follows, source)
+        if source is not None and (follows is None or not source.is_same(follows)):
+            write_source(cursor, source)
 
     def is_current(self, state: ReferenceState, record: ImageRecord) -> bool:
         """Return whether the store has read the image beneath this record's target, for its platform."""
@@ -293,10 +362,29 @@ class Store(Reader):
             yield cursor
 
 
-def _write(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange]) -> dict[str, Transition]:
-    """Write changes; return what each was to its reference."""
-    write_changes(cursor, changes, timestamp())
-    return {change.reference: change.transition for change in changes}
+def _write(
+    cursor: sqlite.Cursor,
+    changes: Sequence[ReferenceChange],
+    failures: Mapping[str, ImagekeepError] = MappingProxyType({}),
+    status: StatusUpdate | None = None,
+) -> dict[str, Transition]:
+    """Write changes, and the watcher's status if there are any; return what each was to its reference."""
+    now = timestamp()
+    transitions = {change.reference: change.transition for change in changes}
+    write_changes(cursor, changes, now)
+    write_incomplete(cursor, failures, now)
+    if status and (changes or failures):
+        write_watcher(cursor, status(transitions, failures))
+    return transitions
+
+
+def _require_same_source(path: Path, follows: SourceIdentity | None, source: SourceIdentity | None) -> None:
+    """Raise SourceMismatchError, naming both, if a store that follows one source is given another."""
+    if follows is not None and source is not None and not source.is_same(follows):
+        raise SourceMismatchError(
+            f"store {printable(path)}: follows {printable(follows)}, not {printable(source)}; use that source, "
+            "another store, or `sync --replace-source`"
+        )
 
 
 def _check(reference: str, image: ObservedImage | None) -> None:

@@ -1,9 +1,12 @@
-"""Makes the store say what its source says now, for every reference.
+"""Updates a store from its source.
 
 One listing of the source confirms, in one transaction and without reading a document, the references whose
 target is the one that was read before. The rest (new, moved or gone) are asked for again one by one, batch by
-batch: read concurrently, then written in one transaction, with the batch's references held meanwhile. One
-broken image is reported and does not stop the others; what the store knew of it stays.
+batch: read concurrently, then written in one transaction, while their references are locked. One broken image is
+reported and does not stop the others; what the store knew of it stays.
+
+A sync of all references deletes what its source does not have, so the store remembers which source that was, and
+refuses another one unless it is told to replace it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from imagekeep.errors import (
+    AlreadyWatchedError,
     FailedPreconditionError,
     ImagekeepError,
     ImageNotFoundError,
@@ -22,7 +26,9 @@ from imagekeep.errors import (
     NamespaceNotFoundError,
     PermissionDeniedError,
     SourceFaultError,
+    SourceMismatchError,
     SourceUnavailableError,
+    printable,
 )
 from imagekeep.image import observed_of
 from imagekeep.reference import check_name
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     from imagekeep.image import ImageRecord, ObservedImage
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.store import Store
+    from imagekeep.store import StatusUpdate, Store
     from imagekeep.transition import Transition
 
 BATCH = 128
@@ -81,31 +87,45 @@ class SyncReport:
         return {name: transition for name, transition in self.transitions.items() if transition.changed}
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One sync: what it was asked for, and what it has done so far."""
+
+    store: Store
+    report: SyncReport
+    verify: bool
+    dry_run: bool
+    replace_source: bool
+    status: StatusUpdate | None
+
+
 def sync(
     store: Store,
     references: Iterable[str] | None = None,
     *,
     verify: bool = False,
     dry_run: bool = False,
+    replace_source: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    status: StatusUpdate | None = None,
 ) -> SyncReport:
-    """Make the store say what its source says of these references, or of all: those that vanished too.
+    """Update a store from its source: these references, or all of both; those that vanished are deleted.
 
     With `verify` every document is read again. With `dry_run` everything is decided and written, and each
-    transaction rolled back. `progress` is called with how many references are done, of how many. Raises
-    SOURCE_FAILURES from the source, and the store's own errors; what was written before stays.
+    transaction rolled back. `progress` is called with how many references are done, of how many. `status` returns
+    the watcher's status to write with each transaction. Raises SOURCE_FAILURES from the source, and the store's
+    own errors; what was written before stays. A sync of all references raises SourceMismatchError if the store
+    follows another source, and with `replace_source` AlreadyWatchedError while a watcher follows that one.
     """
-    report = SyncReport()
-    if references is None:
-        names = _confirm_listing(store, report, verify=verify, dry_run=dry_run)
-    else:
-        names = dict.fromkeys(references)
+    run = _Run(store, SyncReport(), verify, dry_run, replace_source, status)
+    report = run.report
+    names = _confirm_listing(run) if references is None else dict.fromkeys(references)
     waiting = [name for name in names if _can_keep(name, report)]
     done = len(report.transitions) + len(report.failures)
     total = done + len(waiting)
     for batch in _batches(waiting):
         with store.lock_references(batch):
-            _sync_batch(store, batch, report, verify=verify, dry_run=dry_run)
+            _sync_batch(run, batch)
         done += len(batch)
         if progress:
             progress(done, total)
@@ -126,14 +146,22 @@ def _can_keep(name: str, report: SyncReport) -> bool:
     return name not in report.failures
 
 
-def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run: bool) -> dict[str, None]:
+def _confirm_listing(run: _Run) -> dict[str, None]:
     """Confirm what the source lists unchanged; return the other references, those of one target side by side."""
-    source = store.require_source()
+    store = run.store
+    _check_source(run)
     with store.lock_references(None):
-        records = list(source.records())
-        confirmed = report.transitions
-        if not verify:
-            confirmed.update(store.mark_verified(records, dry_run=dry_run))
+        records = list(store.require_source().records())
+        confirmed = run.report.transitions
+        confirmed.update(
+            store.mark_verified(
+                () if run.verify else records,
+                follow=True,
+                replace_source=run.replace_source,
+                status=run.status,
+                dry_run=run.dry_run,
+            )
+        )
         left = sorted(
             (record for record in records if record.reference not in confirmed),
             key=lambda record: record.target.digest,
@@ -144,8 +172,22 @@ def _confirm_listing(store: Store, report: SyncReport, *, verify: bool, dry_run:
         return dict.fromkeys(chain(listed, known))
 
 
-def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: bool, dry_run: bool) -> None:
+def _check_source(run: _Run) -> None:
+    """Raise if the store follows another source: SourceMismatchError, or AlreadyWatchedError if it is watched."""
+    try:
+        run.store.require_same_source()
+    except SourceMismatchError:
+        if not run.replace_source:
+            raise
+        if run.store.is_watched():
+            raise AlreadyWatchedError(
+                f"store {printable(run.store.path)}: a watcher follows its source; stop it before replacing that"
+            ) from None
+
+
+def _sync_batch(run: _Run, batch: list[str]) -> None:
     """Ask for the references of one batch, read what is not confirmed by that, and write it all."""
+    store, report = run.store, run.report
     failures: dict[str, ImagekeepError] = {}
     observed: dict[str, ObservedImage | None] = {}
     held = 0
@@ -153,33 +195,33 @@ def _sync_batch(store: Store, batch: list[str], report: SyncReport, *, verify: b
         found = dict(_ask(pool, store.require_source().get, batch, failures))
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
         gone = [name for name in gone if failures.pop(name)]
-        if not verify:
-            report.transitions.update(store.mark_verified(found.values(), dry_run=dry_run))
+        if not run.verify:
+            confirmed = store.mark_verified(found.values(), status=run.status, dry_run=run.dry_run)
+            report.transitions.update(confirmed)
         unread = [record for name, record in found.items() if name not in report.transitions]
         for name, image in _read(pool, store, unread, failures):
             observed[name] = image
             held += len(image.config_json)
             if held > HELD_BYTES:
-                _apply(store, observed, report, dry_run=dry_run)
+                _apply(run, observed, {})
                 observed, held = {}, 0
-    _apply(store, observed | dict.fromkeys(gone), report, dry_run=dry_run)
-    if failures and not dry_run:
-        store.record_failures(failures)
-    report.failures.update(failures)
+    _apply(run, observed | dict.fromkeys(gone), failures)
 
 
-def _apply(
-    store: Store, observed: dict[str, ObservedImage | None], report: SyncReport, *, dry_run: bool
-) -> None:
-    """Write what was observed, and report it."""
-    report.transitions.update(store.apply_all(observed, dry_run=dry_run))
-    report.image_ids.update((name, image.id) for name, image in observed.items() if image)
+def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[str, ImagekeepError]) -> None:
+    """Write what was observed and what could not be read, in one transaction, and report it."""
+    if observed or failures:
+        run.report.transitions.update(
+            run.store.apply_all(observed, failures=failures, status=run.status, dry_run=run.dry_run)
+        )
+    run.report.image_ids.update((name, image.id) for name, image in observed.items() if image)
+    run.report.failures.update(failures)
 
 
 def _read(
     pool: ThreadPoolExecutor, store: Store, records: list[ImageRecord], failures: dict[str, ImagekeepError]
 ) -> Iterator[tuple[str, ObservedImage]]:
-    """Read the images beneath the records' targets, each target once; note the errors by reference."""
+    """Read the images beneath the records' targets, each target once; collect the errors by reference."""
     by_target: dict[Descriptor, list[ImageRecord]] = {}
     for record in records:
         by_target.setdefault(record.target, []).append(record)

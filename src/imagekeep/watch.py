@@ -1,4 +1,4 @@
-"""Follows a source as it changes, and says in the store how far it has come.
+"""Follows a source: updates the store as it changes, and keeps the watcher's status in the store.
 
 ::
 
@@ -11,6 +11,8 @@ moment from which the stream really tells; that is what the second reconcile is 
 reference to look at again: what it is now is asked of the source, and many events of one reference that wait
 together are one question. A reference whose content has not arrived is asked for again after a while, and
 stands in incomplete_refs meanwhile. Nothing is kept in memory that a restart would miss: a reconcile finds it.
+
+The status is written in the transactions of the sync itself, so that a change costs one fsync, not two.
 """
 
 from __future__ import annotations
@@ -25,16 +27,17 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import ImagekeepError, SourceUnavailableError
+from imagekeep.errors import ImagekeepError, SourceMismatchError, SourceUnavailableError
 from imagekeep.sources.protocol import require_watchable
-from imagekeep.sync import SyncReport, sync
+from imagekeep.sync import sync
 from imagekeep.watcher_status import WatcherState, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from imagekeep.sources.protocol import Events, SourceEvent
     from imagekeep.store import Store
+    from imagekeep.transition import Transition
 
 log = logging.getLogger("imagekeep.watch")
 
@@ -77,28 +80,40 @@ class Watcher:
     def run(self, on_start: Callable[[], object] | None = None) -> None:
         """Follow the source until `stop` is called; retry when the source or the store fails.
 
-        `on_start` is called once this is the store's only watcher. Raises AlreadyWatchedError if it is not.
+        `on_start` is called once this is the store's only watcher. Raises AlreadyWatchedError if it is not, and
+        SourceMismatchError if the store follows another source, or begins to.
         """
         with self._store.watcher_lock():
+            self._store.require_same_source()
             if on_start:
                 on_start()
-            self._run()
+            self._try_to_record()
+            try:
+                self._run()
+            finally:
+                self._try_to_record(connected_at=None, stopped_at=timestamp())
+        log.info("stopped following %s", self.state.source)
 
     def _run(self) -> None:
-        self._try_to_record()
+        """Follow the source again and again, with pauses that grow until it was heard for a while.
+
+        A source whose stream ends at once every time, whatever the reason, would otherwise be asked without end.
+        """
         pause = self._pace.back_off
         while not self._stopping.is_set():
+            begun = time.monotonic()
             try:
                 self._follow()
+            except SourceMismatchError:
+                raise
             except ImagekeepError as error:
                 if self._stopping.is_set():
                     break
-                if self.state.connected_at is not None:
+                if time.monotonic() - begun > self._pace.longest:
                     pause = self._pace.back_off
-                self._record_lost(error)
+                self._record_lost(error, first=pause == self._pace.back_off)
                 self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
                 pause = min(pause * 2, self._pace.longest)
-        self._try_to_record(connected_at=None, stopped_at=timestamp())
 
     def stop(self) -> None:
         """End `run` soon, from another thread: a call that is under way fails at once.
@@ -126,7 +141,7 @@ class Watcher:
                     settled, reconcile_at = True, now + self._pace.reconcile
                     self._reconcile()
                 elif references := [*waiting, *self._retries.due(now)]:
-                    self._record(sync(self._store, references))
+                    self._sync(references)
 
     def _take(self, seconds: float) -> list[str]:
         """Return the references that events tell of, waiting for the first; each once.
@@ -149,26 +164,43 @@ class Watcher:
         return list(dict.fromkeys(event.reference for event in events))
 
     def _reconcile(self) -> None:
-        """Make the store say what the source says of every reference."""
-        self._record(sync(self._store), reconciles=self.state.reconciles + 1, last_reconcile_at=timestamp())
+        """Update the store from the source, every reference."""
+        self._sync()
+        self._note(reconciles=self.state.reconciles + 1, last_reconcile_at=timestamp())
 
-    def _record(self, report: SyncReport, **progress: int) -> None:
-        """Log what a sync did, plan what must be tried again, and note it in the store."""
+    def _sync(self, references: Iterable[str] | None = None) -> None:
+        """Update references, log what changed, and plan what to retry."""
+        report = sync(self._store, references, status=self._status_after)
         for reference, transition in report.changed.items():
-            log.info("%s %s", transition, reference, extra={"transition": transition, "reference": reference})
+            extra = {"transition": transition, "reference": reference}
+            if image_id := report.image_ids.get(reference):
+                log.info("%s %s %s", transition, reference, image_id, extra=extra | {"image_id": image_id})
+            else:
+                log.info("%s %s", transition, reference, extra=extra)
         for reference, error in report.failures.items():
             # What goes on failing is tried again twice a minute: its warning is given once.
             level = logging.DEBUG if self._retries.has(reference) else logging.WARNING
             log.log(level, "cannot read %s: %s", reference, error, extra={"reference": reference})
         self._retries.update(report.transitions, report.failures)
-        if report.failures:
-            progress["errors"] = self.state.errors + len(report.failures)
-            self.state = replace(self.state, last_error=str(next(iter(report.failures.values()))))
-        self._note(changes=self.state.changes + len(report.changed), **progress)
 
-    def _record_lost(self, error: ImagekeepError) -> None:
-        """Log and note that the source, or the store itself, is lost for now."""
-        log.error("%s", error)
+    def _status_after(
+        self, transitions: Mapping[str, Transition], failures: Mapping[str, ImagekeepError]
+    ) -> WatcherState:
+        """Return the status to write with these transitions and failures."""
+        changes = sum(transition.changed for transition in transitions.values())
+        last_error = str(next(iter(failures.values()))) if failures else self.state.last_error
+        self.state = replace(
+            self.state,
+            changes=self.state.changes + changes,
+            errors=self.state.errors + len(failures),
+            last_error=last_error,
+        )
+        return self.state
+
+    def _record_lost(self, error: ImagekeepError, *, first: bool) -> None:
+        """Log and record that the source, or the store itself, is lost for now; log a repeated error once."""
+        again = not first and str(error) == self.state.last_error
+        log.log(logging.DEBUG if again else logging.ERROR, "%s", error)
         self.state = replace(self.state, errors=self.state.errors + 1, last_error=str(error))
         self._try_to_record(connected_at=None)
 

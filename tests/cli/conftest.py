@@ -12,7 +12,6 @@ from imagekeep.cli import main
 from imagekeep.database.backup import copy_store
 from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
-from imagekeep.sync import sync
 from tests.images import PINNED, LayoutWriter, named
 
 if TYPE_CHECKING:
@@ -44,8 +43,10 @@ def directory_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the directory, with a store and a copy of it; only to be copied itself."""
     directory = tmp_path_factory.mktemp("cli")
     write_layout(directory / "busybox")
-    with Store.open(directory / "images.db", source=OCILayout(directory / "busybox")) as store:
-        sync(store)
+    layout = OCILayout(directory / "busybox")
+    with Store.open(directory / "images.db", source=layout) as store:
+        for record in layout.records():  # one by one: the copies of the store follow no source yet
+            store.update(record.reference)
     copy_store(directory / "images.db", directory / "yesterday.db")
     return directory
 

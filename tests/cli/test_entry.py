@@ -61,6 +61,8 @@ def test_every_error_has_an_exit_code(kind: type[errors.ImagekeepError]) -> None
         "FailedPreconditionError": 4,
         "PinNeedsReferenceError": 4,
         "ImagePinnedError": 4,
+        "AlreadyWatchedError": 4,
+        "SourceMismatchError": 4,
         "ReadOnlySourceError": 4,
     }
     assert exit_code(kind.__new__(kind)) == expected.get(kind.__name__, 125)

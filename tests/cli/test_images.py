@@ -9,6 +9,7 @@ import pytest
 
 from imagekeep.cli.formats import human_size, table
 from imagekeep.store import Store
+from tests.database.rows import opened
 from tests.images import digest_of
 
 if TYPE_CHECKING:
@@ -184,3 +185,13 @@ def test_sizes_read_as_go_units_writes_them(size: int, text: str) -> None:
 
 def test_table_escapes_what_is_not_printable() -> None:
     assert "".join(table([["a\x1b[31m", "b\u202e\x9b"]])) == f"{'a' + chr(92) + 'x1b[31m':20}b\\u202e\\x9b\n"
+
+
+def test_another_namespace_than_the_stores_is_an_error(run: Run, directory: Path) -> None:
+    with opened(directory / "images.db") as connection:
+        connection.execute("UPDATE identity SET source = 'containerd:/run/c.sock', namespace = 'k8s.io'")
+    assert run("--namespace", "k8s.io", "images", "-q").code == 0
+    for command in (["images"], ["image", "exists", "busybox:1.36"], ["image", "inspect", "busybox:1.36"]):
+        result = run("--namespace", "default", *command)
+        assert (result.code, result.out) == (4, "")
+        assert "has the images of namespace k8s.io, not default" in result.err

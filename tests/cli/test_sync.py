@@ -53,9 +53,24 @@ def test_moved_vanished_and_unpinned_are_shown(run: Run, layout: LayoutWriter) -
     assert result.lines[-1] == "synced 5 references: 1 moved, 1 unpinned, 2 unchanged, 1 vanished"
 
 
-def test_quiet_prints_nothing(run: Run) -> None:
+def test_quiet_prints_the_summary_alone(run: Run) -> None:
     result = run("--store", "new.db", *SOURCE, "sync", "-q")
-    assert (result.code, result.out, result.err) == (0, "", "")
+    assert (result.code, result.lines, result.err) == (0, ["synced 5 references: 5 new"], "")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "rest"),
+    [([], 20, "… and 4 more changes (-v lists all)"), (["-v"], 24, None), (["-q"], 0, None)],
+)
+def test_a_line_for_each_change_up_to_twenty(
+    run: Run, layout: LayoutWriter, options: list[str], shown: int, rest: str | None
+) -> None:
+    image = layout.image(environment=["A=1"])
+    layout.write_index([named(image, f"v{number}") for number in range(23)])
+    lines = run("--store", "new.db", *SOURCE, "sync", *options).lines
+    assert len([line for line in lines if line.startswith("new ")]) == shown
+    assert [line for line in lines if line.startswith("…")] == ([rest] if rest else [])
+    assert lines[-1] == "synced 24 references: 24 new"
 
 
 def test_dry_run_says_what_it_would_do_and_changes_nothing(
@@ -99,16 +114,16 @@ def test_broken_image_is_reported_and_the_others_synced(run: Run, layout: Layout
     layout.path(broken["digest"]).write_bytes(b"not the content of that name")
     layout.write_index([named(broken, "broken"), named(good, "good")])
     result = run("--store", "new.db", *SOURCE, "sync")
-    assert result.code == 125
+    assert result.code == 5
     assert "Error: docker.io/library/busybox:broken: " in result.err
-    assert result.lines[-1] == "synced 4 references: 2 new, 2 failed"
+    assert result.lines[-1] == "synced 4 references: 2 new, 2 unreadable"
 
 
 def test_verify_reads_what_is_unchanged(run: Run, layout: LayoutWriter) -> None:
     layout.path(NEW).write_bytes(b"flipped")
     assert run(*SOURCE, "sync").code == 0
     result = run(*SOURCE, "sync", "--verify", "busybox:1.36")
-    assert result.code == 125
+    assert result.code == 5
     assert result.err.startswith("Error: docker.io/library/busybox:1.36: ")
 
 
@@ -133,6 +148,80 @@ def test_source_that_is_missing_is_a_source_error(run: Run) -> None:
     result = run("--source", "oci:nowhere", "sync")
     assert result.code == 125
     assert "nowhere" in result.err
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "code"),
+    [
+        ("oci:nowhere", ["sync"], 125),
+        ("oci:nowhere", ["sync", "busybox:1.36"], 125),
+        ("oci:busybox", ["sync", "nope", "nope:2"], 1),
+        ("archive:busybox/index.json", ["sync"], 125),
+        ("containerd:nowhere.sock", ["sync"], 125),
+        ("containerd:nowhere.sock", ["image", "rm", "busybox:1.36"], 125),
+        ("oci:busybox", ["image", "pin", "busybox:1.36"], 4),
+    ],
+)
+def test_a_failed_first_sync_leaves_no_store(
+    run: Run, directory: Path, source: str, arguments: list[str], code: int
+) -> None:
+    result = run("--store", "new/images.db", "--source", source, *arguments)
+    assert result.code == code
+    assert result.err.startswith("Error: ")
+    assert not (directory / "new").exists()
+
+
+@pytest.fixture
+def other(directory: Path) -> str:
+    """Another layout, with one image."""
+    layout = LayoutWriter(directory / "other")
+    layout.write_index([named(layout.image(environment=["B=1"]), "v1")])
+    return "oci:other"
+
+
+def test_another_source_is_refused_and_both_are_named(run: Run, directory: Path, other: str) -> None:
+    run(*SOURCE, "sync")
+    for arguments in (["sync"], ["sync", "--dry-run"], ["sync", "--verify"]):
+        result = run("--source", other, *arguments)
+        assert result.code == 4
+        assert f"follows oci:{directory}/busybox, not oci:{directory}/other" in result.err
+    assert run("images", "-q").lines == [OLD, NEW]
+
+
+def test_another_source_replaces_the_first_when_told_to(run: Run, other: str) -> None:
+    run(*SOURCE, "sync")
+    result = run("--source", other, "sync", "--replace-source")
+    assert (result.code, result.lines[-1]) == (0, "synced 7 references: 2 new, 5 vanished")
+    assert run("--source", other, "sync").code == 0
+    assert run(*SOURCE, "sync").code == 4
+
+
+def test_a_dry_run_does_not_replace_the_source(run: Run, other: str) -> None:
+    run(*SOURCE, "sync")
+    assert run("--source", other, "sync", "--replace-source", "--dry-run").code == 0
+    assert run(*SOURCE, "sync").lines == ["synced 5 references: 5 unchanged"]
+
+
+def test_a_source_is_known_by_any_path_that_leads_to_it(run: Run, directory: Path) -> None:
+    run(*SOURCE, "sync")
+    (directory / "link").symlink_to("busybox")
+    base = ("--base-name", "busybox")
+    assert run("--source", f"oci:{directory}/link/../busybox", *base, "sync").code == 0
+    assert run("--source", "oci:link", *base, "sync").code == 0
+
+
+def test_a_link_that_is_pointed_at_the_next_version_is_the_same_source(run: Run, directory: Path) -> None:
+    (directory / "current").symlink_to("busybox")
+    assert run("--source", "oci:current", "sync").code == 0
+    (directory / "busybox").rename(directory / "next")
+    (directory / "current").unlink()
+    (directory / "current").symlink_to("next")
+    assert run("--source", "oci:current", "sync").code == 0
+
+
+def test_a_reference_may_be_asked_of_another_source(run: Run, other: str) -> None:
+    run(*SOURCE, "sync")
+    assert run("--source", other, "sync", "other:v1").code == 0
 
 
 def test_base_name_is_the_repository_of_bare_tags(run: Run) -> None:

@@ -67,6 +67,7 @@ READS: dict[str, Callable[[Reader], object]] = {
     "history": lambda reader: reader.history(TAG),
     "incomplete": lambda reader: reader.incomplete(),
     "watcher": lambda reader: reader.watcher(),
+    "identity": lambda reader: reader.identity(),
 }
 
 
@@ -97,6 +98,9 @@ REFUSING = {
     "incomplete_refs.reference": ("incomplete",),
     "incomplete_refs.error": ("incomplete",),
     "watcher.source": ("watcher",),
+    "identity.store_id": ("identity",),
+    "identity.source": ("identity",),
+    "identity.namespace": ("identity",),
     "watcher.last_error": ("watcher",),
 }
 

@@ -11,6 +11,7 @@ from imagekeep.errors import (
     ContentNotFoundError,
     CorruptContentError,
     NamespaceNotFoundError,
+    SourceMismatchError,
     SourceTimeoutError,
     SourceUnavailableError,
 )
@@ -163,7 +164,7 @@ def test_a_socket_that_is_gone_changes_nothing(
     gone = Containerd(str(tmp_path / "gone"), namespace=namespace)
     with Store.open(store_path, source=gone, platform="linux/amd64") as other:
         with pytest.raises(SourceUnavailableError):
-            sync(other)
+            sync(other, replace_source=True)
         assert other.list() == store.list()
 
 
@@ -176,8 +177,10 @@ def test_a_wrong_namespace_does_not_empty_the_store(
         Containerd(daemon.socket, namespace="mistyped") as wrong,
         Store.open(store_path, source=wrong, platform="linux/amd64") as other,
     ):
-        with pytest.raises(NamespaceNotFoundError):
+        with pytest.raises(SourceMismatchError, match=f"namespace {namespace}.*namespace mistyped"):
             sync(other)
+        with pytest.raises(NamespaceNotFoundError):
+            sync(other, replace_source=True)
         with pytest.raises(NamespaceNotFoundError):
             other.update("example.test/app:v1")
         assert other.list() == store.list()

@@ -162,7 +162,11 @@ def test_it_notes_since_when_it_does_not_hear_its_source(
 
 
 def test_a_change_is_one_line_of_the_log(
-    follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
+    follow: Follow,
+    store: Store,
+    source: WatchedSource,
+    log: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     start_logging("text", "info")
     with follow(settle=0.01) as watcher:
@@ -171,9 +175,11 @@ def test_a_change_is_one_line_of_the_log(
         source.tell("example.test/\x1b[2J:v1")
         wait_until(lambda: watcher.state.changes)
     lines = [line.split(" ", 1) for line in capsys.readouterr().err.splitlines()]
+    (image,) = source.by_name.values()
     assert [rest for _, rest in lines] == [
         "info    following memory",
-        r"info    new example.test/\x1b[2J:v1",
+        rf"info    new example.test/\x1b[2J:v1 {store.resolve(image.reference)}",
+        "info    stopped following memory",
     ]
     assert all(when.endswith("Z") and len(when) == len("2026-01-01T00:00:00.000Z") for when, _ in lines)
 
@@ -182,12 +188,18 @@ def test_a_change_is_one_object_of_the_log(
     follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging("json", "info")
-    source.put(APP, 1)
+    image_id = source.put(APP, 1)
     with follow() as watcher:
         wait_until(lambda: watcher.state.connected_at)
     first, *_ = map(json.loads, capsys.readouterr().err.splitlines())
     assert first.pop("time")
-    assert first == {"level": "info", "message": f"new {APP}", "transition": "new", "reference": APP}
+    assert first == {
+        "level": "info",
+        "message": f"new {APP} {image_id}",
+        "transition": "new",
+        "reference": APP,
+        "image_id": image_id,
+    }
 
 
 def test_what_cannot_be_read_is_warned_of_once(

@@ -21,7 +21,9 @@ from imagekeep.errors import (
 
 
 class ExitCode(enum.IntEnum):
-    """How the command ended; 1 is also what `diff` says of a difference.
+    """How the command ended; 1 also means that `diff` found a difference.
+
+    5 means that a sync is done, except for references that could not be read.
 
     130 and 141 are what a shell reports of a program ended by the signal.
     """
@@ -32,6 +34,7 @@ class ExitCode(enum.IntEnum):
     USAGE = 2
     AMBIGUOUS = 3
     REFUSED = 4
+    INCOMPLETE = 5
     FAILED = 125
     INTERRUPTED = 130
     PIPE_CLOSED = 141

@@ -8,7 +8,7 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode, exit_code
-from imagekeep.cli.open_store import open_store
+from imagekeep.cli.open_store import open_store, require_listing
 from imagekeep.cli.output import complain, write_line
 from imagekeep.errors import (
     AmbiguousError,
@@ -17,12 +17,14 @@ from imagekeep.errors import (
     InvalidArgumentError,
 )
 from imagekeep.image_actions import Actions
+from imagekeep.sources.protocol import require_changeable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from imagekeep.cli.settings import Settings
     from imagekeep.image_actions import ActionResult
+    from imagekeep.sources.protocol import Source
 
 _OF_ONE_NAME = (AmbiguousError, ImageNotFoundError, ImagePinnedError, InvalidArgumentError)
 """What is wrong with one name; the others are acted on all the same."""
@@ -93,7 +95,7 @@ def _act(
 ) -> ExitCode:
     """Act on each name, and print what was done as it is done; return the first failure's exit code."""
     code = ExitCode.OK
-    with open_store(settings) as store:
+    with open_store(settings, before_creating=_require_changeable) as store:
         actions = Actions.begin(store, _print)
         for name in names:
             try:
@@ -104,6 +106,10 @@ def _act(
                 complain(str(error))
                 code = code or exit_code(error)
     return code
+
+
+def _require_changeable(source: Source) -> None:
+    require_listing(require_changeable(source))
 
 
 def _print(outcome: ActionResult) -> None:

@@ -20,7 +20,7 @@ log_level = click.option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="The least to log."
 )
 
-_FIELDS = ("reference", "transition")
+_FIELDS = ("reference", "transition", "image_id")
 """What a record may carry besides its message: fields of their own in JSON."""
 
 

@@ -17,17 +17,21 @@ from imagekeep.sources.specifier import open_source
 from imagekeep.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from imagekeep.cli.settings import Settings
+    from imagekeep.sources.protocol import Source
 
 
 @contextlib.contextmanager
-def open_store(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
-    """Open the store with the source and platform of the settings, making the file where there is none.
+def open_store(
+    settings: Settings, *, dry_run: bool = False, before_creating: Callable[[Source], object] | None = None
+) -> Iterator[Store]:
+    """Open the store with the source and platform of the settings, creating it if it does not exist.
 
-    With `dry_run` a store that is not there yet is made somewhere else, and is gone in the end. Raises
-    click.UsageError where no source is named, and as `open_source` and Store.open do.
+    `before_creating` is then called first with the source: if it raises, no empty store is left behind. With
+    `dry_run` a new store is created in a temporary directory. Raises click.UsageError if no source is named, and
+    as `open_source` and Store.open do.
     """
     if not settings.source:
         raise click.UsageError("no source is named; give --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE")
@@ -36,9 +40,18 @@ def open_store(settings: Settings, *, dry_run: bool = False) -> Iterator[Store]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(source))
         path = settings.path
-        if dry_run and not exists(path):
+        is_new = not exists(path)
+        if is_new and before_creating:
+            before_creating(source)
+        if is_new and dry_run:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
         yield stack.enter_context(Store.open(path, source=source, platform=platform))
+
+
+def require_listing(source: Source) -> None:
+    """Read the source's listing, to find before a store is made whether that fails; raises as `records` does."""
+    for _ in source.records():
+        pass
 
 
 def spelling(store: Store, name: str) -> str:

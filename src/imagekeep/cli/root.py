@@ -79,7 +79,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     table={
         "images": _LIST,
         "image": image,
-        "sync": Place("sync:sync_store", "Make the store say what the source says."),
+        "sync": Place("sync:sync_store", "Update the store from the source."),
         "diff": Place(
             "diff:show_differences", "Show where the store and the source differ, without changing either."
         ),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import click
 
+from imagekeep.errors import SourceMismatchError, printable
 from imagekeep.reader import Reader
 
 SYSTEM_STORE = Path("/var/lib/imagekeep/images.db")
@@ -23,8 +24,24 @@ class Settings(NamedTuple):
     namespace: str | None = None
 
     def open_reader(self) -> Reader:
-        """Open the store to read; raises as Reader.open does."""
-        return Reader.open(self.path)
+        """Open the store to read.
+
+        Raises SourceMismatchError if a namespace is given and the store has the images of another one, and as
+        Reader.open does.
+        """
+        reader = Reader.open(self.path)
+        if self.namespace:
+            self._require_namespace(reader)
+        return reader
+
+    def _require_namespace(self, reader: Reader) -> None:
+        follows = reader.identity().follows
+        if follows and follows.namespace and follows.namespace != self.namespace:
+            reader.close()
+            raise SourceMismatchError(
+                f"store {printable(self.path)}: has the images of namespace {printable(follows.namespace)}, not "
+                f"{printable(self.namespace)}; leave out --namespace, or use another --store"
+            )
 
 
 def default_store() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 import click
@@ -9,10 +11,12 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import counted, truncate
-from imagekeep.cli.open_store import open_store, spelling
+from imagekeep.cli.open_store import open_store, require_listing, spelling
 from imagekeep.cli.output import complain, write_line
 from imagekeep.cli.progress import progress
-from imagekeep.errors import printable
+from imagekeep.database.queries import no_such_image
+from imagekeep.errors import ImageNotFoundError, printable
+from imagekeep.reference import parse_docker_ref
 from imagekeep.sync import sync
 from imagekeep.transition import Transition
 
@@ -20,7 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imagekeep.cli.settings import Settings
+    from imagekeep.sources.protocol import Source
     from imagekeep.sync import SyncReport
+
+
+SHOWN = 20
+"""Changes listed by default: enough to see what happened, few enough to read."""
 
 
 @command(
@@ -29,40 +38,65 @@ if TYPE_CHECKING:
     "imagekeep --source oci:busybox sync busybox:1.36",
 )
 @click.argument("references", metavar="[REF]...", nargs=-1)
-@click.option("--dry-run", is_flag=True, help="Take the real path, and roll it back.")
-@click.option("--verify", is_flag=True, help="Read every document again, also those of unchanged targets.")
-@click.option("--platform", metavar="PLATFORM", help="As before the command.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--verify", is_flag=True, help="Read every document again.")
+@click.option("--replace-source", is_flag=True, help="Follow this source instead of the store's own.")
+@click.option("--platform", metavar="PLATFORM", help="Same as the global --platform.")
+@click.option("-v", "--verbose", is_flag=True, help=f"List every change, not only the first {SHOWN}.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the summary.")
 @click.pass_obj
 def sync_store(
     settings: Settings,
     references: tuple[str, ...],
     dry_run: bool,
     verify: bool,
+    replace_source: bool,
     platform: str | None,
+    verbose: bool,
     quiet: bool,
 ) -> int:
-    """Make the store say what the source says.
+    """Update the store from the source.
 
-    All references are looked at, those that vanished from the source too, or only the REFs. A reference that
-    cannot be read is reported, and what was known of it stays; the others are synced, and the exit code is 125.
+    All references are updated, and deleted if the source no longer has them; or only the REFs. A store remembers
+    its source: a sync of all references from another one is refused (exit code 4) unless --replace-source is given.
+    References that cannot be read are reported and keep their last state; the exit code is then 5.
     """
     settings = settings._replace(platform=platform or settings.platform)
-    with open_store(settings, dry_run=dry_run) as store, progress("syncing") as show:
+    probe = functools.partial(_require_any, references) if references else require_listing
+    with (
+        open_store(settings, dry_run=dry_run, before_creating=probe) as store,
+        progress("syncing") as show,
+    ):
         names = [spelling(store, name) for name in references] or None
-        report = sync(store, names, verify=verify, dry_run=dry_run, progress=show)
-    for line in [] if quiet else describe(report, dry_run=dry_run):
+        report = sync(
+            store, names, verify=verify, dry_run=dry_run, replace_source=replace_source, progress=show
+        )
+    shown = 0 if quiet else None if verbose else SHOWN
+    for line in describe(report, shown, dry_run=dry_run):
         write_line(line)
     return _complain(report, names or ())
 
 
-def describe(report: SyncReport, *, dry_run: bool) -> Iterator[str]:
-    """Give a line for each change, in the order of names, and one that counts them."""
-    for name, transition in sorted(report.changed.items()):
+def _require_any(names: Sequence[str], source: Source) -> None:
+    """Raise ImageNotFoundError if the source has none of these names, and as its `get` does."""
+    for name in names:
+        for spelt in dict.fromkeys((name, str(parse_docker_ref(name)))):
+            with contextlib.suppress(ImageNotFoundError):
+                source.get(spelt)
+                return
+    raise no_such_image(", ".join(names))
+
+
+def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> Iterator[str]:
+    """Yield a line for each of the first `shown` changes by name, or for all, and a summary."""
+    changed = sorted(report.changed.items())
+    for name, transition in changed[:shown]:
         image_id = report.image_ids.get(name)
         yield f"{transition} {name} → {truncate(image_id)}" if image_id else f"{transition} {name}"
+    if shown and len(changed) > shown:
+        yield f"… and {len(changed) - shown} more changes (-v lists all)"
     counts = [f"{report.counts[each]} {each}" for each in Transition if report.counts[each]]
-    failed = [f"{len(report.failures)} failed"] if report.failures else []
+    failed = [f"{len(report.failures)} unreadable"] if report.failures else []
     number = counted(len(report.transitions) + len(report.failures), "reference")
     summary = ": ".join([number, ", ".join([*counts, *failed])]) if counts or failed else number
     yield f"dry run: would sync {summary}; nothing was changed" if dry_run else f"synced {summary}"
@@ -76,5 +110,5 @@ def _complain(report: SyncReport, asked: Sequence[str]) -> ExitCode:
     for name in absent:
         complain(f"no such image: {printable(name)}")
     if report.failures:
-        return ExitCode.FAILED
+        return ExitCode.INCOMPLETE
     return ExitCode.NOT_FOUND if absent else ExitCode.OK

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
     from imagekeep.digest import DigestQuery
+    from imagekeep.identity import StoreIdentity
     from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 
@@ -74,6 +75,7 @@ _REFERENCE = (INTEGER, INTEGER, TEXT, TEXT)
 _STATE = (TEXT, INTEGER, TEXT_OR_NULL, TEXT_OR_NULL)
 _HISTORY = (INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
 _INCOMPLETE = (TEXT, TEXT, INTEGER, INTEGER, INTEGER)
+_IDENTITY = (TEXT, TEXT_OR_NULL, TEXT_OR_NULL)
 _WATCHER = (INTEGER, TEXT, INTEGER, *[INTEGER_OR_NULL] * 3, *[INTEGER] * 4, TEXT_OR_NULL, INTEGER_OR_NULL)
 
 _by_id = attrgetter("id")
@@ -227,6 +229,15 @@ def incomplete_references(cursor: sqlite.Cursor) -> list[IncompleteReference]:
 
     rows = typed(cursor.execute(statements.INCOMPLETE_REFERENCES), _INCOMPLETE)
     return [IncompleteReference(*row) for row in rows]
+
+
+def identity(cursor: sqlite.Cursor) -> StoreIdentity:
+    """Return which store it is and which source it follows."""
+    from imagekeep.identity import SourceIdentity, StoreIdentity  # not needed by what has to start quickly
+
+    row = cursor.execute(statements.IDENTITY).fetchone() or ("", None, None)
+    store_id, source, namespace = typed_row(row, _IDENTITY)
+    return StoreIdentity(store_id, None if source is None else SourceIdentity(source, namespace))
 
 
 def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:

@@ -191,6 +191,17 @@ FROM watcher
 
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
+IDENTITY = """
+SELECT store_id, source, namespace FROM identity
+"""
+
+FOLLOW_SOURCE = """
+INSERT INTO identity (identity_key, store_id, source, namespace)
+VALUES (1, lower(hex(randomblob(16))), ?, ?)
+ON CONFLICT (identity_key) DO UPDATE SET source = excluded.source, namespace = excluded.namespace
+"""
+"""The id stays; it is made only if somebody deleted the row."""
+
 DATA_VERSION = "PRAGMA data_version"
 """A number that is another one, on this connection, once any other has committed."""
 

@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, delete, exists, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from imagekeep.database import statements
 from imagekeep.database.schema import (
     configs,
     images,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
     from imagekeep.errors import ImagekeepError
+    from imagekeep.identity import SourceIdentity
     from imagekeep.image import ObservedImage
     from imagekeep.transition import ReferenceChange
     from imagekeep.watcher_status import WatcherState
@@ -196,6 +198,11 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Note how far the watcher has come, in place of what was said before."""
     _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | asdict(state)])
+
+
+def write_source(cursor: sqlite.Cursor, source: SourceIdentity) -> None:
+    """Remember which source the store follows."""
+    cursor.execute(statements.FOLLOW_SOURCE, source)
 
 
 def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from imagekeep.digest import split, validate
 from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printable
+from imagekeep.identity import SourceIdentity
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.gojson import Reason
 from imagekeep.paths import full_path
@@ -61,6 +62,11 @@ class Archive:
         its suffix, `stdin` for a stream. Raises InvalidReferenceError, and for a stream as `get` does.
         """
         self._path = full_path(file) if isinstance(file, Path | str) else Path(STANDARD_INPUT)
+        self._identity = (
+            SourceIdentity.of_path("archive", file)
+            if isinstance(file, Path | str)
+            else SourceIdentity("archive:-")
+        )
         self._base = default_base_name(self._path) if base_name is None else parse_base_name(base_name)
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
@@ -69,6 +75,11 @@ class Archive:
             self._passed = self._list(None, _read_passing(file, STANDARD_INPUT))
             # Whoever writes into a pipe would be killed before it is done, if what follows were left unread.
             StreamTape(file, STANDARD_INPUT).drain()
+
+    @property
+    def identity(self) -> SourceIdentity:
+        """Return which source this is, for a store to remember."""
+        return self._identity
 
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.

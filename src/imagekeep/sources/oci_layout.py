@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.digest import split
 from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printable
+from imagekeep.identity import SourceIdentity
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
 from imagekeep.oci.gojson import Reason, decode, parse, struct, text
 from imagekeep.paths import full_path
@@ -61,6 +62,11 @@ class OCILayout:
         self._base = default_base_name(self.directory) if base_name is None else parse_base_name(base_name)
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
+
+    @property
+    def identity(self) -> SourceIdentity:
+        """Return which source this is, for a store to remember."""
+        return SourceIdentity.of_path("oci", self.directory)
 
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.

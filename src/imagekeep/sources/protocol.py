@@ -14,14 +14,17 @@ from imagekeep.oci.content import ContentReader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from imagekeep.identity import SourceIdentity
     from imagekeep.image import ImageRecord
 
 __all__ = [
     "Changeable",
     "Events",
+    "Identified",
     "Source",
     "SourceEvent",
     "Watchable",
+    "identity_of",
     "is_watchable",
     "require_changeable",
     "require_watchable",
@@ -104,6 +107,21 @@ class Changeable(Source, Protocol):
     def unpin(self, reference: str) -> ImageRecord:
         """Stop this reference from protecting its image; return the new record."""
         ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A source that a store can remember."""
+
+    @property
+    def identity(self) -> SourceIdentity:
+        """Return which source this is."""
+        ...
+
+
+def identity_of(source: Source) -> SourceIdentity | None:
+    """Return which source this is, or None for one without an identity, as a custom source may be."""
+    return source.identity if isinstance(source, Identified) else None
 
 
 def is_watchable(source: Source) -> bool:

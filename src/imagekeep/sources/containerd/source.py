@@ -14,6 +14,7 @@ from imagekeep.errors import (
     NamespaceNotFoundError,
     printable,
 )
+from imagekeep.identity import SourceIdentity
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
 from imagekeep.oci.descriptor import Descriptor
@@ -89,6 +90,11 @@ class Containerd:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def identity(self) -> SourceIdentity:
+        """Return which source this is, for a store to remember."""
+        return SourceIdentity.of_path("containerd", self.socket, self.namespace)
 
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this name.
