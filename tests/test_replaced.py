@@ -1,0 +1,313 @@
+"""Stores whose files are moved, replaced or deleted while they are open.
+
+What is acknowledged is found by a process that opens the path; anything else is an error that has a name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep import NotAStoreError, Reader, Store, StoreReplacedError, StoreUnavailableError, Transition
+from imagekeep.database.backup import copy_store
+from imagekeep.database.check import find_problems
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import DRIVER
+from imagekeep.database.kept import CHECK_INTERVAL
+from tests.model import IMAGES, PLATFORM
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NAME, OTHER, THIRD = (
+    "docker.io/library/busybox:1",
+    "docker.io/library/busybox:2",
+    "docker.io/library/busybox:3",
+)
+ONE, TWO, THREE = IMAGES[:3]
+COMPANIONS = ("-wal", "-shm")
+WAIT = 30.0
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[Store]:
+    with Store.open(store_path, platform=PLATFORM) as opened:
+        opened.apply(NAME, ONE)
+        opened.list()
+        yield opened
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """Another store, of one other reference, that nobody has open."""
+    path = tmp_path / "other.db"
+    with Store.open(path, platform=PLATFORM) as opened:
+        opened.apply(OTHER, TWO)
+    return path
+
+
+def references_at(path: Path) -> set[str]:
+    """Return the references that another process finds at a path."""
+    with Worker() as worker:
+        worker.open(path)
+        return set(worker.ask(Store.references))
+
+
+def problems_of(path: Path) -> list[str]:
+    with contextlib.closing(connect(path, read_only=True)) as connection:
+        return [str(problem) for problem in find_problems(connection)]
+
+
+def remove(path: Path, *suffixes: str) -> None:
+    for suffix in suffixes:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def soon(action: Callable[[], object], expected: object) -> None:
+    """Wait until an action answers what is expected: a reader looks at its files every CHECK_INTERVAL."""
+    deadline = time.monotonic() + CHECK_INTERVAL + WAIT
+    while (answer := _answer(action)) != expected:
+        assert time.monotonic() < deadline, answer
+
+
+def _answer(action: Callable[[], object]) -> object:
+    try:
+        return action()
+    except StoreUnavailableError as error:
+        return type(error)
+
+
+def replace(path: Path, other: Path) -> None:
+    """Put another store into the place of one, with none of its companions left."""
+    remove(path, *COMPANIONS)
+    other.replace(path)
+
+
+def restore(path: Path, other: Path) -> None:
+    """Do what an operator does to put a copy back."""
+    remove(path, "", *COMPANIONS)
+    subprocess.run(
+        [sys.executable, "-m", "imagekeep", "--store", path, "db", "restore", other],
+        check=True,
+        capture_output=True,
+    )
+
+
+def replace_directory(path: Path, other: Path) -> None:
+    """Put another directory into the place of the store's."""
+    directory = path.parent.with_name("another")
+    directory.mkdir()
+    shutil.move(other, directory / path.name)
+    path.parent.rename(path.parent.with_name("gone"))
+    directory.rename(path.parent)
+
+
+@pytest.fixture
+def own_directory(tmp_path: Path) -> Iterator[Store]:
+    """A store in a directory of its own, which may be moved."""
+    with Store.open(tmp_path / "own" / "images.db", platform=PLATFORM) as opened:
+        opened.apply(NAME, ONE)
+        opened.list()
+        yield opened
+
+
+@pytest.mark.parametrize("put", [replace, restore])
+def test_a_store_that_was_replaced_is_written_at_its_path(
+    store: Store, other: Path, put: Callable[[Path, Path], None]
+) -> None:
+    put(store.path, other)
+
+    assert store.apply(THIRD, THREE) is Transition.NEW
+    assert references_at(store.path) == {OTHER, THIRD}
+    assert set(store.references()) == {OTHER, THIRD}
+    assert problems_of(store.path) == []
+
+
+@pytest.mark.parametrize("put", [replace, restore])
+def test_a_store_that_was_replaced_is_read_at_its_path(
+    store: Store, other: Path, put: Callable[[Path, Path], None]
+) -> None:
+    with Reader.open(store.path) as reader:
+        before = reader.data_version()
+        put(store.path, other)
+        soon(reader.references, [OTHER])
+        assert reader.resolve(OTHER) == TWO.id
+        assert reader.data_version() != before
+
+
+def test_a_directory_that_was_replaced_is_noticed(own_directory: Store, other: Path) -> None:
+    replace_directory(own_directory.path, other)
+
+    assert own_directory.apply(THIRD, THREE) is Transition.NEW
+    assert references_at(own_directory.path) == {OTHER, THIRD}
+
+
+def test_a_store_that_was_moved_is_unavailable_until_it_is_back(store: Store, tmp_path: Path) -> None:
+    away = tmp_path / "away.db"
+    os.rename(store.path, away)
+    with pytest.raises(StoreUnavailableError, match="no such file"):
+        store.apply(OTHER, TWO)
+    soon(store.list, StoreUnavailableError)
+    os.rename(away, store.path)
+
+    assert store.apply(THIRD, THREE) is Transition.NEW
+    assert store.resolve(NAME) == ONE.id
+    assert references_at(store.path) == {NAME, THIRD}
+    assert problems_of(store.path) == []
+
+
+def test_a_store_whose_directory_was_deleted_is_unavailable_until_there_is_one(own_directory: Store) -> None:
+    shutil.rmtree(own_directory.path.parent)
+    soon(own_directory.list, StoreUnavailableError)
+    with pytest.raises(StoreUnavailableError):
+        own_directory.apply(OTHER, TWO)
+    Store.open(own_directory.path, platform=PLATFORM).close()
+
+    assert own_directory.apply(THIRD, THREE) is Transition.NEW
+    assert references_at(own_directory.path) == {THIRD}
+
+
+@pytest.mark.parametrize("suffixes", [("-wal",), ("-shm",), COMPANIONS])
+def test_what_was_written_before_and_after_companions_were_deleted_is_kept(
+    store: Store, suffixes: tuple[str, ...]
+) -> None:
+    remove(store.path, *suffixes)
+
+    assert store.apply(OTHER, TWO) is Transition.NEW
+    assert references_at(store.path) == {NAME, OTHER}
+    assert store.apply(THIRD, THREE) is Transition.NEW
+    store.close()
+    assert references_at(store.path) == {NAME, OTHER, THIRD}
+    assert problems_of(store.path) == []
+
+
+@pytest.mark.parametrize("suffixes", [("-wal",), ("-shm",), COMPANIONS])
+def test_a_store_goes_on_reading_after_its_companions_were_deleted(
+    store: Store, suffixes: tuple[str, ...]
+) -> None:
+    remove(store.path, *suffixes)
+
+    soon(
+        lambda: all(Path(f"{store.path}{suffix}").exists() for suffix in suffixes) or store.list() is None,
+        True,
+    )
+    assert store.resolve(NAME) == ONE.id
+    assert references_at(store.path) == {NAME}
+
+
+def test_processes_that_share_a_store_survive_the_loss_of_its_companions(store: Store) -> None:
+    with Worker() as worker:
+        worker.open(store.path)
+        worker.ask(Store.apply, OTHER, TWO)
+        remove(store.path, *COMPANIONS)
+        assert store.apply(THIRD, THREE) is Transition.NEW
+        assert worker.ask(Store.apply, "worker", TWO) is Transition.NEW
+        assert store.apply("store", TWO) is Transition.NEW
+    assert references_at(store.path) == {NAME, OTHER, THIRD, "worker", "store"}
+    assert problems_of(store.path) == []
+
+
+def test_a_write_during_which_the_store_is_replaced_is_not_acknowledged(store: Store, other: Path) -> None:
+    with pytest.raises(StoreReplacedError, match="while it was in use"), store._transaction():  # noqa: SLF001
+        replace(store.path, other)
+
+    assert store.apply(THIRD, THREE) is Transition.NEW
+    assert references_at(store.path) == {OTHER, THIRD}
+
+
+def text(path: Path) -> None:
+    path.write_text("no database, but some text" * 100)
+
+
+def link(path: Path) -> None:
+    target = path.with_name("target.db")
+    with Store.open(target):
+        pass
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("make", [text, link])
+def test_something_else_in_the_place_of_a_store_is_refused(
+    store: Store, make: Callable[[Path], None]
+) -> None:
+    with Reader.open(store.path) as reader:
+        remove(store.path, "", *COMPANIONS)
+        make(store.path)
+        with pytest.raises(NotAStoreError):
+            store.apply(OTHER, TWO)
+        with pytest.raises(NotAStoreError):
+            while True:
+                reader.list()
+
+
+def test_every_thread_reads_the_store_that_is_at_the_path(store: Store, other: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        barrier = threading.Barrier(4)
+
+        def read() -> list[str]:
+            barrier.wait(WAIT)
+            return store.references()
+
+        assert [each.result(WAIT) for each in [pool.submit(read) for _ in range(4)]] == [[NAME]] * 4
+        replace(store.path, other)
+        assert store.apply(OTHER, THREE) is Transition.MOVED
+        assert [each.result(WAIT) for each in [pool.submit(read) for _ in range(4)]] == [[OTHER]] * 4
+
+
+def test_an_iteration_goes_on_in_the_store_that_is_at_the_path(store: Store, other: Path) -> None:
+    images = store.iter()
+    first = next(images)
+    replace(store.path, other)
+    store.apply(THIRD, THREE)
+
+    assert [image.id for image in images] == sorted(i for i in (TWO.id, THREE.id) if i > first.id)
+
+
+@pytest.mark.skipif(DRIVER == "sqlite3", reason="the process has one SQLite only")
+def test_writes_are_kept_though_another_sqlite_in_the_process_dropped_the_locks(store: Store) -> None:
+    look = f"import sqlite3; sqlite3.connect({str(store.path)!r}).execute('SELECT count(*) FROM images').fetchone()"
+    with contextlib.closing(sqlite3.connect(store.path)) as inside:
+        inside.execute("SELECT count(*) FROM images").fetchone()
+    subprocess.run([sys.executable, "-c", look], check=True)  # the last to close, it believes
+
+    assert store.apply(OTHER, TWO) is Transition.NEW
+    assert references_at(store.path) == {NAME, OTHER}
+    assert store.resolve(OTHER) == TWO.id
+
+
+def test_a_store_that_another_is_mounted_over_is_noticed(own_directory: Store, other: Path) -> None:
+    source = other.with_name("source")
+    source.mkdir()
+    shutil.move(other, source / own_directory.path.name)
+    mounted = subprocess.run(["mount", "--bind", source, own_directory.path.parent], check=False)
+    if mounted.returncode:
+        pytest.skip("may not mount here")
+    try:
+        assert own_directory.apply(THIRD, THREE) is Transition.NEW
+        assert references_at(source / own_directory.path.name) == {OTHER, THIRD}
+        own_directory.list()
+    finally:
+        own_directory.close()
+        subprocess.run(["umount", own_directory.path.parent], check=True)
+    assert references_at(own_directory.path) == {NAME}
+
+
+def test_a_copy_is_not_the_store(store: Store, tmp_path: Path) -> None:
+    """A store of the same content has the same revision, but is another file."""
+    copy_store(store.path, tmp_path / "copy.db")
+    replace(store.path, tmp_path / "copy.db")
+
+    assert store.apply(OTHER, TWO) is Transition.NEW
+    assert references_at(store.path) == {NAME, OTHER}
