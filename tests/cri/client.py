@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
+from wsgiref.util import setup_testing_defaults
 
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -13,6 +14,8 @@ from imagekeep.cri.protocol import SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from imagekeep.cri.metrics import Metrics
 
 METHODS = {method.path.rpartition("/")[2]: method for method in (*SCHEMA.methods.values(), CHECK)}
 
@@ -78,3 +81,10 @@ def named(image: str, **fields: Any) -> dict[str, Any]:
 def plain(message: Any) -> Any:
     """Return a message as JSON that keeps the proto's field names, as the recordings have it."""
     return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def page_of(metrics: Metrics) -> str:
+    """Return the metrics page without a server."""
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    return b"".join(metrics.page()(environ, lambda *_: print)).decode()

@@ -25,7 +25,18 @@ START_WAIT = 60.0
 class Process:
     """One `imagekeep serve`; `directory` holds its store, its socket and its log."""
 
-    def __init__(self, directory: Path, *options: str, source: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        source: str | None = None,
+        descriptors: int | None = None,
+        hard: int | None = None,
+    ) -> None:
+        """Start it; `descriptors` and `hard` limit its open files."""
+        limits = [f"ulimit -S -n {descriptors}; ulimit -H -n {hard or descriptors};"] if descriptors else []
+        # A shell sets them, since gRPC lets no process be forked that is not replaced at once.
+        shell = ["sh", "-c", f'{" ".join(limits)} exec "$@"', "sh"]
         self.socket = directory / "cri.sock"
         self.log = directory / "log"
         address = directory / "notify"
@@ -36,6 +47,7 @@ class Process:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [
+                        *shell,
                         sys.executable,
                         "-m",
                         "imagekeep",
@@ -71,9 +83,15 @@ class Process:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *options: str, source: str | None = None) -> Iterator[Process]:
+def serving(
+    directory: Path,
+    *options: str,
+    source: str | None = None,
+    descriptors: int | None = None,
+    hard: int | None = None,
+) -> Iterator[Process]:
     """Run a server until the context ends."""
-    process = Process(directory, *options, source=source)
+    process = Process(directory, *options, source=source, descriptors=descriptors, hard=hard)
     try:
         yield process
     finally:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket as sockets
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
-from imagekeep.cri.server import _OPTIONS
+from imagekeep.cri.discovery import REFLECT
+from imagekeep.cri.handlers import REPLIES_BYTES_MAX, SMALL_REPLY_BYTES, Replies
+from imagekeep.cri.server import _OPTIONS, CONNECTIONS_MAX, DESCRIPTORS
+from imagekeep.cri.status import RpcError
 from imagekeep.image import Image
 from imagekeep.store import Store
+from tests.containerd import wait_until
 from tests.cri.client import Client, named
+from tests.cri.process import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from tests.cri.conftest import Serve
 
@@ -88,6 +97,19 @@ def raw(socket: Path) -> Iterator[RawClient]:
     client = RawClient(socket)
     yield client
     client.close()
+
+
+@pytest.fixture
+def raw_later(socket: Path) -> Iterator[Callable[[], RawClient]]:
+    """Return a function that connects to a server that is not there yet."""
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> RawClient:
+            client = RawClient(socket)
+            stack.callback(client.close)
+            return client
+
+        yield connect
 
 
 @pytest.fixture
@@ -217,3 +239,133 @@ def test_a_client_that_answers_no_ping_is_hung_up_on(impatient: Client, raw: Raw
     for _ in raw.frames(answer_pings=False):
         pass
     assert impatient.ask("Version").code == "OK"
+
+
+def test_replies_that_are_never_read_are_bounded(tmp_path: Path) -> None:
+    names = tuple(f"example.test/{'x' * 200}:v{tag}" for tag in range(1000))
+    with Store.open(tmp_path / "images.db") as store:
+        for number in range(10):
+            store.add(
+                Image(f"sha256:{number:064x}", tuple(f"{n}-{number}" for n in names), "", 1, False, b"{}")
+            )
+    with serving(tmp_path) as server, contextlib.ExitStack() as stack, server.client() as client:
+        size = sum(map(len, names)) * 10
+        client.images()
+        before = resident(server.pid)
+        for _ in range(10):
+            unread = RawClient(server.socket)
+            stack.callback(unread.close)
+            unread.greet((4, 0))
+            for stream in range(1, 129, 2):
+                unread.begin(stream, LIST)
+                unread.request(stream, b"")
+        assert client.ask("Version").code == "OK"
+        wait_until(lambda: client.ask("ListImages").code == "RESOURCE_EXHAUSTED")
+        assert 640 * size > 4 * REPLIES_BYTES_MAX
+        assert resident(server.pid) - before < 1.5 * REPLIES_BYTES_MAX
+        assert client.status("nope:v1").code == "OK"
+        stack.close()
+        wait_until(lambda: client.ask("ListImages").code == "OK")
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process has."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) << 10
+
+
+def test_room_for_replies_is_taken_and_given_back_and_small_ones_need_none() -> None:
+    replies = Replies(SMALL_REPLY_BYTES + 1)
+    release = replies.reserve(SMALL_REPLY_BYTES + 1)
+    replies.reserve(SMALL_REPLY_BYTES)()
+    with pytest.raises(RpcError, match="do not read them"):
+        replies.reserve(SMALL_REPLY_BYTES + 1)
+    release()
+    replies.reserve(SMALL_REPLY_BYTES + 1)
+
+
+def test_connections_that_only_answer_pings_leave_the_server_its_descriptors(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "images.db"):
+        pass
+    with serving(tmp_path) as server, contextlib.ExitStack() as stack, server.client() as client:
+        assert client.ask("Version").code == "OK"
+        answered = 0
+        for _ in range(CONNECTIONS_MAX + 50):
+            idle = RawClient(server.socket)
+            stack.callback(idle.close)
+            with contextlib.suppress(ConnectionError):
+                idle.greet()
+                answered += bool(idle.connection.recv(1))
+        assert answered < CONNECTIONS_MAX
+        assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) < CONNECTIONS_MAX + 100
+        assert client.ask("Version").code == "OK"
+
+
+def test_calls_are_bounded_over_all_connections(
+    begin: Serve, raw_later: Callable[[], RawClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.cri.server.CALLS_MAX", 1)
+    client = begin()
+    raw = raw_later()
+    raw.greet()
+    raw.begin(1, LIST)
+    wait_until(lambda: client.ask("Version").code == "RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize("limit", [160, 300])
+def test_fewer_descriptors_make_fewer_connections(limit: int, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "images.db"):
+        pass
+    with (
+        serving(tmp_path, descriptors=limit) as server,
+        contextlib.ExitStack() as stack,
+        server.client() as client,
+    ):
+        assert client.ask("Version").code == "OK"
+        for _ in range(limit):
+            idle = RawClient(server.socket)
+            stack.callback(idle.close)
+            with contextlib.suppress(ConnectionError):
+                idle.greet()
+                idle.connection.recv(1)
+        assert client.ask("ListImages").code == "OK"
+        assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) < limit
+
+
+def test_a_limit_that_leaves_no_descriptors_for_clients_is_refused(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db"):
+        pass
+    imagekeep = f"'{sys.executable}' -m imagekeep --store '{tmp_path}/s.db'"
+    command = f"ulimit -n 100; exec {imagekeep} serve --listen 'unix://{tmp_path}/cri.sock'"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "at most 100 files can be open" in done.stderr
+
+
+def test_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "images.db"):
+        pass
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving(tmp_path, descriptors=256, hard=hard) as server:
+        soft, _ = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        assert soft == min(hard, DESCRIPTORS)
+
+
+def ask_reflection(client: Client, question: bytes) -> Any:
+    """Ask one question, as it is."""
+    answered = REFLECT[0].response.FromString
+    call: Any = client.channel.stream_stream(REFLECT[0].path, response_deserializer=answered)
+    (reply,) = call(iter([question]), timeout=20)
+    return reply
+
+
+def test_of_a_question_of_many_names_only_the_last_is_answered(client: Client) -> None:
+    one = REFLECT[0].request
+    names = b"".join(one(file_containing_symbol=f"a{n}").SerializeToString() for n in range(40_000))
+    assert ask_reflection(client, names).ByteSize() < 200
+
+
+def test_a_long_question_of_reflection_is_refused(client: Client) -> None:
+    question = REFLECT[0].request(file_by_filename="x" * 5000).SerializeToString()
+    with pytest.raises(grpc.RpcError) as refused:
+        ask_reflection(client, question)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

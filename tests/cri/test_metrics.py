@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
 import socket as sockets
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.cri.metrics import CONTENT_TYPE, Metrics
-from imagekeep.cri.scraping import Loopback, parse_target, response, scraping
-from imagekeep.cri.sockets import Access
+from imagekeep.cri.metrics import Metrics
+from imagekeep.cri.scraping import CLIENTS_MAX, Loopback, is_local, parse_target, scraping
 from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
 from imagekeep.image import Image
 from imagekeep.store import Store
 from imagekeep.watcher_status import WatcherState
-from tests.cri.client import named
+from tests.containerd import wait_until
+from tests.cri.client import named, page_of
+from tests.cri.process import serving
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from imagekeep.reader import Reader
     from tests.cri.conftest import Serve
 
@@ -34,26 +35,39 @@ def metrics(reader: Reader) -> Metrics:
 
 
 @pytest.fixture
-def shown(metrics: Metrics, tmp_path: Path) -> dict[str, Any]:
-    """Return the fields of a server that shows its metrics at the socket `metrics`."""
-    show = functools.partial(scraping, tmp_path / "metrics", Access(), metrics.page, CONTENT_TYPE)
+def port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with sockets.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def shown(metrics: Metrics, port: int) -> dict[str, Any]:
+    """Return the fields of a server that shows its metrics at the port."""
+    show = functools.partial(scraping, Loopback("127.0.0.1", port), metrics.page())
     return {"observe": metrics.observe, "beside": show}
 
 
-def scrape(path: Path, request: bytes = b"GET /metrics HTTP/1.1\r\n\r\n") -> str:
-    with sockets.socket(sockets.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(str(path))
-        connection.sendall(request)
+def connect(port: int) -> sockets.socket:
+    connection = sockets.create_connection(("127.0.0.1", port), timeout=20)
+    connection.settimeout(20)
+    return connection
+
+
+def scrape(port: int, host: str = "127.0.0.1") -> str:
+    with connect(port) as connection:
+        connection.sendall(f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         return connection.makefile("rb").read().decode()
 
 
-def test_calls_are_counted_by_method_and_code(begin: Serve, shown: dict[str, Any], tmp_path: Path) -> None:
+def test_calls_are_counted_by_method_and_code(begin: Serve, shown: dict[str, Any], port: int) -> None:
     client = begin(**shown)
     for name in ("nope:v1", "nope:v2", ""):
         client.ask("ImageStatus", named(name))
     client.ask("StreamImages")
-    page = scrape(tmp_path / "metrics")
+    page = scrape(port)
     assert 'imagekeep_grpc_calls_total{code="OK",method="ImageStatus"} 2.0' in page
     assert 'imagekeep_grpc_calls_total{code="UNKNOWN",method="ImageStatus"} 1.0' in page
     assert 'imagekeep_grpc_calls_total{code="OK",method="StreamImages"} 1.0' in page
@@ -66,7 +80,7 @@ def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Pa
         watcher = WatcherState(os.getpid(), "containerd", 1, connected_at=2, events=3, reconciles=4, errors=5)
         with store.watcher_lock():
             store.record_watcher(watcher)
-            page = metrics.page().decode().splitlines()
+            page = page_of(metrics).splitlines()
     assert set(page) >= {
         "imagekeep_store_up 1.0",
         "imagekeep_images 1.0",
@@ -83,45 +97,65 @@ def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Pa
 
 def test_a_store_that_cannot_be_read_is_told(metrics: Metrics, reader: Reader) -> None:
     reader.close()
-    assert "imagekeep_store_up 0.0" in metrics.page().decode()
+    assert "imagekeep_store_up 0.0" in page_of(metrics)
 
 
 @pytest.mark.parametrize(
-    ("request_line", "status"),
+    ("host", "local"),
     [
-        (b"GET /metrics?x=1 HTTP/1.1", "200"),
-        (b"GET / HTTP/1.1", "404"),
-        (b"POST /metrics", "405"),
-        (b"", "405"),
+        ("127.0.0.1:9323", True),
+        ("127.9.9.9", True),
+        ("[::1]:9323", True),
+        ("LocalHost:9323", True),
+        (None, True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:9323", False),
+        ("10.0.0.1", False),
+        ("[::1", True),
+        ("", False),
     ],
 )
-def test_only_the_page_is_answered(request_line: bytes, status: str) -> None:
-    assert response(request_line, lambda: b"page", "text/plain").split(b" ")[1] == status.encode()
+def test_only_a_host_of_this_machine_is_local(host: str | None, local: bool) -> None:
+    assert is_local(host) is local
+
+
+def test_a_request_for_another_host_is_refused(begin: Serve, shown: dict[str, Any], port: int) -> None:
+    begin(**shown)
+    refused = scrape(port, "evil.example")
+    assert refused.startswith("HTTP/1.0 421 ")
+    assert "imagekeep_images" not in refused
 
 
 @pytest.mark.parametrize(
-    "target", ["0.0.0.0:90", "10.0.0.1:90", "localhost:90", "127.0.0.1", "127.0.0.1:x", ""]
+    "target",
+    ["0.0.0.0:90", "10.0.0.1:90", "localhost:90", "127.0.0.1", "127.0.0.1:x", "unix:///run/m.sock", ""],
 )
 def test_metrics_are_for_this_machine_alone(target: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="no address for metrics"):
+    with pytest.raises(InvalidArgumentError, match="invalid metrics address"):
         parse_target(target)
 
 
 def test_an_address_of_this_machine_is_taken() -> None:
     assert parse_target("127.0.0.1:9000") == Loopback("127.0.0.1", 9000)
     assert parse_target("[::1]:9000") == Loopback("::1", 9000)
-    assert str(parse_target("unix:///run/m.sock")) == "/run/m.sock"
 
 
-def test_metrics_are_shown_on_loopback(begin: Serve, metrics: Metrics) -> None:
-    with sockets.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    begin(
-        beside=functools.partial(scraping, Loopback("127.0.0.1", port), Access(), metrics.page, CONTENT_TYPE)
-    )
+def test_prometheus_is_shown_its_own_format(begin: Serve, shown: dict[str, Any], port: int) -> None:
+    begin(**shown)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page:
-        assert page.headers["Content-Type"] == CONTENT_TYPE
+        assert page.headers["Content-Type"].startswith("text/plain; version=")
+        assert b"imagekeep_images 0.0" in page.read()
+
+
+def test_metrics_are_shown_on_the_loopback_of_ipv6(begin: Serve, metrics: Metrics, port: int) -> None:
+    try:
+        with sockets.socket(sockets.AF_INET6) as other:
+            other.bind(("::1", port))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    begin(beside=functools.partial(scraping, Loopback("::1", port), metrics.page()))
+    with urllib.request.urlopen(f"http://[::1]:{port}/metrics", timeout=20) as page:
         assert b"imagekeep_images 0.0" in page.read()
 
 
@@ -131,30 +165,61 @@ def test_a_port_that_is_taken_is_refused(begin: Serve, metrics: Metrics, socket:
         other.listen()
         taken = Loopback("127.0.0.1", other.getsockname()[1])
         with pytest.raises(
-            FailedPreconditionError, match=r"no metrics at 127\.0\.0\.1:\d+: Address already in use$"
+            FailedPreconditionError,
+            match=r"cannot serve metrics at 127\.0\.0\.1:\d+: Address already in use$",
         ):
-            begin(beside=functools.partial(scraping, taken, Access(), metrics.page, CONTENT_TYPE))
+            begin(beside=functools.partial(scraping, taken, metrics.page()))
     assert not socket.exists()
 
 
-def test_a_scraper_that_hangs_stops_no_other(
-    begin: Serve, shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_scrapers_that_hang_are_hung_up_on(
+    begin: Serve, shown: dict[str, Any], port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.cri.scraping.CLIENT_TIMEOUT", 0.2)
     begin(**shown)
-    hanging = [sockets.socket(sockets.AF_UNIX) for _ in range(20)]
-    for connection in hanging:
-        connection.connect(str(tmp_path / "metrics"))
-    assert "imagekeep_images" in scrape(tmp_path / "metrics")
-    for connection in hanging:
-        connection.close()
-
-
-def test_a_head_that_never_ends_is_not_kept(begin: Serve, shown: dict[str, Any], tmp_path: Path) -> None:
-    begin(**shown)
-    with sockets.socket(sockets.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(str(tmp_path / "metrics"))
-        with contextlib.suppress(ConnectionError):  # which ends it as well
-            connection.sendall(b"x" * 100_000)
+    with contextlib.ExitStack() as stack:
+        hanging = [stack.enter_context(connect(port)) for _ in range(CLIENTS_MAX)]
+        for connection in hanging:
             assert connection.recv(1) == b""
+        assert "imagekeep_images" in scrape(port)
+
+
+def test_one_client_too_many_is_refused_at_once(begin: Serve, shown: dict[str, Any], port: int) -> None:
+    begin(**shown)
+    with contextlib.ExitStack() as stack:
+        for _ in range(CLIENTS_MAX):
+            stack.enter_context(connect(port))
+        with connect(port) as refused, contextlib.suppress(ConnectionError):
+            assert refused.recv(1) == b""
+    # Those that hung up have left room.
+    wait_until(lambda: "imagekeep_images" in scrape_or_nothing(port))
+
+
+def scrape_or_nothing(port: int) -> str:
+    with contextlib.suppress(ConnectionError):
+        return scrape(port)
+    return ""
+
+
+def test_a_head_that_never_ends_is_not_kept(begin: Serve, shown: dict[str, Any], port: int) -> None:
+    begin(**shown)
+    with connect(port) as connection, contextlib.suppress(ConnectionError):  # which ends it as well
+        connection.sendall(b"x" * 100_000)
+        assert connection.recv(1) == b""
+
+
+def test_a_flood_of_the_metrics_port_leaves_the_cri_its_descriptors(tmp_path: Path, port: int) -> None:
+    with Store.open(tmp_path / "images.db"):
+        pass
+    with serving(tmp_path, f"--metrics=127.0.0.1:{port}") as server, contextlib.ExitStack() as stack:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (128, hard))
+        for _ in range(min(500, soft - 200)):
+            connection = stack.enter_context(sockets.socket())
+            connection.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                connection.connect(("127.0.0.1", port))
+        with server.client() as client:
+            assert {client.ask("ListImages", timeout=5).code for _ in range(50)} == {"OK"}
+        assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) < 128
+        assert len(server.log.read_text().splitlines()) < 10

@@ -35,15 +35,6 @@ def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
     assert (tmp_path / "images.db").exists()
 
 
-def test_metrics_are_shown_where_an_address_is_given(tmp_path: Path) -> None:
-    write_layout(tmp_path / "busybox")
-    page = tmp_path / "metrics.sock"
-    with serving(tmp_path, f"--metrics=unix://{page}", source=f"oci:{tmp_path / 'busybox'}") as server:
-        assert page.is_socket()
-        assert server.end() == 0
-    assert not page.exists()
-
-
 def test_a_second_server_says_so_and_ends(tmp_path: Path, run: Run) -> None:  # noqa: F811
     write_layout(tmp_path / "busybox")
     with serving(tmp_path, source=f"oci:{tmp_path / 'busybox'}") as server:

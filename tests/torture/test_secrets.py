@@ -16,6 +16,7 @@ from imagekeep.cri.watcher_thread import CurrentWatcher
 from imagekeep.reader import Reader
 from imagekeep.store import Store
 from imagekeep.watch import Watcher, WatchIntervals
+from tests.cri.client import page_of
 from tests.images import OCI_CONFIG, OCI_MANIFEST, LayoutWriter, named
 from tests.torture.fuzz import SECRET
 from tests.watch.conftest import running
@@ -160,9 +161,9 @@ def test_no_metric_has_a_secret(layout: LayoutWriter, tmp_path: Path) -> None:
     ]
     subprocess.run([*imagekeep, "sync", "-q"], capture_output=True, check=False)
     with Reader.open(path) as reader:
-        page = Metrics(reader, CurrentWatcher(reader, own=False)).page()
-    assert b"imagekeep_images 1.0" in page
-    assert SECRET.encode() not in page
+        page = page_of(Metrics(reader, CurrentWatcher(reader, own=False)))
+    assert "imagekeep_images 1.0" in page
+    assert SECRET not in page
 
 
 EVERY_FILE = """

@@ -61,7 +61,7 @@ def _parse_mode(context: click.Context, option: click.Parameter, mode: str) -> i
     help="The socket's mode, in octal.",
 )
 @click.option("--socket-group", metavar="GROUP", help="The socket's group; by default the server's own.")
-@click.option("--metrics", metavar="ADDRESS", help="Where to show metrics: 127.0.0.1:PORT or unix:///PATH.")
+@click.option("--metrics", metavar="ADDRESS", help="Serve Prometheus metrics at 127.0.0.1:PORT.")
 @click.option(
     "--filter-images", is_flag=True, help="Let lists honour an image filter, which containerd ignores."
 )
@@ -130,10 +130,10 @@ def _store_of(settings: Settings) -> Iterator[Store]:
 def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
     """Return the same with metrics shown at an address."""
     # Imported here because it is an extra of its own.
-    from imagekeep.cri.metrics import CONTENT_TYPE, Metrics
+    from imagekeep.cri.metrics import Metrics
 
     metrics = Metrics(config.reader, CurrentWatcher(config.reader, own=config.follow is not None))
-    show = functools.partial(scraping, parse_target(target), config.access, metrics.page, CONTENT_TYPE)
+    show = functools.partial(scraping, parse_target(target), metrics.page())
     return dataclasses.replace(config, observe=metrics.observe, beside=show)
 
 

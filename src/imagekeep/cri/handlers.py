@@ -1,4 +1,4 @@
-"""Joins gRPC's calls with the functions that answer them: bounded in time, and counted.
+"""Joins gRPC's calls with the functions that answer them: bounded in time and memory, and counted.
 
 Every call is taken as a stream of its own, also where there is one request and one reply: only so can a client
 that begins a call and never sends the request be let go of after a while. One that never takes its reply keeps
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 RECEIVE_TIMEOUT: Final = 10.0
 """Seconds that a client has to send the request of a call that it began."""
 
+REPLIES_BYTES_MAX: Final = 256 << 20
+"""The most bytes of large replies under way at once: 60 lists of 12,000 images."""
+
+SMALL_REPLY_BYTES: Final = 64 << 10
+"""What is not counted: a list of 200 images."""
+
 
 class Call(Protocol):
     """What an answer may ask of the call that it answers."""
@@ -33,6 +39,31 @@ class Call(Protocol):
     def time_remaining(self) -> float | None:
         """Return the seconds until the client gives up, or None where it never does."""
         ...
+
+
+class Replies:
+    """Bounds the bytes of large replies that clients have not taken yet.
+
+    gRPC keeps a reply until its client takes it, and has no bound of its own. A reply that finds no room is
+    refused, since one that waited for room would be kept as well. Small ones are bounded by the number of calls.
+    """
+
+    def __init__(self, bytes_max: int = REPLIES_BYTES_MAX) -> None:
+        self._free = bytes_max
+
+    def reserve(self, size: int) -> Callable[[], None]:
+        """Take room for a reply and return the function that gives it back; raises RpcError if there is none."""
+        if size <= SMALL_REPLY_BYTES:
+            return lambda: None
+        if size > self._free:
+            message = "too many large replies are waiting for clients that do not read them; try again"
+            raise RpcError(Code.RESOURCE_EXHAUSTED, message)
+        self._free -= size
+
+        def release() -> None:
+            self._free += size
+
+        return release
 
 
 One = Callable[[Any, Call], Awaitable[Any]]
@@ -55,28 +86,33 @@ class Endpoint(NamedTuple):
 def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[Any]:
     """Return gRPC's handlers of these endpoints, one a service."""
     services: dict[str, dict[str, Any]] = {}
+    replies = Replies()
     for endpoint in endpoints:
         _, service, name = endpoint.method.path.split("/")
         # Where there is one reply, gRPC sends it and the code of the call together.
         many = endpoint.method.streams
         make: Any = grpc.stream_stream_rpc_method_handler if many else grpc.stream_unary_rpc_method_handler
-        handler = make(_behaviour(endpoint, observe), response_serializer=_encode)
-        services.setdefault(service, {})[name] = handler
+        services.setdefault(service, {})[name] = make(_behaviour(endpoint, observe, replies))
     return [grpc.method_handlers_generic_handler(*service) for service in services.items()]
 
 
-def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awaitable[Any]]:
+def _behaviour(
+    endpoint: Endpoint, observe: Observe, replies: Replies
+) -> Callable[[Any, Any], Awaitable[bytes | None]]:
     """Return what gRPC calls with the stream of requests and the context of a call."""
+    answer_call = _answer_with_many if endpoint.method.streams else _answer_with_one
 
-    async def behave(requests: Any, context: Any) -> Any:
+    async def behave(requests: Any, context: Any) -> bytes | None:
         """Answer one call, and observe how it ended; requests are read from the context, which can wait."""
         began, code = time.perf_counter(), Code.CANCELLED
         try:
-            reply = await _answer(endpoint, context)
+            reply = await answer_call(endpoint, context, replies)
             code = Code.OK
-        except RpcError as refusal:
+        except (RpcError, ImagekeepError) as error:
+            refusal = error if isinstance(error, RpcError) else rpc_error_of(error)
             code = refusal.code
             await context.abort(code, refusal.message)
+            return None  # not reached: abort raises
         except Exception:
             code = Code.UNKNOWN
             raise
@@ -88,22 +124,36 @@ def _behaviour(endpoint: Endpoint, observe: Observe) -> Callable[[Any, Any], Awa
     return behave
 
 
-async def _answer(endpoint: Endpoint, context: Any) -> Message | bytes | None:
-    """Take the request, and return the reply; where there can be many, write them. Raises Refusal."""
-    request = await _receive(endpoint.method, context)
+async def _answer_with_one(endpoint: Endpoint, context: Any, replies: Replies) -> bytes:
+    """Take the request and return the reply, which counts until the client has taken it or the call ended."""
+    answer: Any = endpoint.answer
+    encoded = _encode(await answer(await _receive_first(endpoint.method, context), context))
+    if len(encoded) > SMALL_REPLY_BYTES:
+        release = replies.reserve(len(encoded))
+        context.add_done_callback(lambda _: release())
+    return encoded
+
+
+async def _answer_with_many(endpoint: Endpoint, context: Any, replies: Replies) -> None:
+    """Take the request and write the replies; one that converses takes more requests."""
+    answer: Any = endpoint.answer
+    request: Message | None = await _receive_first(endpoint.method, context)
+    while request is not None:
+        async for message in answer(request, context):
+            encoded = _encode(message)
+            release = replies.reserve(len(encoded))
+            try:
+                await context.write(encoded)
+            finally:
+                release()
+        request = await _receive(endpoint.method, context) if endpoint.converses else None
+
+
+async def _receive_first(method: Method[Any, Any], context: Any) -> Message:
+    request = await _receive(method, context)
     if request is None:
         raise RpcError(Code.INTERNAL, "the call ended without a request")
-    try:
-        while request is not None:
-            answer = endpoint.answer(request, context)
-            if not isinstance(answer, AsyncIterator):
-                return await answer
-            async for message in answer:
-                await context.write(message)
-            request = await _receive(endpoint.method, context) if endpoint.converses else None
-    except ImagekeepError as error:
-        raise rpc_error_of(error) from error
-    return None
+    return request
 
 
 async def _receive(method: Method[Any, Any], context: Any) -> Message | None:

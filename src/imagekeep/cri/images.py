@@ -37,6 +37,9 @@ STATUSES_MAX: Final = 4096
 STATUS_BYTES_MAX: Final = 4096
 """A longer reply is not kept: an image may have any number of references."""
 
+PULLS_MAX: Final = 64
+"""Pulls under way at once; each keeps its request. A kubelet pulls one image at a time, or ten."""
+
 STREAM_BATCH: Final = 1000
 """Images in one message of a stream: some 300 KB. containerd sends 5,000."""
 
@@ -64,11 +67,14 @@ class ImageService:
         self._filter_images = filter_images
         self._listing = Listing(reader)
         self._statuses = _Statuses(reader)
+        self._pulls = 0
         self._usage: cri.ImageFsInfoResponse | None = None
 
     async def list_images(self, request: cri.ListImagesRequest, call: Call) -> bytes:
         """Answer ListImages: all images of one state of the store, in the order of ids."""
-        return b"".join(await self._chosen(request))
+        if self._filter_images and request.filter.image.image:
+            return b"".join(await self._chosen(request))
+        return await self._listing.reply()
 
     async def stream_images(self, request: cri.StreamImagesRequest, call: Call) -> AsyncIterator[bytes]:
         """Answer StreamImages: the same, in batches; no images are no batch."""
@@ -108,7 +114,13 @@ class ImageService:
                 Code.UNIMPLEMENTED,
                 "imagekeep pulls no images itself: it hands a pull to the CRI of its source, which here has none",
             )
-        reply = await self._relay.ask(PULL_IMAGE, request, timeout=call.time_remaining())
+        if self._pulls >= PULLS_MAX:
+            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{PULLS_MAX} pulls are under way; try again")
+        self._pulls += 1
+        try:
+            reply = await self._relay.ask(PULL_IMAGE, request, timeout=call.time_remaining())
+        finally:
+            self._pulls -= 1
         await self._changes.follow_pull(request.image.image, reply.image_ref)
         return reply
 

@@ -37,7 +37,15 @@ class Listing:
         self._lock = asyncio.Lock()
         self._version: int | None = None
         self._encoded: list[bytes] = []
+        self._joined: bytes | None = None
         self._known: dict[str, tuple[ImageSummary, bytes]] = {}
+
+    async def reply(self) -> bytes:
+        """Return the reply that has all images; equal lists are one object, however many clients take them."""
+        images = await self.images()
+        if self._joined is None:
+            self._joined = b"".join(images)
+        return self._joined
 
     async def images(self) -> list[bytes]:
         """Return the encoded images; a list that nobody may change."""
@@ -45,7 +53,7 @@ class Listing:
             version = self._reader.data_version()
             if version != self._version:
                 self._encoded = await self._read()
-                self._version = version
+                self._version, self._joined = version, None
             return self._encoded
 
     async def _read(self) -> list[bytes]:

@@ -11,19 +11,18 @@ from imagekeep.errors import ImagekeepError, MissingExtraError
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+    from prometheus_client.exposition import make_wsgi_app
 except ImportError as missing:
     raise MissingExtraError("prometheus_client", "metrics") from missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from wsgiref.types import WSGIApplication
 
     from prometheus_client.core import Metric
 
     from imagekeep.cri.watcher_thread import CurrentWatcher
     from imagekeep.reader import Reader
-
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 30, 120)
 """From a read of one image, which takes a tenth of a millisecond, to a pull."""
@@ -52,9 +51,9 @@ class Metrics:
         self._calls.labels(method, code).inc()
         self._latency.labels(method).observe(seconds)
 
-    def page(self) -> bytes:
-        """Return everything in Prometheus's text format."""
-        return generate_latest(self._registry)
+    def page(self) -> WSGIApplication:
+        """Return the page as prometheus_client serves it: in the format that is asked for, compressed or not."""
+        return make_wsgi_app(self._registry)
 
 
 class _StoreCollector:

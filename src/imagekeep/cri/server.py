@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -39,8 +40,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("imagekeep.cri")
 
-RECEIVED_BYTES_MAX: Final = 1 << 20
+RECEIVED_BYTES_MAX: Final = 512 << 10
 """The largest request: names, credentials, and a sandbox's annotations, which Kubernetes ends at 256 KiB."""
+
+CONNECTIONS_MAX: Final = 256
+"""Connections at once; one more is closed as soon as it is accepted. A node has a handful of CRI clients."""
+
+CONNECTIONS_MIN: Final = 16
+
+DESCRIPTORS: Final = 1024
+"""Descriptors that the soft limit is raised to, if the hard limit allows it."""
+
+OTHER_DESCRIPTORS: Final = 128
+"""Descriptors for everything but connections of the CRI: the store's files, containerd, metrics, libraries."""
+
+CALLS_MAX: Final = 1024
+"""Calls at once over all connections; one more is refused with RESOURCE_EXHAUSTED."""
 
 SENT_BYTES_MAX: Final = 16 << 20
 """The largest reply, as containerd's; a kubelet and crictl take no more. StreamImages has no such end."""
@@ -60,7 +75,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),  # without it a ping has a minute, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_connection_idle_ms", 3_600_000),
+    # Clients connect again by themselves with their next call.
+    ("grpc.max_connection_idle_ms", 300_000),
     # An old connection is asked to go, which clients do without losing a call, and is closed an hour later. So ends
     # also what a client that answers pings, and takes no reply, keeps waiting.
     ("grpc.max_connection_age_ms", 3_600_000),
@@ -109,12 +125,13 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
         changes = Changes(config.store_factory)
         relay = Relay(config.cri_socket) if config.cri_socket is not None else None
         following: WatcherThread | None = None
-        server = grpc.aio.server(options=_OPTIONS)
+        options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_allowed()))
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         server.add_generic_rpc_handlers(generic_handlers(endpoints(config, changes, relay), config.observe))
         try:
             _listen(server, config)
             await server.start()
-            log.info("config at %s", printable(config.path))
+            log.info("serving at %s", printable(config.path))
             if config.store_factory is not None and config.follow is not None:
                 following = WatcherThread(config.store_factory, config.follow, stop)
             async with config.beside():
@@ -125,6 +142,26 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
             await _end(server, changes, relay, following)
     if following is not None and following.error is not None:
         raise following.error
+
+
+def connections_allowed() -> int:
+    """Raise the soft limit of descriptors, and return how many connections it leaves room for.
+
+    Raises FailedPreconditionError if it leaves hardly any.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = DESCRIPTORS if hard == unlimited else min(DESCRIPTORS, hard)
+    if soft != unlimited and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    allowed = CONNECTIONS_MAX if soft == unlimited else min(CONNECTIONS_MAX, soft - OTHER_DESCRIPTORS)
+    if allowed < CONNECTIONS_MIN:
+        raise FailedPreconditionError(
+            f"at most {soft} files can be open: serving needs {OTHER_DESCRIPTORS + CONNECTIONS_MIN} "
+            "(raise `ulimit -n` or LimitNOFILE=)"
+        )
+    return allowed
 
 
 def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> list[Endpoint]:
