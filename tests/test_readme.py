@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagekeep.database.connection import connect
-from tests.cli.session import PROMPT, transcript
+from tests.cli.session import commands_in, transcript
 from tests.tools import require
 
 CHECKOUT = Path(__file__).parents[1]
@@ -26,22 +26,21 @@ def block(language: str) -> str:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A directory with the layout that the README calls `hello`."""
-    shutil.copytree(CHECKOUT / "tests" / "data" / "layout", tmp_path / "hello")
+    """A directory with what the README's examples use of a checkout."""
+    shutil.copytree(CHECKOUT / "tests" / "data" / "layout", tmp_path / "tests" / "data" / "layout")
     return tmp_path
 
 
 def test_the_worked_session_is_what_the_program_prints(directory: Path) -> None:
     require("sqlite3")
-    first, *lines = (line for line in block("console").splitlines(keepends=True))
-    assert first == f"{PROMPT}export IMAGEKEEP_STORE=images.db IMAGEKEEP_SOURCE=oci:hello\n"
-    commands = [line.removeprefix(PROMPT).rstrip("\n") for line in lines if line.startswith(PROMPT)]
+    session = block("console")
+    commands = commands_in(session)
+    settings = dict(word.split("=") for word in commands[1].split()[1:])
+    assert commands[1].startswith("export ")
 
-    printed = transcript(
-        commands, directory, {"IMAGEKEEP_STORE": "images.db", "IMAGEKEEP_SOURCE": "oci:hello"}
-    )
+    printed = transcript(commands, directory, settings)
 
-    assert TIME.sub("TIME", printed) == TIME.sub("TIME", "".join(lines))
+    assert TIME.sub("TIME", printed) == TIME.sub("TIME", session)
 
 
 def test_the_python_example_runs(
