@@ -236,7 +236,7 @@ def test_root_reads_and_writes_the_store_of_another_user(
         os.chown(file, NOBODY, NOBODY)
 
     with Store.open(path) as store:
-        store.record_failures({"a": StoreUnavailableError("why")})
+        store.apply_all({}, failures={"a": StoreUnavailableError("why")})
         owners = {file.name: file.stat().st_uid for file in path.parent.iterdir()}
 
     assert owners == dict.fromkeys(owners, NOBODY)
@@ -270,7 +270,7 @@ def test_a_user_does_not_write_to_a_store_that_another_may_have_put_there(public
         Store.open(public_store) as store,
         pytest.raises(UntrustedFileError, match="anyone may have made it"),
     ):
-        store.record_failures({})
+        store.apply_all({}, failures={})
 
 
 @both
@@ -430,7 +430,7 @@ def test_the_longest_path_works(tmp_path: Path) -> None:
     path = of_length(tmp_path, LONGEST_PATH)
 
     with Store.open(path) as store:
-        store.record_failures({"a": ImagekeepError("why")})
+        store.apply_all({}, failures={"a": ImagekeepError("why")})
     with Reader.open(path) as reader:
         assert len(reader.incomplete()) == 1
 
