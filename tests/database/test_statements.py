@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep import Store
-from imagekeep.database import statements
+from imagekeep.database import schema, statements
 from tests.database.rows import opened
 from tests.model import IMAGES
 
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from imagekeep.database.driver import sqlite
 
+
+def names_in(statement: str) -> list[str]:
+    """Return the names of a statement's parameters."""
+    return re.findall(r":(\w+)", re.sub("'[^']*'", "''", statement))
+
+
 NAMED = {name: text for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)}
+WRITES = {name: text for name, text in NAMED.items() if names_in(text)}
 SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswith("SELECT")}
 
 LOOK_UPS = {
@@ -36,8 +43,10 @@ LOOK_UPS = {
 """What is asked for one image or reference, and the tables that it looks into."""
 
 
-def arguments_of(statement: str) -> Sequence[str]:
-    """Return as many arguments as a statement takes."""
+def arguments_of(statement: str) -> Sequence[str] | dict[str, str]:
+    """Return as many arguments as a statement takes, or one for each name."""
+    if names := names_in(statement):
+        return dict.fromkeys(names, "x")
     numbered = {int(number) for number in re.findall(r"\?(\d+)", statement)}
     return ("x",) * (max(numbered) if numbered else statement.count("?"))
 
@@ -52,6 +61,26 @@ def plan_of(connection: sqlite.Connection, statement: str) -> list[str]:
 def test_a_statement_prepares_against_the_migrated_schema(store_path: Path, name: str) -> None:
     with opened(store_path) as connection:
         connection.execute(f"EXPLAIN {NAMED[name]}", arguments_of(NAMED[name]))
+
+
+TABLES = {table.name: set(table.columns.keys()) for table in schema.metadata.tables.values()}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_the_parameters_of_a_write_are_columns_of_the_tables_it_names(name: str) -> None:
+    named = [table for table in TABLES if re.search(rf"\b{table}\b", WRITES[name])]
+    columns = set().union(*(TABLES[table] for table in named))
+    assert named
+    assert set(names_in(WRITES[name])) <= columns
+
+
+@pytest.mark.parametrize("name", [name for name, text in WRITES.items() if "INSERT" in text])
+def test_an_insert_names_columns_of_its_table_and_gives_every_one_that_must_have_a_value(name: str) -> None:
+    match = re.search(r'INTO "?(\w+)"? \(([\w\s,]+)\)', WRITES[name])
+    assert match
+    given, table = set(re.findall(r"\w+", match[2])), schema.metadata.tables[match[1]]
+    required = {c.name for c in table.columns if not c.nullable and not c.primary_key}
+    assert required <= given <= TABLES[match[1]]
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "analyzed"])
@@ -88,7 +117,7 @@ def test_no_statement_scans_a_table_for_each_row_of_another(store_path: Path, na
     correlated = (
         plan.index("CORRELATED SCALAR SUBQUERY 1") if "CORRELATED SCALAR SUBQUERY 1" in plan else None
     )
-    scans = [line for line in plan if line.startswith("SCAN") and "(subquery" not in line]
+    scans = [line for line in plan if re.match(r"SCAN (?!CONSTANT ROW|\(subquery)", line)]
     if name != "COUNTS":
         assert len(scans) <= 1
     assert correlated is None or not [line for line in plan[correlated:] if line.startswith("SCAN")]

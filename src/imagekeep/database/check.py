@@ -237,6 +237,6 @@ def _wrong_history(connection: sqlite.Connection) -> Iterator[Problem]:
 
 def _wrong_identity(connection: sqlite.Connection) -> Iterator[Problem]:
     """Find a store without an id of its own."""
-    ids = [store_id for (store_id,) in connection.execute(statements.STORE_ID)]
+    ids = [store_id for store_id, *_ in connection.execute(statements.IDENTITY)]
     if len(ids) != 1 or not re.fullmatch("[0-9a-f]{32}", str(ids[0])):
         yield Problem("identity", "", "no store id of 32 hex digits")

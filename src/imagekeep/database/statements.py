@@ -1,6 +1,8 @@
-"""The statements that answer reads, in SQLite's own SQL: they run on the driver connection of each thread.
+"""Every statement that reads or writes rows, in SQLite's own SQL, for the driver connection of each thread.
 
-A test prepares each of them against the migrated schema, and asserts that none scans a table that it need not.
+What is written has parameters named as the columns. A test prepares each statement against the migrated schema,
+compares the parameters with the columns that `imagekeep.schema` declares, and asserts that none scans a table
+needlessly.
 """
 
 BEGIN = "BEGIN"
@@ -197,7 +199,7 @@ SELECT store_id, source, namespace FROM identity
 
 FOLLOW_SOURCE = """
 INSERT INTO identity (identity_key, store_id, source, namespace)
-VALUES (1, lower(hex(randomblob(16))), ?, ?)
+VALUES (1, lower(hex(randomblob(16))), :source, :namespace)
 ON CONFLICT (identity_key) DO UPDATE SET source = excluded.source, namespace = excluded.namespace
 """
 """The id stays; it is made only if somebody deleted the row."""
@@ -215,11 +217,90 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 
 INTEGRITY_CHECK = "PRAGMA integrity_check"
 
-STORE_ID = """
-SELECT store_id FROM identity
-"""
-
 RENEW_STORE_ID = """
 UPDATE identity SET store_id = lower(hex(randomblob(16)))
 """
 """A copy that becomes a store is a store of its own."""
+
+ADD_IMAGE = """
+INSERT INTO images (id, chain_id, size) VALUES (:id, :chain_id, :size) ON CONFLICT DO NOTHING
+"""
+"""A known image keeps its first size, chain id and config (containerd: store.add)."""
+
+ADD_CONFIG = """
+INSERT INTO configs (image_key, document)
+VALUES ((SELECT image_key FROM images WHERE id = :id), :document)
+ON CONFLICT DO NOTHING
+"""
+
+ADD_REFERENCE = """
+INSERT INTO "references" (name, image_key, sort_rank, sort_name)
+VALUES (:name, (SELECT image_key FROM images WHERE id = :id), :sort_rank, :sort_name)
+"""
+
+MOVE_REFERENCE = """
+UPDATE "references" SET image_key = (SELECT image_key FROM images WHERE id = :id) WHERE name = :name
+"""
+
+REMOVE_REFERENCE = """
+DELETE FROM "references" WHERE name = :name
+"""
+
+ADD_PIN = """
+INSERT INTO pinned_refs (reference, image_key)
+SELECT name, image_key FROM "references" WHERE name = :name
+ON CONFLICT DO NOTHING
+"""
+
+REMOVE_PIN = """
+DELETE FROM pinned_refs WHERE reference = :reference
+"""
+
+VERIFY = """
+INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at)
+VALUES (
+    :reference, (SELECT image_key FROM "references" WHERE name = :reference),
+    :target_digest, :platform, :verified_at
+)
+ON CONFLICT (reference) DO UPDATE
+SET target_digest = excluded.target_digest, platform = excluded.platform, verified_at = excluded.verified_at
+"""
+
+VERIFY_AGAIN = """
+UPDATE ref_cache SET verified_at = :verified_at WHERE reference = :reference
+"""
+
+FORGET_TARGET = """
+DELETE FROM ref_cache WHERE reference = :reference
+"""
+
+RECORD_CHANGE = """
+INSERT INTO reference_history (reference, image_id, target_digest, pinned, event, at)
+VALUES (:reference, :image_id, :target_digest, :pinned, :event, :at)
+"""
+
+ANY_INCOMPLETE = """
+SELECT EXISTS (SELECT 1 FROM incomplete_refs)
+"""
+
+REMOVE_INCOMPLETE = """
+DELETE FROM incomplete_refs WHERE reference = :reference
+"""
+
+RECORD_INCOMPLETE = """
+INSERT INTO incomplete_refs (reference, error, since, tried_at, tries)
+VALUES (:reference, :error, :since, :tried_at, :tries)
+ON CONFLICT (reference) DO UPDATE
+SET error = excluded.error, tried_at = excluded.tried_at, tries = tries + 1
+"""
+
+RECORD_WATCHER = """
+INSERT OR REPLACE INTO watcher (
+    watcher_key, process_id, source, started_at, connected_at, last_event_at, last_reconcile_at,
+    events, reconciles, changes, errors, last_error, stopped_at
+)
+VALUES (
+    :watcher_key, :process_id, :source, :started_at, :connected_at, :last_event_at, :last_reconcile_at,
+    :events, :reconciles, :changes, :errors, :last_error, :stopped_at
+)
+"""

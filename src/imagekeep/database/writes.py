@@ -1,39 +1,23 @@
 """Writes changes of references to the tables inside the caller's transaction.
 
-The statements are SQLAlchemy Core's, compiled once and run on the driver connection: run by Core each time, they
-took a single update five times as long. What many references need is written in one `executemany` each, so that
-a sync of thousands is bound by SQLite. References that move are written one by one: each can be the last of an
-image that the next one moves to.
+What many references need is written in one `executemany` for each statement, so that a sync of thousands is
+bound by SQLite. References that move are written one by one: each can be the last of an image that the next one
+moves to.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, exists, insert, literal_column, select, update
-from sqlalchemy.dialects.sqlite import dialect
-from sqlalchemy.dialects.sqlite import insert as upsert
-
 from imagekeep.database import statements
-from imagekeep.database.schema import (
-    configs,
-    images,
-    incomplete_refs,
-    pinned_refs,
-    ref_cache,
-    reference_history,
-    references,
-    watcher,
-)
 from imagekeep.reference import sort_key
 from imagekeep.transition import Transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from sqlalchemy import ClauseElement
 
     from imagekeep.database.driver import sqlite
     from imagekeep.errors import ImagekeepError
@@ -44,122 +28,49 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_PARAMETER = re.compile(r":(\w+)")
+
 
 class _Statement(NamedTuple):
-    """A statement in SQLite's own SQL, and what puts a row's values in the order of its parameters."""
+    """A statement whose parameters stand by their places, and what puts a row's values in that order."""
 
     sql: str
     values: Callable[[Row], tuple[Any, ...]]
 
 
-def _compiled(statement: ClauseElement) -> _Statement:
-    """Compile a statement; it returns no rows that it adds.
-
-    Its parameters stand by their places: the driver takes twice as long to run one that has them by name.
-    """
-    compiled = statement.compile(dialect=dialect(paramstyle="qmark"), for_executemany=True)
-    names: list[str] = compiled.positiontup  # type: ignore[attr-defined]
-    in_place = itemgetter(*names) if len(names) > 1 else lambda row: tuple(row[name] for name in names)
-    return _Statement(str(compiled), in_place)
+def _by_place(sql: str) -> _Statement:
+    """Return a statement without the names of its parameters, which take the driver twice as long to bind."""
+    names = _PARAMETER.findall(sql)
+    values = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+    return _Statement(_PARAMETER.sub("?", sql), values)
 
 
-_key_of_image = select(images.c.image_key).where(images.c.id == bindparam("image_id"))
-_key_of_reference = select(references.c.name, references.c.image_key).where(
-    references.c.name == bindparam("reference_name")
-)
-
-# A known image keeps its first size, chain id and config (containerd: store.add).
-_ADD_IMAGE = _compiled(
-    upsert(images)
-    .values(id=bindparam("image_id"), chain_id=bindparam("chain_id"), size=bindparam("size"))
-    .on_conflict_do_nothing()
-)
-_ADD_CONFIG = _compiled(
-    upsert(configs)
-    .values(image_key=_key_of_image.scalar_subquery(), document=bindparam("document"))
-    .on_conflict_do_nothing()
-)
-_ADD_REFERENCE = _compiled(
-    insert(references).values(
-        name=bindparam("reference_name"),
-        image_key=_key_of_image.scalar_subquery(),
-        sort_rank=bindparam("rank"),
-        sort_name=bindparam("canonical"),
-    )
-)
-_MOVE_REFERENCE = _compiled(
-    update(references)
-    .where(references.c.name == bindparam("reference_name"))
-    .values(image_key=_key_of_image.scalar_subquery())
-)
-_REMOVE_REFERENCE = _compiled(delete(references).where(references.c.name == bindparam("reference_name")))
-_ADD_PIN = _compiled(
-    upsert(pinned_refs)
-    .from_select([pinned_refs.c.reference, pinned_refs.c.image_key], _key_of_reference)
-    .on_conflict_do_nothing()
-)
-_REMOVE_PIN = _compiled(delete(pinned_refs).where(pinned_refs.c.reference == bindparam("reference_name")))
-_cache_of_reference = upsert(ref_cache).values(
-    reference=bindparam("reference_name"),
-    image_key=select(references.c.image_key)
-    .where(references.c.name == bindparam("reference_name"))
-    .scalar_subquery(),
-    target_digest=bindparam("target"),
-    platform=bindparam("wanted"),
-    verified_at=bindparam("now"),
-)
-_VERIFY = _compiled(
-    _cache_of_reference.on_conflict_do_update(
-        index_elements=[ref_cache.c.reference],
-        set_={
-            column: _cache_of_reference.excluded[column]
-            for column in ("target_digest", "platform", "verified_at")
-        },
-    )
-)
-_VERIFY_AGAIN = _compiled(
-    update(ref_cache)
-    .where(ref_cache.c.reference == bindparam("reference_name"))
-    .values(verified_at=bindparam("now"))
-)
-_FORGET = _compiled(delete(ref_cache).where(ref_cache.c.reference == bindparam("reference_name")))
-_RECORD = _compiled(
-    insert(reference_history).values(
-        reference=bindparam("reference_name"),
-        image_id=bindparam("image_id"),
-        target_digest=bindparam("target"),
-        pinned=bindparam("is_pinned"),
-        event=bindparam("what"),
-        at=bindparam("now"),
-    )
-)
-_ANY_INCOMPLETE = _compiled(select(exists(incomplete_refs.select()))).sql
-_COMPLETE = _compiled(
-    delete(incomplete_refs).where(incomplete_refs.c.reference == bindparam("reference_name"))
-)
-_incomplete = upsert(incomplete_refs)
-_INCOMPLETE = _compiled(
-    _incomplete.on_conflict_do_update(
-        index_elements=[incomplete_refs.c.reference],
-        set_={
-            "error": _incomplete.excluded.error,
-            "tried_at": _incomplete.excluded.tried_at,
-            "tries": incomplete_refs.c.tries + literal_column("1"),
-        },
-    )
-)
-_RECORD_WATCHER = _compiled(insert(watcher).prefix_with("OR REPLACE"))
+_ADD_IMAGE = _by_place(statements.ADD_IMAGE)
+_ADD_CONFIG = _by_place(statements.ADD_CONFIG)
+_ADD_REFERENCE = _by_place(statements.ADD_REFERENCE)
+_MOVE_REFERENCE = _by_place(statements.MOVE_REFERENCE)
+_REMOVE_REFERENCE = _by_place(statements.REMOVE_REFERENCE)
+_ADD_PIN = _by_place(statements.ADD_PIN)
+_REMOVE_PIN = _by_place(statements.REMOVE_PIN)
+_VERIFY = _by_place(statements.VERIFY)
+_VERIFY_AGAIN = _by_place(statements.VERIFY_AGAIN)
+_FORGET_TARGET = _by_place(statements.FORGET_TARGET)
+_RECORD_CHANGE = _by_place(statements.RECORD_CHANGE)
+_REMOVE_INCOMPLETE = _by_place(statements.REMOVE_INCOMPLETE)
+_RECORD_INCOMPLETE = _by_place(statements.RECORD_INCOMPLETE)
+_FOLLOW_SOURCE = _by_place(statements.FOLLOW_SOURCE)
+_RECORD_WATCHER = _by_place(statements.RECORD_WATCHER)
 
 
 def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC."""
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
     verified = (change for change in changes if change.only_verifies)
-    _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"now": now} for change in verified))
+    _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"verified_at": now} for change in verified))
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
-    if cursor.execute(_ANY_INCOMPLETE).fetchone()[0]:
-        _run(cursor, _COMPLETE, map(_name_row, changes))
+    if cursor.execute(statements.ANY_INCOMPLETE).fetchone()[0]:
+        _run(cursor, _REMOVE_INCOMPLETE, map(_name_row, changes))
 
 
 def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
@@ -175,15 +86,15 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], no
         if change.transition is Transition.MOVED:
             _run(cursor, _ADD_IMAGE, [_image_row(change)])
             _run(cursor, _ADD_CONFIG, [_config_row(change)])
-            _run(cursor, _MOVE_REFERENCE, [_name_row(change) | {"image_id": _image(change).id}])
+            _run(cursor, _MOVE_REFERENCE, [_name_row(change) | {"id": _image(change).id}])
     # A reference that moved brought its pin along by cascade, and loses it here if it must.
     _run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
     _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
     _run(cursor, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
     # What the source said of a reference is void once it was moved without asking the source.
-    _run(cursor, _FORGET, (_name_row(c) for c in changes if c.moved_locally))
+    _run(cursor, _FORGET_TARGET, (_name_row(c) for c in changes if c.moved_locally))
     _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
-    _run(cursor, _RECORD, (_history_row(c, now) for c in changes if c.event))
+    _run(cursor, _RECORD_CHANGE, (_history_row(c, now) for c in changes if c.event))
 
 
 def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepError], now: int) -> None:
@@ -192,7 +103,7 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
         {"reference": name, "error": str(error), "since": now, "tried_at": now, "tries": 1}
         for name, error in failures.items()
     ]
-    _run(cursor, _INCOMPLETE, rows)
+    _run(cursor, _RECORD_INCOMPLETE, rows)
 
 
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
@@ -202,7 +113,7 @@ def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
 
 def write_source(cursor: sqlite.Cursor, source: SourceIdentity) -> None:
     """Remember which source the store follows."""
-    cursor.execute(statements.FOLLOW_SOURCE, source)
+    _run(cursor, _FOLLOW_SOURCE, [{"source": source.specifier, "namespace": source.namespace}])
 
 
 def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> None:
@@ -219,46 +130,46 @@ def _image(change: ReferenceChange) -> ObservedImage:
 
 
 def _name_row(change: ReferenceChange) -> Row:
-    return {"reference_name": change.reference}
+    return {"reference": change.reference, "name": change.reference}
 
 
 def _image_row(change: ReferenceChange) -> Row:
     image = _image(change)
-    return {"image_id": image.id, "chain_id": image.chain_id, "size": image.size}
+    return {"id": image.id, "chain_id": image.chain_id, "size": image.size}
 
 
 def _config_row(change: ReferenceChange) -> Row:
     image = _image(change)
-    return {"image_id": image.id, "document": image.config_json}
+    return {"id": image.id, "document": image.config_json}
 
 
 def _reference_row(change: ReferenceChange) -> Row:
     rank, canonical = sort_key(change.reference)
     return {
-        "reference_name": change.reference,
-        "image_id": _image(change).id,
-        "rank": rank,
-        "canonical": None if canonical == change.reference else canonical,
+        "name": change.reference,
+        "id": _image(change).id,
+        "sort_rank": rank,
+        "sort_name": None if canonical == change.reference else canonical,
     }
 
 
 def _cache_row(change: ReferenceChange, now: int) -> Row:
     said = change.after
     return {
-        "reference_name": change.reference,
-        "target": said and said.target_digest,
-        "wanted": said and said.platform,
-        "now": now,
+        "reference": change.reference,
+        "target_digest": said and said.target_digest,
+        "platform": said and said.platform,
+        "verified_at": now,
     }
 
 
 def _history_row(change: ReferenceChange, now: int) -> Row:
     last = change.after or change.before
     return {
-        "reference_name": change.reference,
+        "reference": change.reference,
         "image_id": last and last.image_id,
-        "target": last and last.target_digest,
-        "is_pinned": bool(change.after and change.after.pinned),
-        "what": change.event,
-        "now": now,
+        "target_digest": last and last.target_digest,
+        "pinned": bool(change.after and change.after.pinned),
+        "event": change.event,
+        "at": now,
     }
