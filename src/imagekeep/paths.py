@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from imagekeep.errors import InvalidArgumentError, UnavailableError, printable
-
-if TYPE_CHECKING:
-    import os
 
 
 def full_path(path: str | os.PathLike[str]) -> Path:
@@ -33,3 +31,11 @@ def store_path(path: str | os.PathLike[str]) -> Path:
     if isinstance(path, str) and (path in ("", ":memory:") or path.startswith("file://")):
         raise InvalidArgumentError(f"store {printable(path)}: not the path of a file (give a path)")
     return full_path(path)
+
+
+def grpc_address(socket: str | os.PathLike[str]) -> str:
+    """Return the name by which gRPC connects to or serves at an absolute path, of any bytes.
+
+    What follows `unix:` is a URI's path: a `//` at its beginning would name a host.
+    """
+    return f"unix:/{quote(os.fsencode(socket).lstrip(b'/'))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
-from urllib.parse import quote
 from wsgiref.util import setup_testing_defaults
 
 import grpc
@@ -11,6 +10,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from imagekeep.cri.discovery import CHECK
 from imagekeep.cri.protocol import SCHEMA
+from imagekeep.paths import grpc_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ class Client:
             ("grpc.max_reconnect_backoff_ms", 100),
             ("grpc.default_authority", "localhost"),
         ]
-        self.channel = grpc.insecure_channel(f"unix:{quote(str(socket))}", options=options)
+        self.channel = grpc.insecure_channel(grpc_address(socket), options=options)
 
     def __enter__(self) -> Self:
         return self

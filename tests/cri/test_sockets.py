@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import socket as sockets
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.cri.sockets import Access, exclusive_socket, parse_address, private
+from imagekeep.cri.sockets import Access, exclusive_socket, grant, parse_address, private
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError
+from tests.cri.client import Client
 from tests.permissions import without_privileges
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cri.conftest import Serve
 
 
-@pytest.mark.parametrize("address", ["unix:///run/x.sock", "unix:/run/x.sock", "/run/x.sock"])
+@pytest.mark.parametrize(
+    "address",
+    ["unix:///run/x.sock", "unix:/run/x.sock", "/run/x.sock", "unix:////run/x.sock", "///run/x.sock"],
+)
 def test_an_address_is_read_as_clients_read_it(address: str) -> None:
     assert str(parse_address(address)) == "/run/x.sock"
 
@@ -113,7 +116,7 @@ def test_what_is_no_socket_is_not_replaced(kind: str, begin: Serve, socket: Path
         socket.mkdir()
     else:
         socket.symlink_to(tmp_path / "elsewhere.sock")
-    with pytest.raises(FailedPreconditionError, match="no socket"):
+    with pytest.raises(FailedPreconditionError, match="not a socket"):
         begin()
     assert socket.is_symlink() or socket.exists()
 
@@ -127,4 +130,85 @@ def test_its_directory_is_made(begin: Serve, tmp_path: Path) -> None:
 def test_a_directory_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with without_privileges(), pytest.raises(PermissionDeniedError), exclusive_socket(tmp_path / "cri.sock"):
+        pass
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.sock", b"100%25.sock", b"a b?c#d.sock"])
+def test_a_path_of_any_bytes_is_served_at_and_connected_to(name: bytes, begin: Serve, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    begin(path=parse_address(f"unix://{path}"))
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    with Client(path) as client:
+        assert client.ask("Version").code == "OK"
+
+
+def test_a_path_that_begins_with_two_slashes_is_served_at(begin: Serve, tmp_path: Path) -> None:
+    begin(path=Path(f"/{tmp_path}/cri.sock"))
+    with Client(f"/{tmp_path}/cri.sock") as client:
+        assert client.ask("Version").code == "OK"
+
+
+def test_what_replaced_the_socket_keeps_its_mode(socket: Path, tmp_path: Path) -> None:
+    target = tmp_path / "victim"
+    target.write_text("")
+    target.chmod(0o600)
+    socket.symlink_to(target)
+    with pytest.raises(FailedPreconditionError, match="was replaced"):
+        grant(socket, Access(0o666))
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_another_users_socket_keeps_its_group(socket: Path) -> None:
+    if os.getuid():
+        pytest.skip("only root can make a file of another user")
+    with sockets.socket(sockets.AF_UNIX) as other:
+        other.bind(str(socket))
+    os.chown(socket, 1234, -1)
+    before = socket.stat()
+    with pytest.raises(FailedPreconditionError, match="was replaced"):
+        grant(socket, Access(0o666, "4321"))
+    assert (socket.stat().st_mode, socket.stat().st_gid) == (before.st_mode, before.st_gid)
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o775, 0), (0o755, 1234)])
+def test_a_directory_where_others_may_replace_the_socket_is_refused(
+    mode: int, owner: int, tmp_path: Path
+) -> None:
+    if os.getuid():
+        pytest.skip("only root can make a directory of another user")
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    directory.chmod(mode)
+    os.chown(directory, owner, 1234)
+    with (
+        pytest.raises(FailedPreconditionError, match=rf"shared \(mode {mode:04o}, owner "),
+        exclusive_socket(directory / "cri.sock"),
+    ):
+        pass
+    assert not list(directory.iterdir())
+
+
+def test_a_sticky_directory_is_good_enough(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with exclusive_socket(tmp_path / "cri.sock"):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "fifo"])
+def test_a_lock_that_is_not_ours_is_named_with_its_owner(kind: str, socket: Path) -> None:
+    if os.getuid():
+        pytest.skip("only root can make a file of another user")
+    lock = socket.with_name(f"{socket.name}.lock")
+    if kind == "file":
+        lock.touch()
+    elif kind == "link":
+        lock.symlink_to("/dev/null")
+    else:
+        os.mkfifo(lock)
+    socket.parent.chmod(0o1777)
+    os.chown(lock, 1234, -1, follow_symlinks=False)
+    with (
+        pytest.raises(FailedPreconditionError, match=r"cri\.sock\.lock belongs to user 1234.*\(remove it\)"),
+        exclusive_socket(socket),
+    ):
         pass

@@ -162,13 +162,23 @@ def test_any_path_that_a_socket_can_have_can_be_connected_to(daemon: Daemon, tmp
         assert source.version().version
 
 
-def test_a_relative_path_is_of_the_current_directory(
+def test_a_relative_path_stays_that_socket_after_chdir(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "grpc").symlink_to(daemon.socket)
     monkeypatch.chdir(tmp_path)
     with Containerd("grpc") as source:
+        monkeypatch.chdir("/")
         assert source.version().version
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.sock", b"%41 ?#.sock"])
+def test_a_path_of_any_bytes_can_be_connected_to(name: bytes, daemon: Daemon, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    path.symlink_to(daemon.socket)
+    for spelling in (str(path), f"/{path}", f"//{path}"):
+        with Containerd(spelling) as source:
+            assert source.version().version
 
 
 def test_every_call_ends_at_its_deadline(daemon: Daemon, call: Callable[[Containerd], object]) -> None:

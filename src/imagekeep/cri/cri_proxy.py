@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import grpc.aio
 
 from imagekeep.cri.status import RpcError
+from imagekeep.paths import full_path, grpc_address
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_BYTES_MAX
 
@@ -32,7 +32,7 @@ class Relay:
     """Asks the containerd at `socket`; it is first connected to by the first call."""
 
     def __init__(self, socket: str) -> None:
-        self._socket = socket
+        self._socket = full_path(socket)
         self._channel: Any = None
 
     async def ask(self, method: Method[Request, Reply], request: Request, *, timeout: float | None) -> Reply:
@@ -41,7 +41,7 @@ class Relay:
         A caller that is cancelled cancels the call at containerd.
         """
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(f"unix:{quote(self._socket)}", options=_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(grpc_address(self._socket), options=_OPTIONS)
         call = self._channel.unary_unary(
             method.path,
             request_serializer=method.request.SerializeToString,

@@ -14,7 +14,6 @@ import resource
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import grpc.aio
 
@@ -28,6 +27,7 @@ from imagekeep.cri.runtime import RuntimeService
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
 from imagekeep.cri.watcher_thread import CurrentWatcher, WatcherThread
 from imagekeep.errors import FailedPreconditionError, printable
+from imagekeep.paths import grpc_address
 from imagekeep.systemd import notify
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _listen(server: Any, config: ServerConfig) -> None:
     """Bind the socket, this user's alone until its group and mode are set."""
     with private():
         try:
-            server.add_insecure_port(f"unix:{quote(str(config.path))}")
+            server.add_insecure_port(grpc_address(config.path))
         except RuntimeError as error:
             raise FailedPreconditionError(f"cannot serve at {printable(config.path)}: {error}") from error
     grant(config.path, config.access)

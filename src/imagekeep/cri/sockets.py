@@ -1,4 +1,4 @@
-"""The unix socket that is served: its address, who may use it, and that one server has it."""
+"""The Unix socket that is served: its address, who may use it, and that only one server has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import grp
 import os
+import pwd
 import socket
 import stat
 from pathlib import Path
@@ -39,30 +40,32 @@ class Access(NamedTuple):
 def parse_address(address: str) -> Path:
     """Return the absolute path in `unix:///PATH`, `unix:/PATH` or a bare absolute path, as CRI clients take it.
 
-    Raises InvalidArgumentError; for other schemes too, because only a file's mode says here who may ask.
+    Raises InvalidArgumentError, also for other schemes: only a file's mode controls who may connect.
     """
     scheme, colon, rest = address.partition(":")
     path = rest.removeprefix("//") if colon and scheme == "unix" else address
     if not path.startswith("/") or "\0" in path:
-        raise InvalidArgumentError(f"{printable(address)} is no address to serve at; give unix:///PATH")
+        raise InvalidArgumentError(f"invalid address {printable(address)!r}: must be unix:///PATH")
+    path = "/" + path.lstrip("/")
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
         raise InvalidArgumentError(
-            f"{printable(address)}: a socket's path has at most {PATH_BYTES_MAX} bytes"
+            f"invalid address {printable(address)!r}: the path of a socket has at most {PATH_BYTES_MAX} bytes"
         )
     return Path(path)
 
 
 @contextlib.contextmanager
 def exclusive_socket(path: Path) -> Iterator[None]:
-    """Hold the path for this process: a socket there that nobody answers on goes before, and ours after.
+    """Hold the path for this process: remove a socket on which nobody answers before, and ours after.
 
-    A file beside it, `PATH.lock`, is locked meanwhile and stays. Raises FailedPreconditionError where another
-    server has the path, or where something other than a socket is there.
+    `PATH.lock` is locked meanwhile and stays. Raises FailedPreconditionError if another server has the path, if
+    there is something other than a socket, or if other users could replace what is there.
     """
     with _translating(path):
         path.parent.mkdir(mode=0o755, exist_ok=True)
+        _require_trusted(path.parent)
         # The lock keeps two that start at the same moment from each removing the other's socket.
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = _open_lock(path.with_name(f"{path.name}.lock"))
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +84,7 @@ def exclusive_socket(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def private() -> Iterator[None]:
-    """Let what is made inside be only this user's; for a moment when no other thread makes files."""
+    """Make new files this user's alone; the umask is the process's, so no other thread may create files now."""
     mask = os.umask(0o177)
     try:
         yield
@@ -90,11 +93,23 @@ def private() -> Iterator[None]:
 
 
 def grant(path: Path, access: Access) -> None:
-    """Give a socket its group and then its mode; raises InvalidArgumentError for an unknown group."""
+    """Give a socket its group and then its mode; raises InvalidArgumentError for an unknown group.
+
+    Both act on the file that was found to be this user's socket, whatever its name refers to afterwards.
+    """
     with _translating(path):
-        if access.group is not None:
-            os.chown(path, -1, _group_id(access.group))
-        path.chmod(access.mode)
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+                raise FailedPreconditionError(f"{printable(path)} was replaced while the server started")
+            # No system call changes the mode of an O_PATH descriptor; its name in /proc does.
+            found = f"/proc/self/fd/{descriptor}"
+            if access.group is not None:
+                os.chown(found, -1, _group_id(access.group))
+            os.chmod(found, access.mode)  # noqa: PTH101 - no path of ours
+        finally:
+            os.close(descriptor)
 
 
 def _group_id(group: str) -> int:
@@ -107,6 +122,65 @@ def _group_id(group: str) -> int:
         raise InvalidArgumentError(f"no group is named {printable(group)}") from None
 
 
+def _require_trusted(directory: Path) -> None:
+    """Raise FailedPreconditionError if users other than root and this one can replace files in a directory."""
+    status = directory.stat()
+    own = status.st_uid in (0, os.geteuid())
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    if own and not (shared and not _is_private_group(status)):
+        return
+    raise FailedPreconditionError(
+        f"{printable(directory)} (mode {stat.S_IMODE(status.st_mode):04o}, owner {_user(status.st_uid)}): other "
+        "users could replace the socket (use a directory that only you can write to, such as /run/imagekeep)"
+    )
+
+
+def _is_private_group(status: os.stat_result) -> bool:
+    """Return whether only a directory's group may write to it as well, and it is its owner's alone."""
+    try:
+        user, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    alone = user.pw_gid == group.gr_gid and set(group.gr_mem) <= {user.pw_name}
+    return alone and not status.st_mode & stat.S_IWOTH
+
+
+def _open_lock(path: Path) -> int:
+    """Open or make the lock's file; raises FailedPreconditionError, naming the owner, if it is not this user's."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        lock = os.open(path, flags, 0o600)
+    except OSError:
+        # The kernel refuses another user's file in a sticky directory (sysctl fs.protected_regular), and a link.
+        with contextlib.suppress(FileNotFoundError):
+            _require_own(path, path.lstat())
+        raise
+    try:
+        _require_own(path, os.fstat(lock))
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _require_own(path: Path, status: os.stat_result) -> None:
+    """Raise FailedPreconditionError unless this is a regular file of this user."""
+    if status.st_uid != os.geteuid():
+        raise FailedPreconditionError(
+            f"{printable(path)} belongs to {_user(status.st_uid)}, who could hold the lock (remove it)"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise FailedPreconditionError(f"{printable(path)} is not a regular file (remove it)")
+
+
+def _user(user_id: int) -> str:
+    """Return a user's name, or the id of one that has none."""
+    try:
+        return printable(pwd.getpwuid(user_id).pw_name)
+    except KeyError:
+        return f"user {user_id}"
+
+
 def _remove_stale(path: Path) -> None:
     """Remove a socket on which nobody answers; raises FailedPreconditionError for anything else there."""
     try:
@@ -114,12 +188,14 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise FailedPreconditionError(f"{printable(path)} is no socket, and is not replaced")
+        raise FailedPreconditionError(
+            f"{printable(path)} is not a socket (choose another path, or remove it)"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(ANSWER_WAIT)
         try:
-            with contextlib.suppress(TimeoutError):  # a full backlog is somebody too
-                probe.connect(str(path))
+            with contextlib.suppress(TimeoutError):  # a full backlog is a server too
+                probe.connect(os.fsencode(path))
         except ConnectionRefusedError:
             path.unlink()
             return

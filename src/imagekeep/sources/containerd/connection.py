@@ -13,7 +13,6 @@ import stat
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
-from urllib.parse import quote
 
 from imagekeep import forks
 from imagekeep.errors import (
@@ -35,6 +34,7 @@ try:
 except ImportError as missing:
     raise MissingExtraError("grpcio", "containerd") from missing
 
+from imagekeep.paths import full_path, grpc_address
 from imagekeep.protobuf import Reply
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Connection:
     """
 
     def __init__(self, path: str, namespace: str) -> None:
-        self.path = path
+        self.path = os.fspath(full_path(path))  # a relative one stays that socket after os.chdir
         self._metadata = (("containerd-namespace", namespace),)
         self._closed = False
         self._channel: Any = None
@@ -189,7 +189,7 @@ class Connection:
                 raise FailedPreconditionError(f"{self}: the connection was closed")
             if self._channel is None:
                 check_socket(self.path)
-                self._channel = grpc.insecure_channel(f"unix:{quote(self.path)}", options=_OPTIONS)
+                self._channel = grpc.insecure_channel(grpc_address(self.path), options=_OPTIONS)
             if method.path not in self._callables:
                 make = self._channel.unary_stream if method.streams else self._channel.unary_unary
                 self._callables[method.path] = make(
