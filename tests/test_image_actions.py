@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from imagekeep import ImageRecord
     from tests.containerd import Daemon
 
 APP = "docker.io/library/app:v1"
@@ -209,6 +210,33 @@ def test_pinning_and_unpinning_all_references_of_an_image(
     assert len(actions.unpin(APP, all_references=True)) == 2
     assert not any(record.pinned for record in source.records())
     assert not store.get(image_id).pinned
+
+
+class PinsAgain(Containerd):
+    """A containerd whose CRI plugin pins one reference again, as what its configuration pins."""
+
+    def unpin(self, reference: str) -> ImageRecord:
+        record = super().unpin(reference)
+        if reference == APP:
+            self.pin(reference)
+        return record
+
+
+def test_what_is_pinned_again_at_once_is_not_called_unpinned(
+    daemon: Daemon, namespace: str, image_id: str, store_path: Path
+) -> None:
+    told: list[ActionResult] = []
+    with (
+        PinsAgain(daemon.socket, namespace=namespace) as source,
+        Store.open(store_path, source=source, platform="linux/amd64") as store,
+    ):
+        actions = Actions.begin(store, told.append)
+        actions.pin(APP, all_references=True)
+        told.clear()
+        with pytest.raises(ImagePinnedError, match=f"{APP}: pinned again"):
+            actions.unpin(APP, all_references=True)
+        assert told == [ActionResult(Action.UNPINNED, SECOND)]
+        assert (store.is_pinned(image_id, APP), store.is_pinned(image_id, SECOND)) == (True, False)
 
 
 def test_a_name_that_can_be_none_is_refused(store: Store, image_id: str) -> None:

@@ -1,8 +1,9 @@
-"""Tells how a store and its source differ, without changing either."""
+"""Finds where a store and its source differ, without changing either."""
 
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from imagekeep.sync import is_of_source
 from imagekeep.transition import ReferenceState, Transition, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.store import Store
@@ -48,18 +51,35 @@ class Difference:
     detail: str = ""
 
 
-def find_differences(store: Store) -> list[Difference]:
+PAUSES = (0.25, 1.0)
+"""Seconds before each further look at what differs; the last only while a watcher runs, which may catch up."""
+
+
+def find_differences(store: Store, pauses: Sequence[float] = PAUSES) -> list[Difference]:
     """Compare what the store says with what its source says now, reference by reference, in order of names.
 
-    A target that the store has read before is not read again. Raises SOURCE_FAILURES from the source.
+    What differs is looked at again: a change that the store takes up between two looks is no difference. A target
+    that the store has read before is not read again. Raises SOURCE_FAILURES from the source.
     """
-    states, source = store.states(), store.require_source()
-    records = {record.reference: record for record in source.records()}
+    found = _look(store)
+    for pause in pauses if store.is_watched() else pauses[:1]:
+        if not found:
+            break
+        time.sleep(pause)
+        found = {key: difference for key, difference in _look(store).items() if key in found}
+    return sorted(found.values(), key=lambda difference: difference.reference)
+
+
+def _look(store: Store) -> dict[tuple[str, ReferenceState | None], Difference]:
+    """Compare once; return each difference by the reference and what the store says of it."""
+    states = store.states()
+    records = {record.reference: record for record in store.require_source().records()}
     ids: dict[Descriptor, str] = {}
-    compared = (
-        _compare(store, name, states.get(name), records.get(name), ids) for name in {*states, *records}
-    )
-    return sorted(filter(None, compared), key=lambda difference: difference.reference)
+    compared = {
+        (name, states.get(name)): _compare(store, name, states.get(name), records.get(name), ids)
+        for name in {*states, *records}
+    }
+    return {key: difference for key, difference in compared.items() if difference}
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""Acts on the images of a store's source: removes them, pins them; the source first, then the store follows.
+"""Changes the images of a store's source: removes, pins and unpins them, and then updates the store.
 
 ::
 
@@ -7,14 +7,14 @@
     actions.untag("example.test/app:v1")    # this reference alone
     actions.pin("busybox:1.35")
 
-An action changes the source, asks it what the reference is now, and makes the store say that (`Store.update`). So
-what the store says afterwards is what is true, whoever else acts at the same time; and where the source fails,
-the store has not run ahead of it.
+An action changes the source and then updates the store from it (`Store.update`). So the store has what is true,
+whoever else acts at the same time, and if the source fails, the store has not run ahead of it.
 """
 
 from __future__ import annotations
 
 import enum
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from imagekeep.image import ImageRecord
     from imagekeep.sources.protocol import Changeable
     from imagekeep.store import Store
+
+
+UNPIN_PAUSE = 0.5
+"""Seconds after which an unpinned reference is looked at again. containerd's CRI plugin pins again what its
+configuration pins (`pinned_images`, `sandbox`) when it hears of the change, some milliseconds later."""
 
 
 class Action(enum.StrEnum):
@@ -68,11 +73,16 @@ class Actions:
     """
 
     def __init__(
-        self, store: Store, source: Changeable, tell: Callable[[ActionResult], object] | None = None
+        self,
+        store: Store,
+        source: Changeable,
+        tell: Callable[[ActionResult], object] | None = None,
+        unpin_pause: float = UNPIN_PAUSE,
     ) -> None:
         self._store = store
         self._source = source
         self._tell = tell
+        self._unpin_pause = unpin_pause
 
     @classmethod
     def begin(cls, store: Store, tell: Callable[[ActionResult], object] | None = None) -> Actions:
@@ -118,26 +128,53 @@ class Actions:
         return outcomes
 
     def pin(self, name: str, *, all_references: bool = False) -> list[ActionResult]:
-        """Let one reference pin its image, or all of that image's; raises ImageNotFoundError.
+        """Pin one reference, or all of its image; raises ImageNotFoundError.
 
         With `all_references`, `name` is as for `remove`.
         """
-        return self._label(Action.PINNED, self._source.pin, name, all_references=all_references)
+        outcomes: list[ActionResult] = []
+        for reference in self._references(name, all_references=all_references):
+            self._source.pin(reference)
+            self._store.update(reference)
+            self._note(outcomes, ActionResult(Action.PINNED, reference))
+        return outcomes
 
     def unpin(self, name: str, *, all_references: bool = False) -> list[ActionResult]:
-        """Let one reference pin its image no more, or none of that image's; as `pin` otherwise."""
-        return self._label(Action.UNPINNED, self._source.unpin, name, all_references=all_references)
+        """Unpin one reference, or all of its image, and look again whether they stay so; `name` as for `pin`.
 
-    def _label(
-        self, deed: Action, change: Callable[[str], ImageRecord], name: str, *, all_references: bool
-    ) -> list[ActionResult]:
-        references = self._store.find(name).references if all_references else (self._record(name).reference,)
-        outcomes: list[ActionResult] = []
+        Raises ImagePinnedError if a reference is pinned again, as by containerd's configuration.
+        """
+        references = self._references(name, all_references=all_references)
         for reference in references:
-            change(reference)
+            self._source.unpin(reference)
             self._store.update(reference)
-            self._note(outcomes, ActionResult(deed, reference))
+        time.sleep(self._unpin_pause)
+        outcomes: list[ActionResult] = []
+        pinned_again = []
+        for reference in references:
+            if self._is_pinned_again(reference):
+                pinned_again.append(reference)
+            else:
+                self._note(outcomes, ActionResult(Action.UNPINNED, reference))
+        if pinned_again:
+            raise ImagePinnedError(
+                f"{printable(', '.join(pinned_again))}: pinned again at once; containerd's configuration pins it "
+                "(see pinned_images, or sandbox_image)"
+            )
         return outcomes
+
+    def _is_pinned_again(self, reference: str) -> bool:
+        """Return whether a reference that was unpinned is pinned; the store then follows once more."""
+        try:
+            pinned = self._source.get(reference).pinned
+        except ImageNotFoundError:  # removed meanwhile
+            return False
+        if pinned:
+            self._store.update(reference)
+        return pinned
+
+    def _references(self, name: str, *, all_references: bool) -> Sequence[str]:
+        return self._store.find(name).references if all_references else (self._record(name).reference,)
 
     def _untag(self, references: Sequence[str]) -> list[ActionResult]:
         outcomes: list[ActionResult] = []

@@ -10,6 +10,7 @@ import pytest
 
 from imagekeep.diff import Difference, DifferenceKind, find_differences
 from imagekeep.errors import PermissionDeniedError, SourceFaultError, SourceUnavailableError
+from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.images import LayoutWriter, named
 from tests.model import everything
@@ -18,7 +19,6 @@ from tests.watch.test_following import APP, OTHER
 from tests.watch.watched import raising
 
 if TYPE_CHECKING:
-    from imagekeep.store import Store
     from tests.watch.watched import WatchedSource
 
 
@@ -33,7 +33,7 @@ def image_id(store: Store, source: WatchedSource) -> str:
 def only(store: Store) -> Difference:
     """Return the one difference, and check that looking for it has changed nothing."""
     before = everything(store), store.incomplete()
-    [difference] = find_differences(store)
+    [difference] = find_differences(store, [0])
     assert (everything(store), store.incomplete()) == before
     return difference
 
@@ -86,8 +86,43 @@ def test_one_image_that_the_source_fails_to_read_is_incomplete(
     store: Store, source: WatchedSource, image_id: str
 ) -> None:
     source.put(OTHER, 2)
-    source.at("before read", raising(SourceFaultError("input/output error")))
+    fail = raising(SourceFaultError("input/output error"))
+    source.at("before read", fail)
+    source.at("after records", lambda: source.at("after records", lambda: source.at("before read", fail)))
     assert only(store) == Difference(OTHER, DifferenceKind.INCOMPLETE, None, None, "input/output error")
+
+
+def test_what_the_store_takes_up_between_two_looks_is_no_difference(
+    store: Store, source: WatchedSource, image_id: str
+) -> None:
+    source.put(OTHER, 2)
+    source.remove(APP)
+    follow = Store.open(store.path, source=source, platform="linux/amd64")
+    source.at("after records", lambda: follow.sync([APP, OTHER]))
+    with follow:
+        assert find_differences(store, [0]) == []
+
+
+def test_what_moves_again_between_two_looks_is_one_difference_if_the_store_did_not_follow(
+    store: Store, source: WatchedSource, image_id: str
+) -> None:
+    source.put(APP, 2)
+    moved: list[str] = []
+    move = lambda: moved.append(source.put(APP, 3))  # noqa: E731
+    source.at("after records", lambda: source.at("before records", move))
+    [difference] = find_differences(store, [0])
+    assert difference == Difference(APP, DifferenceKind.MOVED, image_id, moved[0])
+
+
+def test_what_is_watched_gets_a_third_look(store: Store, source: WatchedSource, image_id: str) -> None:
+    source.put(OTHER, 2)
+    with store.watcher_lock():
+        source.calls.clear()
+        assert len(find_differences(store, [0, 0])) == 1
+        assert source.calls == ["records"] * 3
+    source.calls.clear()
+    assert len(find_differences(store, [0, 0])) == 1
+    assert source.calls == ["records"] * 2
 
 
 @pytest.mark.parametrize("error", [SourceUnavailableError("away"), PermissionDeniedError("not ours")])
@@ -131,6 +166,17 @@ def diff(node: Node, *options: str) -> tuple[int, str]:
 def test_the_exit_code_tells_whether_they_differ(node: tuple[Node, LayoutWriter]) -> None:
     assert diff(node[0]) == (0, "")
     node[1].write_index([])
+    assert diff(node[0])[0] == 1
+
+
+def test_what_cannot_be_read_is_shown_and_counts_only_when_asked(node: tuple[Node, LayoutWriter]) -> None:
+    entry = named(node[1].image(), "v1")
+    missing = {**node[1].image(environment=["A=b"]), "digest": f"sha256:{'0' * 64}"}
+    node[1].write_index([entry, named(missing, "broken")])
+    code, out = diff(node[0])
+    assert (code, out.count("incomplete")) == (0, 2)
+    assert diff(node[0], "--incomplete")[0] == 1
+    node[1].write_index([named(missing, "broken")])
     assert diff(node[0])[0] == 1
 
 

@@ -13,7 +13,7 @@ from imagekeep.cli.formats import NONE, table, truncate
 from imagekeep.cli.open_store import open_store
 from imagekeep.cli.options import no_heading, output_format
 from imagekeep.cli.output import write_all
-from imagekeep.diff import find_differences
+from imagekeep.diff import DifferenceKind, find_differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,16 +40,20 @@ _CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
 @click.option(
     "--cri", is_flag=True, help="Also ask containerd's own CRI, and show where it differs from containerd."
 )
+@click.option("--incomplete", is_flag=True, help="Let references that cannot be read count as differences.")
 @output_format("table", "json", "yaml")
 @no_heading
 @click.pass_obj
-def show_differences(settings: Settings, cri: bool, output: str, no_heading: bool) -> int:
+def show_differences(settings: Settings, cri: bool, incomplete: bool, output: str, no_heading: bool) -> int:
     """Show where the store and the source differ, without changing either.
+
+    What differs is looked at again after a moment, in case the store is about to follow.
 
     With --cri also: an image that containerd's CRI lists and that no record of containerd names (stuck), a name
     that it does not show (lost), and one that it shows though it is gone (stays).
 
-    The exit code is 0 where all say the same, and 1 where they differ.
+    The exit code is 0 if all say the same and 1 if they differ. References that cannot be read at the source are
+    shown, but count as differences only with --incomplete.
     """
     with open_store(settings, dry_run=True) as store:
         found = find_differences(store)
@@ -60,7 +64,8 @@ def show_differences(settings: Settings, cri: bool, output: str, no_heading: boo
     else:
         document = {"differences": list(map(_document, found))}
         write_document(document | ({"cri": list(map(_stale_document, stale))} if cri else {}), output)
-    return ExitCode.DIFFERENT if found or stale else ExitCode.OK
+    counted = [each for each in found if incomplete or each.kind is not DifferenceKind.INCOMPLETE]
+    return ExitCode.DIFFERENT if counted or stale else ExitCode.OK
 
 
 def _find_stale(store: Store) -> list[Stale]:

@@ -80,7 +80,10 @@ def pin_references(settings: Settings, references: tuple[str, ...], all_referenc
 @_all_references
 @click.pass_obj
 def unpin_references(settings: Settings, references: tuple[str, ...], all_references: bool) -> int:
-    """Let references no longer keep their images."""
+    """Unpin images.
+
+    What containerd's configuration pins is pinned again at once; the exit code is then 4.
+    """
     return _act(
         settings, references, lambda actions, name: actions.unpin(name, all_references=all_references)
     )

@@ -37,7 +37,7 @@ image = LazyGroup(
             "image_actions:pin_references",
             "Keep images from garbage collection, by a label of their references.",
         ),
-        "unpin": Place("image_actions:unpin_references", "Let references no longer keep their images."),
+        "unpin": Place("image_actions:unpin_references", "Unpin images."),
     },
 )
 
