@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +28,7 @@ from imagekeep.transition import ReferenceState
 from tests.model import IMAGES, PLATFORM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NAME, OTHER = "docker.io/library/busybox:1", "docker.io/library/busybox:2"
@@ -240,7 +242,9 @@ def test_a_thread_that_ends_closes_its_connection(filled: Path, monkeypatch: pyt
             opened[1].execute("SELECT 1")
 
 
-def statements_of(path: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def statements_of(
+    path: Path, action: str, monkeypatch: pytest.MonkeyPatch, name: str | None = None
+) -> list[str]:
     """Return every statement that runs while a store is opened and one verb is called."""
     ran: list[str] = []
 
@@ -253,7 +257,8 @@ def statements_of(path: Path, action: str, monkeypatch: pytest.MonkeyPatch) -> l
         for module in ("database.kept", "database.migrate"):
             patched.setattr(f"imagekeep.{module}.connect", tracing)
         with Store.open(path, platform=PLATFORM) as store:
-            getattr(store, action)(*{"resolve": (NAME,), "get": (ONE.id[7:19],)}.get(action, ()))
+            names = {"resolve": (NAME,), "get": (ONE.id[7:19],), "find": (name,)}
+            getattr(store, action)(*names.get(action, ()))
     return ran
 
 
@@ -294,3 +299,73 @@ def test_a_verb_that_has_ended_holds_no_snapshot(filled: Path, verb: str, name: 
 
 def test_a_name_that_cannot_be_text_has_no_history(reader: Reader) -> None:
     assert reader.history("\ud800") == []
+
+
+def test_a_read_error_is_told_as_what_it_is(filled: Path) -> None:
+    with Store.open(filled) as store, Reader.open(filled) as reader:
+        store.apply("app:2", TWO)
+        reader.list()
+        os.truncate(f"{filled}-wal", 100)  # SQLite answers SQLITE_IOERR_SHORT_READ
+        with pytest.raises(StoreUnavailableError, match="disk"):
+            reader.references()
+
+
+def test_a_reader_goes_on_after_a_query_that_failed(reader: Reader) -> None:
+    with pytest.raises(ZeroDivisionError):
+        reader._connections.ask(lambda _: 1 // 0)  # noqa: SLF001
+    assert reader.resolve(NAME) == ONE.id
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError])
+def test_a_bug_in_a_query_looks_like_a_bug(reader: Reader, error: type[Exception]) -> None:
+    def broken(_: sqlite.Cursor) -> None:
+        raise error("a bug")
+
+    with pytest.raises(error, match="a bug"):
+        reader._connections.ask(broken)  # noqa: SLF001
+
+
+@pytest.mark.parametrize("name", [NAME, "busybox:1", ONE.id[7:19]])
+def test_find_is_one_read_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    ran = statements_of(filled, "find", monkeypatch, name)
+    assert [word for word in ran if word in ("BEGIN", "COMMIT")] == ["BEGIN", "COMMIT"]
+
+
+def test_a_reference_that_moves_is_always_found(filled: Path) -> None:
+    stop = threading.Event()
+
+    def move(store: Store) -> None:
+        while not stop.is_set():
+            for image in (TWO, ONE):
+                store.apply_all({NAME: image, OTHER: image})
+
+    with Store.open(filled, platform=PLATFORM) as store, ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(move, store)
+        for _ in range(500):
+            assert store.find(NAME).id in (ONE.id, TWO.id)
+            assert store.find("busybox:1").id in (ONE.id, TWO.id)
+        stop.set()
+        moving.result(30)
+
+
+@pytest.mark.parametrize("opened", [Reader.open, Store.open])
+@pytest.mark.parametrize("path", [":memory:", "", "file:///tmp/images.db?mode=memory"])
+def test_what_means_something_else_to_sqlite_is_refused(
+    opened: Callable[[str], Reader], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError, match="not the path of a file"):
+        opened(path)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["file:x.db", "a?mode=memory", "a#b", "%41", "ü", "a b", "-x"])
+def test_a_name_that_looks_like_a_uri_is_a_name(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Store.open(name, platform=PLATFORM) as store:
+        store.apply(NAME, ONE)
+    with Reader.open(name) as reader:
+        assert reader.resolve(NAME) == ONE.id
+    assert (tmp_path / name).stat().st_size
