@@ -8,8 +8,8 @@ import platform
 import struct
 
 NUMBERS = {
-    "x86_64": {"link": 86, "linkat": 265, "renameat2": 316, "fchmod": 91},
-    "aarch64": {"linkat": 37, "renameat2": 276, "fchmod": 52},
+    "x86_64": {"link": 86, "linkat": 265, "renameat2": 316, "fchmod": 91, "fcntl": 72},
+    "aarch64": {"linkat": 37, "renameat2": 276, "fchmod": 52, "fcntl": 25},
 }.get(platform.machine(), {})
 """The calls that a test can have refused on this machine, by the kernel's numbers."""
 

@@ -185,6 +185,10 @@ class Reader:
 
         return is_watched(self.path)
 
+    def incarnation(self) -> object:
+        """Return a value that is another one once the path names another store, be it moved there or restored."""
+        return self._connections.incarnation()
+
     def data_version(self) -> int:
         """Return a number that is another one once anybody has changed the store, seen from this thread.
 

@@ -27,7 +27,13 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import ImagekeepError, SourceMismatchError, SourceUnavailableError
+from imagekeep.errors import (
+    ImagekeepError,
+    SourceMismatchError,
+    SourceUnavailableError,
+    StoreReplacedError,
+    printable,
+)
 from imagekeep.sources.protocol import require_watchable
 from imagekeep.sync import sync
 from imagekeep.watcher_status import WatcherState, timestamp
@@ -60,6 +66,9 @@ class WatchIntervals:
 
     longest: float = 30.0
     """The most that the two before grow to."""
+
+    look: float = 1.0
+    """Between looks whether the store is still the one that was synced; a restored one has missed events."""
 
 
 class Watcher:
@@ -126,8 +135,9 @@ class Watcher:
         self._source.close()
 
     def _follow(self) -> None:
-        """Subscribe, reconcile, and update what events tell of, until the stream or the source is lost."""
+        """Subscribe, reconcile, and update what events tell of, until one of source, stream and store is lost."""
         with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
+            store = self._store.incarnation()
             self._reconcile()
             self._note(connected_at=timestamp())
             log.info("following %s", self.state.source)
@@ -135,8 +145,10 @@ class Watcher:
             settle_at, reconcile_at = now + self._pace.settle, now + self._pace.reconcile
             while not self._stopping.is_set():
                 wake_at = min(reconcile_at if settled else settle_at, self._retries.next_at())
-                waiting = self._take(wake_at - time.monotonic())
+                waiting = self._take(min(wake_at - time.monotonic(), self._pace.look))
                 now = time.monotonic()
+                if self._store.incarnation() != store:
+                    raise StoreReplacedError(f"store {printable(self._store.path)}: replaced by another")
                 if (not settled and (waiting or now >= settle_at)) or now >= reconcile_at:
                     settled, reconcile_at = True, now + self._pace.reconcile
                     self._reconcile()

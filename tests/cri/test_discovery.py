@@ -9,6 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from imagekeep.cri.discovery import REFLECT
+from tests.containerd import wait_until
 
 if TYPE_CHECKING:
     from imagekeep.protobuf import Method
@@ -30,6 +31,17 @@ def test_a_server_whose_store_is_gone_is_not_well(begin: Serve, reader: Any) -> 
     reader.close()
     assert client.ask("Check").reply == {"status": "NOT_SERVING"}
     assert client.ask("ListImages").code == "FAILED_PRECONDITION"
+
+
+def test_a_server_is_well_again_once_its_store_is_back(begin: Serve, reader: Any) -> None:
+    client = begin()
+    assert client.ask("Check").reply == {"status": "SERVING"}
+    away = reader.path.rename(reader.path.with_name("away.db"))
+    wait_until(lambda: client.ask("Check").reply == {"status": "NOT_SERVING"})
+    assert client.ask("ListImages").code == "UNAVAILABLE"
+    away.rename(reader.path)
+    wait_until(lambda: client.ask("Check").reply == {"status": "SERVING"})
+    assert client.ask("ListImages").code == "OK"
 
 
 def reflect(client: Client, method: Method[Any, Any], *questions: dict[str, Any]) -> list[Any]:

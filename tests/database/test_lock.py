@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -274,3 +275,29 @@ def wait_until_held(path: Path, extent: ByteRange) -> None:
         except StoreBusyError:
             return
     raise TimeoutError
+
+
+WITHOUT_LOCKS = """
+import sys
+from imagekeep import Store, StoreUnavailableError
+from tests.kernel import refuse
+from tests.model import IMAGES
+store = Store.open(sys.argv[1])
+store.apply("app:1", IMAGES[0])
+refuse(fcntl=int(sys.argv[2]))
+try:
+    store.apply("app:2", IMAGES[1])
+except StoreUnavailableError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_these_locks_is_named(store_path: Path, error: int) -> None:
+    command = [sys.executable, "-c", WITHOUT_LOCKS, str(store_path), str(error)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert said.stdout == (
+        f"lock file {store_path}-lock: {os.strerror(error)} (the file system must support open file description "
+        "locks; move the store to one that does)\n"
+    ), said.stderr

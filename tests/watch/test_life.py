@@ -7,23 +7,26 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from imagekeep.cli.logs import start_logging
+from imagekeep.database.backup import copy_store
 from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.database.lock import WRITERS, locked
+from imagekeep.database.restore import restore_store
 from imagekeep.errors import AlreadyWatchedError, StoreUnavailableError
+from imagekeep.reader import Reader
+from imagekeep.store import Store
 from imagekeep.watch import Watcher
 from tests.containerd import wait_until
 from tests.watch.test_following import APP, OTHER, names, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from imagekeep.store import Store
     from tests.watch.conftest import Follow
     from tests.watch.watched import WatchedSource
 
@@ -226,3 +229,33 @@ def test_less_than_the_level_is_not_logged(
     with follow() as watcher:
         wait_until(lambda: watcher.state.connected_at)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("event", [True, False])
+def test_a_store_that_is_deleted_is_waited_for_and_filled_again(
+    event: bool, follow: Follow, store: Store, source: WatchedSource
+) -> None:
+    image_id = source.put(APP, 1)
+    with follow(look=0.01) as watcher:
+        wait_until(names(store, APP, image_id))
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{store.path}{suffix}").unlink(missing_ok=True)
+        wait_until(lambda: "no such file" in (watcher.state.last_error or ""))
+        assert watcher.state.connected_at is None
+        if event:
+            source.tell(APP)
+        Store.open(store.path).close()
+        with Reader.open(store.path) as reader:
+            wait_until(lambda: [image.references for image in reader.list()] == [(APP,)])
+        wait_until(lambda: watcher.state.connected_at and store.watcher() == watcher.state)
+
+
+def test_a_store_that_is_restored_is_filled_again(
+    follow: Follow, store: Store, source: WatchedSource, tmp_path: Path
+) -> None:
+    copy_store(store.path, tmp_path / "empty.db")
+    image_id = source.put(APP, 1)
+    with follow(look=0.01):
+        wait_until(names(store, APP, image_id))
+        restore_store(store.path, tmp_path / "empty.db")
+        wait_until(names(store, APP, image_id))

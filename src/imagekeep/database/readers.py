@@ -79,6 +79,12 @@ class ReadConnections:
             lambda kept: kept.generation << 32 | _in_snapshot(kept.cursor, queries.data_version)
         )
 
+    def incarnation(self) -> tuple[object, str]:
+        """Return the file and the id of the store, of which one changes if the path gets another store."""
+        return self._using(
+            lambda kept: (kept.files.database, _in_snapshot(kept.cursor, queries.identity).store_id)
+        )
+
     def each_image(self) -> Iterator[Image]:
         """Yield every image of one state of the store, in the order of ids.
 
