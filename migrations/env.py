@@ -1,4 +1,4 @@
-"""Runs the revisions in imagekeep's own transaction, with its lock, its copy from before and its checks.
+"""Runs the revisions in imagekeep's own transaction, with its lock, its backup and its checks.
 
 From a checkout: `alembic -x store=PATH upgrade head`, or with IMAGEKEEP_STORE set; the same code runs beneath
 `imagekeep db migrate`.
@@ -10,13 +10,14 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from alembic import context
+from alembic import command, context
 from alembic.util import CommandError
 
-from imagekeep.database import migrate, schema
+from imagekeep.database import create, migrate, schema
 from imagekeep.database.connection import connect
 from imagekeep.database.engine import make_engine
-from imagekeep.errors import ImagekeepError
+from imagekeep.database.revision import exists
+from imagekeep.errors import ImagekeepError, printable
 
 
 def store_path() -> Path:
@@ -27,24 +28,42 @@ def store_path() -> Path:
     return Path(named)
 
 
-def run() -> None:
-    """Move the schema, or for `current` and `check` only look at it."""
-    given = context.config.attributes.get("migration")
-    migration: migrate.Migration = given or migrate.Migration(store_path())
-    try:
-        destination = context.get_revision_argument()
-    except KeyError:  # a command that goes nowhere
-        migrate.read_revision(migration.path)  # read-only: another program's file stays as it is
-        with closing(connect(migration.path)) as driver, make_engine(lambda: driver).connect() as connection:
+def look(path: Path) -> None:
+    """Compare a store with the revisions, for a command that moves nothing."""
+    if not exists(path):
+        raise CommandError(
+            f"no store at {printable(path)}; `alembic upgrade head` or `imagekeep sync` makes one"
+        )
+    create.read_revision(path)  # refuses another program's file
+    with closing(connect(path, read_only=True)) as driver:
+        engine = make_engine(lambda: driver, read_only=True)
+        with engine.connect() as connection:
             context.configure(connection=connection, target_metadata=schema.metadata)
             context.run_migrations()
-        return
-    if isinstance(destination, tuple):
-        raise CommandError("imagekeep's history has one head: give one revision")
-    migrate.make_file(migration.path)
+
+
+def move(migration: migrate.Migration, destination: str | None) -> None:
+    """Move a store up or down, and say where its backup is."""
+    create.make_file(migration.path)
     with migrate.migration_transaction(migration, destination) as connection:
         context.configure(connection=connection, target_metadata=schema.metadata)
         context.run_migrations()
+    if migration.backup is not None and "migration" not in context.config.attributes:
+        context.config.print_stdout("backup: %s", printable(migration.backup, 4096))
+
+
+def run() -> None:
+    """Do what the command is for."""
+    migration = context.config.attributes.get("migration") or migrate.Migration(store_path())
+    try:
+        destination = context.get_revision_argument()
+    except KeyError:  # a command that goes nowhere
+        look(migration.path)
+        return
+    options = context.config.cmd_opts
+    if isinstance(destination, tuple) or (options is not None and options.cmd[0] is command.stamp):
+        raise CommandError("a store has one revision, and only upgrade and downgrade may change it")
+    move(migration, destination)
 
 
 if context.is_offline_mode():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from imagekeep.database.migrate import open_or_create
+from imagekeep.database.create import open_or_create
 from tests.containerd import CRI, running
 from tests.images import digest_of
 from tests.tally import print_tally

@@ -136,7 +136,7 @@ def test_the_installed_package_is_not_the_checkout(installed: Installed) -> None
 MAKE_A_STORE = """
 from pathlib import Path
 from imagekeep.database.revision import HEAD
-from imagekeep.database.migrate import open_or_create, read_revision
+from imagekeep.database.create import open_or_create, read_revision
 open_or_create(Path("images.db"))
 print(read_revision(Path("images.db")) == HEAD)
 """

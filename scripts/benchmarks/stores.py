@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.corpus import PLATFORM, made_images
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
-from imagekeep.database.migrate import open_or_create
+from imagekeep.database.create import open_or_create
 from imagekeep.database.revision import HEAD
 from imagekeep.reference import sort_key
 

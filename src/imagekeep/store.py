@@ -16,9 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
+from imagekeep.database.create import open_or_create
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
 from imagekeep.database.lock import lock_references, watcher_lock
-from imagekeep.database.migrate import open_or_create
 from imagekeep.database.writes import write_changes, write_incomplete, write_source, write_watcher
 from imagekeep.digest import validate
 from imagekeep.errors import (

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from alembic import command
 from alembic.config import Config
 
+from imagekeep.database.create import make_file
 from imagekeep.database.driver import sqlite
-from imagekeep.database.migrate import Migration, make_file
+from imagekeep.database.migrate import Migration
 from tests.database.rows import opened
 
 if TYPE_CHECKING:

@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from imagekeep.database import schema
-from imagekeep.database.connection import connect
-from imagekeep.database.engine import make_engine
-from imagekeep.database.migrate import make_file, open_or_create, read_revision
+from imagekeep.database.create import open_or_create, read_revision
 from imagekeep.database.revision import HEAD, REVISIONS
-from tests.database.rows import schema_of
-from tests.database.stores import CHECKOUT, foreign, move
+from tests.database.rows import contents, opened, schema_of
+from tests.database.stores import CHECKOUT, at_revision, backups_of, foreign, move, thawed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +33,20 @@ def alembic(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_the_migrations_make_the_schema_that_the_store_writes_through(path: Path, store_path: Path) -> None:
-    make_file(path)
-    with make_engine(lambda: connect(path)).begin() as connection:
-        schema.metadata.create_all(connection)
+def test_a_new_store_is_what_the_migrations_make(path: Path, store_path: Path) -> None:
+    at_revision(HEAD, path)
 
     assert schema_of(store_path) == schema_of(path)
+    assert everything_but_the_id(store_path) == everything_but_the_id(path)
+
+
+def everything_but_the_id(path: Path) -> dict[str, list[Any]]:
+    """Return every row of a store whose id is hidden, and what SQLite says of the file."""
+    with opened(path) as connection:
+        connection.execute("UPDATE identity SET store_id = 'hidden'")
+        about = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "page_size")]
+        revision = connection.execute("SELECT * FROM alembic_version").fetchall()
+    return contents(path) | {"revision": revision, "about": about}
 
 
 def test_every_revision_is_known_and_the_last_is_the_head() -> None:
@@ -119,3 +125,52 @@ def test_alembic_leaves_the_database_of_another_program_alone(path: Path, argume
     assert "another program's database" in refused.stdout + refused.stderr
     assert "Traceback" not in refused.stderr
     assert path.read_bytes() == before
+
+
+def test_alembic_says_where_the_backup_of_a_store_is(store_path: Path) -> None:
+    moved = alembic("-x", f"store={store_path}", "downgrade", "-1")
+
+    assert moved.stdout.splitlines() == [f"backup: {backup}" for backup in backups_of(store_path)]
+    assert len(backups_of(store_path)) == 1
+
+
+@pytest.mark.parametrize("command", ["current", "check"])
+def test_alembic_says_that_there_is_no_store(path: Path, command: str) -> None:
+    refused = alembic("-x", f"store={path}", command)
+
+    assert refused.returncode != 0
+    assert f"no store at {path}" in refused.stdout + refused.stderr
+    assert not path.exists()
+
+
+def test_alembic_stamps_no_store(store_path: Path) -> None:
+    refused = alembic("-x", f"store={store_path}", "stamp", "0001")
+
+    assert "only upgrade and downgrade" in refused.stdout + refused.stderr
+    assert read_revision(store_path) == HEAD
+
+
+def test_a_revision_that_somebody_adds_is_applied_by_alembics_own_command_only(
+    tmp_path: Path, path: Path
+) -> None:
+    """Like a file that `alembic revision` makes in the checkout: a new store, and `db migrate`, leave it alone."""
+    scripts = tmp_path / "migrations"
+    shutil.copytree(CHECKOUT / "migrations", scripts)
+    (scripts / "versions" / "9999_mine.py").write_text(
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{HEAD}'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE mine (a)')\n"
+    )
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from imagekeep import Store\nfrom imagekeep.database import migrate\n"
+        "migrate.files = lambda package: Path(sys.argv[1])\n"
+        "Store.open(sys.argv[2]).close()\nprint(migrate.migrate(Path(sys.argv[3])).after)\n"
+    )
+    old = thawed("0001", tmp_path / "old.db")
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, scripts, path, old], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == (f"{HEAD}\n", "")
+    assert read_revision(path) == read_revision(old) == HEAD

@@ -10,9 +10,9 @@ import pytest
 
 from imagekeep.database.backup import copy_store
 from imagekeep.database.connection import connect
+from imagekeep.database.create import open_or_create, read_revision
 from imagekeep.database.driver import sqlite
 from imagekeep.database.hot_journal import is_interrupted
-from imagekeep.database.migrate import open_or_create, read_revision
 from imagekeep.errors import StoreUnavailableError
 from imagekeep.reader import Reader
 from tests.database.rows import add_image, contents, opened

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 
-from imagekeep.database.migrate import migrate, read_revision
+from imagekeep.database.create import read_revision
+from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import HEAD, REVISIONS
 from imagekeep.errors import SchemaVersionError
 from tests.database.rows import contents, digest_of, opened, pin, schema_of

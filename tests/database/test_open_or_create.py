@@ -4,13 +4,17 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.database import newest_schema
 from imagekeep.database.connection import connect
-from imagekeep.database.migrate import migrate, open_or_create, read_revision
+from imagekeep.database.create import open_or_create, read_revision
+from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import APPLICATION_ID, HEAD, find_revision
 from imagekeep.errors import (
     CorruptStoreError,
@@ -84,8 +88,10 @@ def test_an_empty_file_is_adopted(path: Path) -> None:
 
 CREATE_TOGETHER = """
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from imagekeep.database.migrate import open_or_create, read_revision
+from imagekeep.database.create import open_or_create, read_revision
 print("ready", flush=True)
 sys.stdin.readline()
 open_or_create(Path(sys.argv[1]))
@@ -115,6 +121,76 @@ def test_processes_that_make_one_store_at_once_all_have_it(path: Path) -> None:
     answers = [process.communicate() for process in processes]
 
     assert answers == [(f"{HEAD}\n", "")] * len(processes)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["one store", "a store each"])
+def test_threads_make_stores_at_once(tmp_path: Path, same: bool) -> None:
+    barrier = threading.Barrier(6)
+
+    def make(number: int) -> str | None:
+        path = tmp_path / f"{0 if same else number}.db"
+        barrier.wait()
+        open_or_create(path)
+        return read_revision(path)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(make, range(6))) == [HEAD] * 6
+
+
+IN_AN_ENVIRONMENT = """
+from alembic import context
+from pathlib import Path
+from sqlalchemy import create_engine
+from imagekeep import Store
+Store.open(context.get_x_argument(as_dictionary=True)["store"]).close()
+with create_engine("sqlite://").connect() as connection:
+    context.configure(connection=connection)
+    context.run_migrations()
+"""
+
+A_REVISION = """
+from alembic import context, op
+from imagekeep import Store
+revision, down_revision = "a", None
+def upgrade():
+    op.execute("CREATE TABLE theirs (a)")
+    Store.open(context.get_x_argument(as_dictionary=True)["store"] + "2").close()
+    op.execute("CREATE TABLE more (a)")
+"""
+
+
+def test_a_store_is_made_within_another_programs_migration(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs" / "versions").mkdir(parents=True)
+    (tmp_path / "theirs" / "env.py").write_text(IN_AN_ENVIRONMENT)
+    (tmp_path / "theirs" / "versions" / "a.py").write_text(A_REVISION)
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = theirs\npath_separator = os\n")
+
+    moved = subprocess.run(
+        [sys.executable, "-m", "alembic", "-x", f"store={path}", "upgrade", "head"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert moved.returncode == 0, moved.stderr
+    assert read_revision(path) == read_revision(Path(f"{path}2")) == HEAD
+
+
+@pytest.mark.parametrize("statement", [3, 9, 20])
+def test_a_store_that_could_not_be_made_is_made_by_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch, statement: int
+) -> None:
+    broken = (*newest_schema.STATEMENTS[:statement], "CREATE TABLE images (a)")
+    with monkeypatch.context() as patched:
+        patched.setattr(newest_schema, "STATEMENTS", broken)
+        with pytest.raises(CorruptStoreError):
+            open_or_create(path)
+    assert read_revision(path) is None
+
+    open_or_create(path)
+
+    assert read_revision(path) == HEAD
 
 
 def test_a_store_that_is_made_while_its_file_is_looked_at_is_no_other_programs(path: Path) -> None:

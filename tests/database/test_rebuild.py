@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 
-from imagekeep.database.migrate import read_revision
+from imagekeep.database.create import read_revision
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import SchemaVersionError
 from tests.database.rows import add_image, cache, contents, opened, pin

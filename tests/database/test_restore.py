@@ -11,7 +11,7 @@ import pytest
 
 from imagekeep.database import restore
 from imagekeep.database.backup import copy_store
-from imagekeep.database.migrate import read_revision
+from imagekeep.database.create import read_revision
 from imagekeep.database.restore import restore_store
 from imagekeep.errors import (
     CorruptStoreError,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.backup import backup_path, copy_store
+from imagekeep.database.create import open_or_create, read_revision
 from imagekeep.database.driver import sqlite
-from imagekeep.database.migrate import open_or_create, read_revision
 from imagekeep.database.revision import HEAD, REVISIONS
 from tests.torture import workers
 from tests.torture.children import Child, ChildError, ask

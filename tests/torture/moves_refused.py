@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from imagekeep.database.create import read_revision
 from imagekeep.database.driver import sqlite
-from imagekeep.database.migrate import read_revision
 from imagekeep.database.revision import HEAD
 from tests.torture.bench import REFUSALS, Bench, fill, is_named, mounted
 from tests.torture.commands import run

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.backup import copy_store
-from imagekeep.database.migrate import migrate, read_revision
+from imagekeep.database.create import read_revision
+from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import ImagekeepError
 from tests.torture.children import ChildError, ask

@@ -252,9 +252,3 @@ def _rename(directory: int, parent: int, name: str) -> None:
     except OSError:
         os.unlink(name, dir_fd=parent)
         raise
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory last through a power cut."""
-    with open_directory(directory) as descriptor:
-        os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""SQLAlchemy over the one way in: for the schema, the migrations and the writes."""
+"""SQLAlchemy engines over connections that `connect` opens, for migrations and for queries of one's own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from imagekeep.database import statements
 from imagekeep.database.connection import DRIVER_ERRORS, translate
 from imagekeep.database.driver import sqlite
 
@@ -16,19 +17,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def make_engine(creator: Callable[[], sqlite.Connection]) -> Engine:
+def make_engine(creator: Callable[[], sqlite.Connection], *, read_only: bool = False) -> Engine:
     """Return an engine over the connections that `creator` opens; its transactions lock for writing at once.
 
-    A transaction that begins deferred and writes later fails with "locked" whatever the timeout, when another
-    has committed in between; so each begins as BEGIN IMMEDIATE.
+    A transaction that begins deferred and writes later fails with "locked" whatever the timeout, if another has
+    committed in between; so each begins as BEGIN IMMEDIATE. With `read_only` a transaction is one snapshot.
     """
     engine = create_engine("sqlite://", creator=creator, module=sqlite, poolclass=NullPool)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin if read_only else _begin_immediate)
     return engine
 
 
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(statements.BEGIN)
+
+
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(statements.BEGIN_IMMEDIATE)
 
 
 @contextlib.contextmanager

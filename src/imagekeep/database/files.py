@@ -45,3 +45,12 @@ def _set_mode(directory: Path) -> None:
         Path(f"/proc/self/fd/{descriptor}").chmod(DIRECTORY_MODE)
     finally:
         os.close(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory last through a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,15 +1,15 @@
-"""Makes a store's file and moves its schema, beneath Store.open, `db migrate` and alembic's own command.
+"""Moves a store's schema, beneath `db migrate` and alembic's own command.
 
-A move is: take the writers' lock; read the revision again, for another process may have moved it meanwhile;
-copy the file; switch foreign keys off (the pragma is ignored inside a transaction, and with it on, rebuilding
-a table deletes the rows that cascade from it); BEGIN IMMEDIATE; the revisions; foreign_key_check; commit.
-Whatever fails, the transaction is rolled back and the old file is as it was.
+A migration is: take the writers' lock; read the revision again, for another process may have changed it meanwhile;
+back up the file; switch foreign keys off (the pragma is ignored inside a transaction, and with it on, rebuilding a
+table deletes the rows that cascade from it); BEGIN IMMEDIATE; the revisions; foreign_key_check; commit. If anything
+fails, the transaction is rolled back and the file is as it was.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import threading
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
@@ -18,27 +18,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import IntegrityError
 
-from imagekeep.database.backup import backup_path, copy_store, sync_directory
-from imagekeep.database.connection import connect, translating
+from imagekeep.database.backup import backup_path, copy_store
+from imagekeep.database.connection import connect
+from imagekeep.database.create import read_revision, schema_of_file
 from imagekeep.database.engine import make_engine, translating_writes
-from imagekeep.database.files import create_private, make_private_directories
 from imagekeep.database.lock import writer_lock
-from imagekeep.database.revision import (
-    exists,
-    find_revision,
-    read_schema,
-    require_current,
-    require_known,
-    require_unchanged,
-)
-from imagekeep.database.trusted_files import require_no_remains, require_trusted_directory
-from imagekeep.errors import (
-    ImagekeepError,
-    PermissionDeniedError,
-    SchemaVersionError,
-    StoreUnavailableError,
-    printable,
-)
+from imagekeep.database.revision import HEAD, find_revision, require_known, require_unchanged
+from imagekeep.errors import ImagekeepError, SchemaVersionError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,12 +33,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.database.revision import Schema
+
+
+_alembic = threading.Lock()
+"""Alembic keeps its environment in globals of its modules."""
 
 
 @dataclass(slots=True)
 class Migration:
-    """One move of a store's schema: where it is asked to go, and what came of it."""
+    """One migration of a store: what is asked, and what came of it."""
 
     path: Path
     dry_run: bool = False
@@ -61,47 +50,25 @@ class Migration:
     backup: Path | None = None
 
 
-def open_or_create(path: Path) -> None:
-    """Make sure that there is a store of the newest revision at `path`, making one where there is none.
-
-    Raises SchemaVersionError for one of another revision, NotAStoreError for another file.
-    """
-    make_file(path)
-    schema = schema_of_file(path)
-    if schema.revision is None:
-        migrate(path)
-    else:
-        require_current(schema, path)
-
-
-def read_revision(path: Path) -> str | None:
-    """Return the revision of the file at `path`, or None; raises as `schema_of_file` does."""
-    return schema_of_file(path).revision
-
-
-def schema_of_file(path: Path) -> Schema:
-    """Return what the schema of the file at `path` is; raises as `read_schema` and `connect` do."""
-    with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
-        return read_schema(connection.cursor(), path)
-
-
 def migrate(path: Path, *, dry_run: bool = False) -> Migration:
-    """Move the schema of the store at `path` to the newest revision, keeping a copy of the file from before.
+    """Move the schema of the store at `path` to this release's revision, and back up the file first.
 
-    With `dry_run` the real path is taken and then rolled back, and no copy is kept. Raises SchemaVersionError
-    where the schema is newer than this imagekeep or a row does not fit the new one; nothing has changed then.
+    It does not go to alembic's `head`: a revision that somebody adds to the directory is for alembic's own command.
+    With `dry_run` everything is done and then rolled back, without a backup. Raises SchemaVersionError if the
+    schema is newer than this imagekeep or a row does not fit the new one; nothing has changed then.
     """
     migration = Migration(path, dry_run)
     with as_file(files("imagekeep.migrations")) as directory:
         config = Config(attributes={"migration": migration})
         config.set_main_option("script_location", str(directory).replace("%", "%%"))
-        command.upgrade(config, "head")
+        with _alembic:
+            command.upgrade(config, HEAD)
     return migration
 
 
 @contextlib.contextmanager
 def migration_transaction(migration: Migration, destination: str | None) -> Iterator[Connection]:
-    """Give the connection on which migrations/env.py runs the revisions up or down to `destination`."""
+    """Yield the connection on which migrations/env.py runs the revisions up or down to `destination`."""
     path = migration.path
     with writer_lock(path), translating_writes(path):
         schema = schema_of_file(path)
@@ -111,7 +78,7 @@ def migration_transaction(migration: Migration, destination: str | None) -> Iter
         if migration.before not in (None, destination) and not migration.dry_run:
             migration.backup = backup_path(path, migration.before)
             copy_store(path, migration.backup)
-        with _backup_of_what_moved(migration), contextlib.closing(connect(path)) as driver:
+        with _backup_if_moved(migration), contextlib.closing(connect(path)) as driver:
             driver.execute("PRAGMA foreign_keys = OFF")
             with _transaction(driver, migration) as connection:
                 yield connection
@@ -119,8 +86,8 @@ def migration_transaction(migration: Migration, destination: str | None) -> Iter
 
 
 @contextlib.contextmanager
-def _backup_of_what_moved(migration: Migration) -> Iterator[None]:
-    """Remove the copy again where the store is still what it was: one that is tried again would fill the disk."""
+def _backup_if_moved(migration: Migration) -> Iterator[None]:
+    """Remove the backup again if the store is still what it was: repeated attempts would fill the disk."""
     try:
         yield
     except BaseException:
@@ -152,30 +119,3 @@ def _transaction(driver: sqlite.Connection, migration: Migration) -> Iterator[Co
         raise SchemaVersionError(
             f"store {path}: a row does not fit the new schema ({error.orig}); nothing was changed"
         ) from error
-
-
-def make_file(path: Path) -> None:
-    """Make an empty file, where there is none: mode 0600, in a directory that is made with mode 0700.
-
-    A config's environment may hold secrets, so nobody else may read it; SQLite gives its companions the same
-    mode. Another process that makes it at the same moment is as good. Raises UntrustedFileError if another user
-    could replace it, FailedPreconditionError beside the -wal file or journal of a store that is gone.
-    """
-    if exists(path):
-        return
-    require_trusted_directory(path)
-    require_no_remains(path)
-    try:
-        made = make_private_directories(path.absolute().parent)
-        require_trusted_directory(path)  # another user may have made a part of it first
-        for directory in made:
-            sync_directory(directory.parent)
-        with contextlib.suppress(FileExistsError):
-            os.close(create_private(path))
-        sync_directory(path.parent)
-    except PermissionError as error:
-        raise PermissionDeniedError(
-            f"store {printable(path)}: {error.strerror}; choose another with --store or IMAGEKEEP_STORE"
-        ) from error
-    except OSError as error:
-        raise StoreUnavailableError(f"store {printable(path)}: {error.strerror}") from error
