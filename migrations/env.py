@@ -13,7 +13,8 @@ from pathlib import Path
 from alembic import command, context
 from alembic.util import CommandError
 
-from imagekeep.database import create, migrate, schema
+from imagekeep import schema
+from imagekeep.database import create, migrate
 from imagekeep.database.connection import connect
 from imagekeep.database.engine import make_engine
 from imagekeep.database.revision import exists

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep import Store
-from imagekeep.database import schema, statements
+from imagekeep import Store, schema
+from imagekeep.database import statements
 from tests.database.rows import opened
 from tests.model import IMAGES
 

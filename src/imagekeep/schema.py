@@ -1,6 +1,16 @@
-"""The schema of the newest revision, in SQLAlchemy Core: what the store writes through.
+"""The tables and views of a store, in SQLAlchemy, for queries of one's own and for alembic.
 
 ::
+
+    from sqlalchemy import select
+    from imagekeep import schema
+
+    with schema.engine("images.db").connect() as connection:
+        for image in connection.execute(select(schema.image_list).order_by(schema.image_list.c.size)):
+            print(image.id, image.size, image.reference_names)
+
+The views, `image_list` and so on, stay as they are from one release to the next, and leave out a config's
+environment and labels, where people put secrets. The tables are imagekeep's own::
 
     images ─┬─< references ─┬─ pinned_refs    (at most one a reference)
             │               └─ ref_cache      (at most one a reference)
@@ -11,21 +21,22 @@
     identity                                  (exactly one row)
     image_filesystem                          (at most one row)
 
-What SQLite holds by itself: a reference names one image; a pin and a cache row belong to a reference, agree
-with it on the image, move with it and go with it; when an image's last reference goes, the image goes. What
-it cannot hold (an image put in with no reference; an id that is the digest of its config), `imagekeep db
-check` looks at. The comments below are part of the file: `sqlite3 images.db .schema` shows them.
+SQLite's constraints hold this: a reference names one image; a pin and a cache row belong to a reference, agree with
+it on the image, move with it and are deleted with it; an image is deleted with its last reference. What they cannot
+hold (an image without a reference; an id that is the digest of its config) is checked by `imagekeep db check`.
 
-The file is made by the migrations; a test compares the two, statement by statement, in sqlite_schema.
+The migrations make the file, with triggers and with the comments below; tests compare their tokens with these
+declarations.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     BLOB,
-    DDL,
+    JSON,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKeyConstraint,
@@ -35,42 +46,59 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    event,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateColumn, CreateTable
 
+from imagekeep.database.connection import connect
 from imagekeep.database.constraints import CHECKS
+from imagekeep.database.create import schema_of_file
+from imagekeep.database.engine import make_engine
+from imagekeep.database.revision import exists, require_current
+from imagekeep.errors import StoreUnavailableError, printable
+from imagekeep.paths import full_path
+
+if TYPE_CHECKING:
+    import os
+
+    from sqlalchemy import Engine
+
+__all__ = [
+    "config_list",
+    "configs",
+    "engine",
+    "history_list",
+    "identity",
+    "image_filesystem",
+    "image_list",
+    "images",
+    "incomplete_refs",
+    "metadata",
+    "pinned_refs",
+    "ref_cache",
+    "reference_history",
+    "reference_list",
+    "references",
+    "views",
+    "watcher",
+]
 
 metadata = MetaData()
+"""The tables."""
+
+views = MetaData()
+"""The views, apart from the tables: alembic compares only these."""
 
 
-@compiles(CreateColumn, "sqlite")
-def _column_with_comment(element: CreateColumn, compiler: Any, **options: Any) -> str:
-    """Keep a column's comment in the file itself, where a reader of `.schema` finds it."""
-    text: str = compiler.visit_create_column(element, **options)
-    return f"{text} /* {element.element.comment} */" if text and element.element.comment else text
+def engine(path: str | os.PathLike[str]) -> Engine:
+    """Return an engine that reads the store at `path`; each transaction is one snapshot, and none can write.
 
-
-@compiles(CreateTable, "sqlite")
-def _table_with_comment(element: CreateTable, compiler: Any, **options: Any) -> str:
-    """Keep a table's comment in the file itself, and the statement in a shape that reads well."""
-    text: str = compiler.visit_create_table(element, **options).strip()
-    for ugly, plain in _SHAPES.items():
-        text = text.replace(ugly, plain)
-    comment = element.element.comment
-    return text.replace("(", f"( /* {comment} */", 1) if comment else text
-
-
-_SHAPES = {
-    ", \n\t": ",\n    ",
-    "(\n\t": "(\n    ",
-    "\n)\n WITHOUT ROWID,\n STRICT": "\n) WITHOUT ROWID, STRICT",
-    "\n)\n STRICT": "\n) STRICT",
-    # On one line from here: SQLAlchemy before 2.0.54 reads no foreign key across lines back.
-    " FOREIGN KEY(": "\n        FOREIGN KEY(",
-    " CHECK (": "\n        CHECK (",
-}
+    Do not fork while one of its connections is open. Raises StoreUnavailableError if there is no store,
+    SchemaVersionError for one of another revision, NotAStoreError for another file. SQLAlchemy's own errors pass.
+    """
+    store = full_path(path)
+    if not exists(store):
+        raise StoreUnavailableError(f"no store at {printable(store)}; `imagekeep sync` makes one")
+    require_current(schema_of_file(store), store)
+    return make_engine(lambda: connect(store, read_only=True), read_only=True)
 
 
 def _check(name: str) -> CheckConstraint:
@@ -252,118 +280,53 @@ image_filesystem = Table(
 FIRST_ROWS = ("INSERT INTO identity (identity_key, store_id) VALUES (1, lower(hex(randomblob(16))))",)
 """What a new store begins with."""
 
-TRIGGERS = {
-    "an_image_goes_with_its_last_reference": """\
-CREATE TRIGGER an_image_goes_with_its_last_reference
-AFTER DELETE ON "references"
-WHEN NOT EXISTS (SELECT 1 FROM "references" WHERE image_key = OLD.image_key)
-BEGIN
-    DELETE FROM images WHERE image_key = OLD.image_key;
-END""",
-    "an_image_goes_when_its_last_reference_moves": """\
-CREATE TRIGGER an_image_goes_when_its_last_reference_moves
-AFTER UPDATE OF image_key ON "references"
-WHEN NOT EXISTS (SELECT 1 FROM "references" WHERE image_key = OLD.image_key)
-BEGIN
-    DELETE FROM images WHERE image_key = OLD.image_key;
-END""",
-    "a_reference_is_not_replaced": """\
-CREATE TRIGGER a_reference_is_not_replaced
-BEFORE INSERT ON "references" /* REPLACE fires no trigger on what it deletes: the old image would stay */
-WHEN EXISTS (SELECT 1 FROM "references" WHERE name = NEW.name AND image_key <> NEW.image_key)
-BEGIN
-    SELECT RAISE(ABORT, 'references.name: names another image; UPDATE its image_key');
-END""",
-    "a_reference_takes_no_name_of_another": """\
-CREATE TRIGGER a_reference_takes_no_name_of_another
-BEFORE UPDATE OF name ON "references" /* for the same reason: UPDATE OR REPLACE */
-WHEN NEW.name <> OLD.name AND EXISTS (SELECT 1 FROM "references" WHERE name = NEW.name)
-BEGIN
-    SELECT RAISE(ABORT, 'references.name: is taken');
-END""",
-    "reference_history_is_not_rewritten": """\
-CREATE TRIGGER reference_history_is_not_rewritten
-BEFORE UPDATE ON reference_history
-BEGIN
-    SELECT RAISE(ABORT, 'reference_history is append-only');
-END""",
-    "reference_history_is_not_shortened": """\
-CREATE TRIGGER reference_history_is_not_shortened
-BEFORE DELETE ON reference_history
-BEGIN
-    SELECT RAISE(ABORT, 'reference_history is append-only');
-END""",
-    "reference_history_is_not_replaced": """\
-CREATE TRIGGER reference_history_is_not_replaced
-BEFORE INSERT ON reference_history
-WHEN NEW.sequence > 0 AND EXISTS (SELECT 1 FROM reference_history WHERE sequence = NEW.sequence)
-BEGIN
-    SELECT RAISE(ABORT, 'reference_history is append-only');
-END""",
-}
+image_list = Table(
+    "image_list",
+    views,
+    Column("id", Text, comment="digest of the config document"),
+    Column("reference_names", JSON, comment="a list, in docker's order"),
+    Column("size", Integer, comment="compressed bytes"),
+    Column("pinned", Boolean, comment="whether a reference pins it"),
+    Column("chain_id", Text, comment="identifies the ordered layers; empty without layers"),
+    comment="one row is an image",
+)
 
-# The views never show a config's Env or Labels: both are where people put secrets.
-VIEWS = {
-    "image_list": """\
-CREATE VIEW image_list AS /* one row an image; its references as a JSON array, in order */
-SELECT
-    images.id,
-    (
-        SELECT json_group_array(name)
-        FROM (
-            SELECT name FROM "references"
-            WHERE "references".image_key = images.image_key
-            ORDER BY sort_rank, coalesce(sort_name, name), name
-        )
-    ) AS reference_names,
-    images.size,
-    EXISTS (
-        SELECT 1 FROM "references" JOIN pinned_refs ON pinned_refs.reference = "references".name
-        WHERE "references".image_key = images.image_key
-    ) AS pinned,
-    images.chain_id
-FROM images""",
-    "reference_list": """\
-CREATE VIEW reference_list AS /* one row a reference: its image, its target, its pin, its age */
-SELECT
-    "references".name AS reference,
-    images.id AS image_id,
-    ref_cache.target_digest,
-    pinned_refs.reference IS NOT NULL AS pinned,
-    strftime('%Y-%m-%dT%H:%M:%fZ', ref_cache.verified_at / 1000000.0, 'unixepoch') AS verified
-FROM "references"
-JOIN images ON images.image_key = "references".image_key
-LEFT JOIN ref_cache ON ref_cache.reference = "references".name
-LEFT JOIN pinned_refs ON pinned_refs.reference = "references".name""",
-    "config_list": """\
-CREATE VIEW config_list AS /* one row an image: what its config says, but for Env and Labels */
-SELECT
-    id,
-    json_extract(config, '$.os') AS os,
-    json_extract(config, '$.architecture') AS architecture,
-    json_extract(config, '$.variant') AS variant,
-    json_extract(config, '$.created') AS created,
-    json_extract(config, '$.config.User') AS user,
-    json_extract(config, '$.config.WorkingDir') AS working_directory,
-    json_extract(config, '$.config.Entrypoint') AS entrypoint,
-    json_extract(config, '$.config.Cmd') AS command,
-    json_array_length(config, '$.rootfs.diff_ids') AS layers
-FROM (
-    SELECT images.id, CASE WHEN json_valid(CAST(document AS TEXT)) THEN CAST(document AS TEXT) END AS config
-    FROM images JOIN configs ON configs.image_key = images.image_key
-)""",
-    "history_list": """\
-CREATE VIEW history_list AS /* one row a change to a reference, the newest last */
-SELECT
-    sequence,
-    strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000000.0, 'unixepoch') AS time,
-    reference,
-    event,
-    image_id,
-    target_digest,
-    pinned
-FROM reference_history""",
-}
+reference_list = Table(
+    "reference_list",
+    views,
+    Column("reference", Text, comment="as the source spells it"),
+    Column("image_id", Text),
+    Column("target_digest", Text, comment="of the manifest or index; null if no source was asked"),
+    Column("pinned", Boolean),
+    Column("verified", Text, comment="when the source last confirmed it: ISO 8601, UTC"),
+    comment="one row is a reference",
+)
 
-for statement in (*TRIGGERS.values(), *VIEWS.values(), *FIRST_ROWS):
-    event.listen(metadata, "after_create", DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+config_list = Table(
+    "config_list",
+    views,
+    Column("id", Text, comment="digest of the config document"),
+    Column("os", Text),
+    Column("architecture", Text),
+    Column("variant", Text),
+    Column("created", Text, comment="as the config says it"),
+    Column("user", Text),
+    Column("working_directory", Text),
+    Column("entrypoint", JSON),
+    Column("command", JSON),
+    Column("layers", Integer, comment="how many"),
+    comment="one row is what an image's config says, without its environment and labels",
+)
+
+history_list = Table(
+    "history_list",
+    views,
+    Column("sequence", Integer, comment="grows with time"),
+    Column("time", Text, comment="ISO 8601, UTC"),
+    Column("reference", Text),
+    Column("event", Text),
+    Column("image_id", Text, comment="named from then on; when vanished, until then"),
+    Column("target_digest", Text, comment="null if no source was asked"),
+    Column("pinned", Boolean),
+    comment="one row is a change to a reference",
+)
