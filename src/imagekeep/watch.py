@@ -229,6 +229,10 @@ class Watcher:
         self._store.record_watcher(self.state)
 
 
+MAX_EVENTS = 10_000
+"""Events that may wait: a source that tells more is reconciled instead, which finds what they told."""
+
+
 class _Pump:
     """Carries events from a subscription, which blocks, to the watcher's inbox, in a thread of its own."""
 
@@ -243,6 +247,9 @@ class _Pump:
         lost: ImagekeepError = SourceUnavailableError("the source ended its stream of events")
         try:
             for event in self._events:
+                if self._inbox.qsize() >= MAX_EVENTS:
+                    lost = SourceUnavailableError("the source tells more events than can be followed")
+                    break
                 self._inbox.put(event)
         except ImagekeepError as error:
             lost = error

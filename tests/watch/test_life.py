@@ -17,11 +17,12 @@ from imagekeep.database.backup import copy_store
 from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.database.lock import WRITERS, locked
 from imagekeep.database.restore import restore_store
-from imagekeep.errors import AlreadyWatchedError, StoreUnavailableError
+from imagekeep.errors import AlreadyWatchedError, SourceFaultError, StoreUnavailableError
 from imagekeep.reader import Reader
 from imagekeep.store import Store
 from imagekeep.watch import Watcher
 from tests.containerd import wait_until
+from tests.watch.conftest import NEVER
 from tests.watch.test_following import APP, OTHER, names, settled
 
 if TYPE_CHECKING:
@@ -259,3 +260,41 @@ def test_a_store_that_is_restored_is_filled_again(
         wait_until(names(store, APP, image_id))
         restore_store(store.path, tmp_path / "empty.db")
         wait_until(names(store, APP, image_id))
+
+
+def test_a_stream_that_ends_at_once_every_time_is_retried_ever_more_slowly_and_logged_once(
+    follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging("text", "error")
+
+    def lose() -> None:
+        source.lose(SourceFaultError("an event that is not understood"))
+        source.at("after subscribe", lose)
+
+    source.at("after subscribe", lose)
+    with follow(back_off=0.01, longest=NEVER) as watcher:
+        begun = time.monotonic()
+        wait_until(lambda: watcher.state.errors >= 7)
+        took = time.monotonic() - begun
+    assert took >= 0.01 * (2**6 - 1) / 2
+    assert capsys.readouterr().err.count("an event that is not understood") == 1
+
+
+def test_more_events_than_can_wait_are_found_by_a_reconcile(
+    follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.watch.MAX_EVENTS", 3)
+    with follow(settle=0.01) as watcher:
+        wait_until(settled(watcher))
+        source.put(APP, 1)
+        image_id = source.put(OTHER, 2)
+
+        def flood() -> None:
+            for _ in range(100):
+                source.tell(APP)
+            wait_until(lambda: watcher._inbox.qsize() > 3)  # noqa: SLF001
+
+        source.at("before get", flood)
+        source.tell(APP)
+        wait_until(names(store, OTHER, image_id))
+        assert "more events than can be followed" in (watcher.state.last_error or "")

@@ -35,15 +35,16 @@ except ImportError as missing:
     raise MissingExtraError("grpcio", "containerd") from missing
 
 from imagekeep.paths import full_path, grpc_address
-from imagekeep.protobuf import Reply
+from imagekeep.protobuf import Reply, decode
+from imagekeep.sources.containerd.budget import MESSAGES_MAX, is_within_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imagekeep.protobuf import Method, Request
 
-RECEIVED_BYTES_MAX: Final = 64 << 20
-"""The largest answer that is taken: a listing of some 200,000 records.
+RECEIVED_BYTES_MAX: Final = 32 << 20
+"""The largest answer that is taken: a listing of some 100,000 records.
 
 gRPC's own limit of 4 MiB would end at 13,000. containerd sends at most 16 MiB unless its configuration says
 otherwise (`max_send_message_size`), so that this is room for one that was told to send more.
@@ -119,10 +120,10 @@ class Connection:
         Raises what `_KINDS` lists, and the errors of `check_socket`.
         """
         try:
-            reply: Reply = self._invoke(method, request, timeout)
+            encoded = self._invoke(method, request, timeout)
         except grpc.RpcError as failure:
             raise self.error_of(failure, timeout, missing) from failure
-        return reply
+        return self.decode(method, encoded)
 
     def stream(
         self,
@@ -136,7 +137,18 @@ class Connection:
 
         `timeout` is for the whole of it; None is a stream that lasts until it is cancelled.
         """
-        return Stream(self, self._invoke(method, request, timeout), timeout, missing)
+        return Stream(self, method, self._invoke(method, request, timeout), timeout, missing)
+
+    def decode(self, method: Method[Any, Reply], encoded: bytes) -> Reply:
+        """Decode an answer; raises SourceFaultError if it is none, FailedPreconditionError if it is too large."""
+        if not is_within_budget(encoded, method.response.DESCRIPTOR):
+            raise FailedPreconditionError(
+                f"{self}: the answer to {method.path} has more than {MESSAGES_MAX} parts, and is not read"
+            )
+        try:
+            return decode(method.response, encoded)
+        except ValueError as failure:
+            raise SourceFaultError(f"{self}: the answer to {method.path} is not understood") from failure
 
     def close(self) -> None:
         """End every call that is under way, and take no more."""
@@ -194,8 +206,8 @@ class Connection:
                 make = self._channel.unary_stream if method.streams else self._channel.unary_unary
                 self._callables[method.path] = make(
                     method.path,
+                    # Answers stay bytes: gRPC would log what fails to decode, and tell nothing of it.
                     request_serializer=method.request.SerializeToString,
-                    response_deserializer=method.response.FromString,
                 )
             return self._callables[method.path]
 
@@ -204,9 +216,15 @@ class Stream(Generic[Reply]):
     """The answers of one call as they come; ended by `cancel`, from any thread, or by closing the connection."""
 
     def __init__(
-        self, connection: Connection, answers: Any, timeout: float | None, missing: ImagekeepError | None
+        self,
+        connection: Connection,
+        method: Method[Any, Reply],
+        answers: Any,
+        timeout: float | None,
+        missing: ImagekeepError | None,
     ) -> None:
         self._connection = connection
+        self._method = method
         self._answers = answers
         self._timeout = timeout
         self._missing = missing
@@ -222,12 +240,12 @@ class Stream(Generic[Reply]):
 
     def __next__(self) -> Reply:
         try:
-            reply: Reply = next(self._answers)
+            encoded = next(self._answers)
         except grpc.RpcError as failure:
             if self._cancelled or self._connection.closed:
                 raise StopIteration from None
             raise self._connection.error_of(failure, self._timeout, self._missing) from failure
-        return reply
+        return self._connection.decode(self._method, encoded)
 
     def __enter__(self) -> Self:
         return self

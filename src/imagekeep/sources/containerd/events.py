@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from imagekeep.errors import InvalidDocumentError
+from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.protobuf import decode
 from imagekeep.sources.containerd.names import reference_of
 from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SUBSCRIBE
@@ -85,7 +85,7 @@ def event_of(envelope: Envelope) -> ImageEvent | None:
         topic = Topic(envelope.topic)
         name = decode(_MESSAGES[topic], envelope.event.value).name
     except ValueError as failure:
-        document = f"event {envelope.topic}"
+        document = f"event {printable(envelope.topic)}"
         raise InvalidDocumentError(document, InvalidDocumentError.Reason.TYPE, "not understood") from failure
     reference = reference_of(name)
     # A time is only shown: one that protobuf does not allow becomes the nearest that it does.

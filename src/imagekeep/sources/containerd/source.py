@@ -31,7 +31,7 @@ DEFAULT_SOCKET: Final = "/run/containerd/containerd.sock"
 DEFAULT_NAMESPACE: Final = "k8s.io"
 """The namespace of the CRI plugin (containerd: internal/cri/constants)."""
 
-RECORDS_MAX: Final = 500_000
+RECORDS_MAX: Final = 100_000
 """The most records that a listing may have; a node has hundreds."""
 
 
@@ -94,7 +94,7 @@ class Containerd:
     @property
     def identity(self) -> SourceIdentity:
         """Return which source this is, for a store to remember."""
-        return SourceIdentity.of_path("containerd", self.socket, self.namespace)
+        return SourceIdentity.of_path("containerd", self._connection.path, self.namespace)
 
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this name.
@@ -109,7 +109,7 @@ class Containerd:
 
         A name may be any text, and is kept as it is. What no store can keep is left out: a name that is no
         UTF-8, which containerd 1.6 lets in and no client of 2.x can ask for. Raises NamespaceNotFoundError, and
-        FailedPreconditionError where there are more than RECORDS_MAX or 64 MiB of records.
+        FailedPreconditionError where there are more than RECORDS_MAX records, or more than 32 MiB of them.
         """
         request = protocol.LIST_IMAGES.request()
         images = self._connection.call(protocol.LIST_IMAGES, request, timeout=self._timeouts.call).images
