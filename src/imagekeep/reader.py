@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from imagekeep.identity import StoreIdentity
     from imagekeep.image import Image, ImageSummary
     from imagekeep.transition import ReferenceState
-    from imagekeep.watcher_status import IncompleteReference, WatcherState
+    from imagekeep.watcher_status import FilesystemUsage, IncompleteReference, WatcherState
 
     # Inside the class, `list` is the verb of that name.
     Images = list[Image]
@@ -171,6 +171,10 @@ class Reader:
     def watcher(self) -> WatcherState | None:
         """Return how far the last watcher of the source has come, or None where there was none."""
         return self._connections.ask(queries.watcher_state)
+
+    def image_filesystem(self) -> FilesystemUsage | None:
+        """Return what the source last reported about the filesystem of its images, or None if it never has."""
+        return self._connections.ask(queries.image_filesystem)
 
     def identity(self) -> StoreIdentity:
         """Return which store this is and which source it follows."""

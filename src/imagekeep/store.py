@@ -19,7 +19,13 @@ from imagekeep.database import queries
 from imagekeep.database.create import open_or_create
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
 from imagekeep.database.lock import lock_references, watcher_lock
-from imagekeep.database.writes import write_changes, write_incomplete, write_source, write_watcher
+from imagekeep.database.writes import (
+    write_changes,
+    write_image_filesystem,
+    write_incomplete,
+    write_source,
+    write_watcher,
+)
 from imagekeep.digest import validate
 from imagekeep.errors import (
     AlreadyWatchedError,
@@ -56,7 +62,7 @@ if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.read import ImageFacts
     from imagekeep.sources.protocol import Source
-    from imagekeep.watcher_status import WatcherState
+    from imagekeep.watcher_status import FilesystemUsage, WatcherState
 
     StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
@@ -173,6 +179,11 @@ class Store(Reader):
         """Note how far the watcher of the source has come."""
         with self._transaction() as cursor:
             write_watcher(cursor, state)
+
+    def record_image_filesystem(self, usage: FilesystemUsage) -> None:
+        """Record what the source reports about the filesystem of its images."""
+        with self._transaction() as cursor:
+            write_image_filesystem(cursor, usage)
 
     @contextlib.contextmanager
     def watcher_lock(self) -> Iterator[None]:

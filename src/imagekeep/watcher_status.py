@@ -40,6 +40,16 @@ class IncompleteReference:
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class FilesystemUsage:
+    """What the source last reported about the filesystem of its images; `at` in microseconds since 1970, UTC."""
+
+    mountpoint: str
+    used_bytes: int | None
+    inodes_used: int | None
+    at: int
+
+
 def timestamp() -> int:
     """Return the time as a store keeps it: microseconds since 1970, UTC."""
     return time.time_ns() // 1000

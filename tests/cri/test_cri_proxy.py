@@ -18,6 +18,7 @@ from imagekeep.oci.descriptor import Descriptor
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
+from tests.containerd import wait_until
 from tests.cri.client import Client, named
 from tests.cri.recorded import RecordedSource
 
@@ -91,13 +92,15 @@ def fake(tmp_path: Path) -> Iterator[FakeCRI]:
 
 
 @pytest.fixture
-def client(fake: FakeCRI, begin: Serve, store_path: Path) -> Iterator[Client]:
+def client(fake: FakeCRI, begin: Serve, store_path: Path) -> Client:
     """Serve a store whose source has the CRI `fake`."""
     source = RecordedSource()
     target = Descriptor("application/vnd.oci.image.manifest.v1+json", "sha256:" + "2" * 64, 1)
     source.by_name = {"example.test/a:v1": ImageRecord("example.test/a:v1", target, {})}
-    with Store.open(store_path, source=source) as store:
-        yield begin(store_factory=lambda: contextlib.nullcontext(store), cri_socket=fake.socket)
+    with Store.open(store_path):
+        pass
+    # A store of the server's own: a test that ends closes no other that a thread may be writing to.
+    return begin(store_factory=lambda: Store.open(store_path, source=source), cri_socket=fake.socket)
 
 
 def test_a_pull_is_handed_on_byte_for_byte(
@@ -136,6 +139,35 @@ def test_usage_is_what_the_cri_last_said_where_it_does_not_answer(client: Client
     assert client.ask("ImageFsInfo") == said
     fake.close()
     assert client.ask("ImageFsInfo") == said
+
+
+def test_usage_is_what_the_cri_last_said_after_a_start_without_it_too(
+    fake: FakeCRI, begin: Serve, store_path: Path
+) -> None:
+    def opening() -> Store:
+        return Store.open(store_path, source=RecordedSource())
+
+    said = begin(store_factory=opening, cri_socket=fake.socket).ask("ImageFsInfo")
+    with Store.open(store_path) as store:
+        wait_until(lambda: store.image_filesystem() is not None)
+    fake.close()
+    (then,) = said.reply["image_filesystems"]
+    begin(store_factory=opening, cri_socket=fake.socket, path=store_path.with_name("later.sock"))
+    with Client(store_path.with_name("later.sock")) as client:
+        (now,) = client.ask("ImageFsInfo").reply["image_filesystems"]
+    # The store keeps microseconds.
+    assert int(now.pop("timestamp", 0)) == int(then.pop("timestamp")) // 1000 * 1000
+    assert now == then
+
+
+def test_usage_is_recorded_once_in_a_while(client: Client, store_path: Path) -> None:
+    client.ask("ImageFsInfo")
+    with Store.open(store_path) as store:
+        wait_until(lambda: store.image_filesystem() is not None)
+        version = store.data_version()
+        client.ask("ImageFsInfo")
+        client.ask("Version")
+        assert store.data_version() == version
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "PERMISSION_DENIED"])

@@ -15,7 +15,7 @@ import pytest
 
 from imagekeep.cri.metrics import Metrics
 from imagekeep.cri.scraping import CLIENTS_MAX, Loopback, is_local, parse_target, scraping
-from imagekeep.cri.watcher_thread import CurrentWatcher
+from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
 from imagekeep.image import Image
 from imagekeep.store import Store
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def metrics(reader: Reader) -> Metrics:
-    return Metrics(reader, CurrentWatcher(reader, own=False))
+    return Metrics(reader, OtherWatcher(reader))
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from imagekeep.cri.replies import User, image_message, info_document, unknown_usage, user_of
+from imagekeep.cri.protocol import IMAGE_FS_INFO
+from imagekeep.cri.replies import User, image_message, info_document, reported_usage, usage_reply, user_of
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.image import Image, ImageSummary
+from imagekeep.watcher_status import FilesystemUsage
 from tests.cri.client import plain
 
 ID = "sha256:" + "1" * 64
@@ -67,7 +69,23 @@ def test_the_verbose_document_is_escaped_as_go_escapes_it() -> None:
     assert json.loads(document)["imageSpec"]["config"]["Env"] == [odd]
 
 
-def test_where_nobody_counts_nothing_is_used() -> None:
-    (usage,) = plain(unknown_usage("/images"))["image_filesystems"]
-    assert int(usage.pop("timestamp")) > 1e18
-    assert usage == {"fs_id": {"mountpoint": "/images"}, "used_bytes": {}, "inodes_used": {}}
+def test_usage_that_is_not_known_is_nothing_used() -> None:
+    (usage,) = plain(usage_reply(FilesystemUsage("/images", None, None, 7)))["image_filesystems"]
+    assert usage == {
+        "timestamp": "7000",
+        "fs_id": {"mountpoint": "/images"},
+        "used_bytes": {},
+        "inodes_used": {},
+    }
+
+
+@pytest.mark.parametrize(("used", "at"), [(2**64 - 1, 1), (1, -1)])
+def test_usage_that_no_store_can_keep_is_not_recorded(used: int, at: int) -> None:
+    usage = {"timestamp": at, "fs_id": {"mountpoint": "/"}, "used_bytes": {"value": used}}
+    assert reported_usage(IMAGE_FS_INFO.response(image_filesystems=[usage])) is None
+
+
+def test_usage_is_recorded_as_it_was_reported() -> None:
+    usage = FilesystemUsage("/images", 5, 6, 7)
+    assert reported_usage(usage_reply(usage)) == usage
+    assert reported_usage(IMAGE_FS_INFO.response()) is None

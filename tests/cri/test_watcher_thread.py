@@ -6,15 +6,17 @@ import asyncio
 import dataclasses
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from imagekeep.cri.server import ServerConfig, serve
-from imagekeep.cri.watcher_thread import CurrentWatcher
-from imagekeep.errors import StoreUnavailableError
+from imagekeep.cri.watcher_thread import OtherWatcher, WatcherThread
+from imagekeep.errors import AlreadyWatchedError, StoreUnavailableError
 from imagekeep.store import Store
 from imagekeep.watcher_status import WatcherState
+from tests.containerd import wait_until
+from tests.watch.watched import WatchedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imagekeep.reader import Reader
+    from tests.cri.client import Client
+    from tests.cri.conftest import Serve
 
 
 @pytest.fixture
@@ -35,11 +39,11 @@ def now() -> int:
 
 
 def test_nobody_follows_a_new_store(reader: Reader) -> None:
-    assert CurrentWatcher(reader, own=False).state() is None
+    assert OtherWatcher(reader).state() is None
 
 
 def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, store: Store) -> None:
-    current = CurrentWatcher(reader, own=False)
+    current = OtherWatcher(reader)
     state = WatcherState(os.getppid(), "containerd", 1, connected_at=2)
     with store.watcher_lock():
         store.record_watcher(state)
@@ -50,16 +54,39 @@ def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, s
 def test_a_watcher_that_said_it_ended_follows_no_more(reader: Reader, store: Store) -> None:
     with store.watcher_lock():
         store.record_watcher(WatcherState(os.getpid(), "containerd", 1, connected_at=2, stopped_at=3))
-        assert CurrentWatcher(reader, own=False).state() is None
+        assert OtherWatcher(reader).state() is None
 
 
-def test_what_an_earlier_process_of_the_same_id_wrote_is_not_our_word(reader: Reader, store: Store) -> None:
-    store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
-    current = CurrentWatcher(reader, own=True)
-    with store.watcher_lock():
-        assert current.state() is None
-        store.record_watcher(WatcherState(os.getpid(), "containerd", now(), connected_at=now()))
-        assert current.state() is not None
+def test_a_server_that_follows_the_source_says_so_whatever_the_store_says(
+    begin: Serve, store_path: Path
+) -> None:
+    """A row of another watcher is not its word, nor of a process with the same id in another namespace."""
+    source = WatchedSource()
+    thread = WatcherThread(lambda: Store.open(store_path, source=source), "watched")
+    client = begin(watcher=thread)
+    wait_until(lambda: condition(client).get("status") is True)
+    with Store.open(store_path) as store:
+        store.record_watcher(WatcherState(os.getpid(), "another", now(), last_error="lost", stopped_at=now()))
+    assert condition(client) == {"type": "SourceFollowed", "status": True}
+
+
+def test_a_server_does_not_follow_a_store_that_another_process_follows(
+    serving: ServerConfig, store: Store, store_path: Path
+) -> None:
+    thread = WatcherThread(lambda: Store.open(store_path, source=WatchedSource()), "watched")
+
+    async def serve_until_it_ends() -> None:
+        await serve(dataclasses.replace(serving, watcher=thread), asyncio.Event())
+
+    with store.watcher_lock(), pytest.raises(AlreadyWatchedError):
+        asyncio.run(serve_until_it_ends())
+    assert thread.state() is None
+
+
+def condition(client: Client) -> dict[str, Any]:
+    """Return what the server says about following the source."""
+    conditions = client.ask("Status").reply["status"]["conditions"]
+    return next(each for each in conditions if each["type"] == "SourceFollowed")
 
 
 def test_a_server_that_can_follow_no_more_ends_and_says_why(serving: ServerConfig) -> None:
@@ -67,7 +94,8 @@ def test_a_server_that_can_follow_no_more_ends_and_says_why(serving: ServerConfi
         raise StoreUnavailableError("the disk is gone")
 
     async def serve_until_it_ends() -> None:
-        await serve(dataclasses.replace(serving, store_factory=opening, follow="containerd"), asyncio.Event())
+        thread = WatcherThread(opening, "containerd")
+        await serve(dataclasses.replace(serving, watcher=thread), asyncio.Event())
 
     with pytest.raises(StoreUnavailableError, match="the disk is gone"):
         asyncio.run(serve_until_it_ends())

@@ -12,7 +12,7 @@ import pytest
 
 from imagekeep.cli.logs import start_logging
 from imagekeep.cri.metrics import Metrics
-from imagekeep.cri.watcher_thread import CurrentWatcher
+from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.reader import Reader
 from imagekeep.store import Store
 from imagekeep.watch import Watcher, WatchIntervals
@@ -161,7 +161,7 @@ def test_no_metric_has_a_secret(layout: LayoutWriter, tmp_path: Path) -> None:
     ]
     subprocess.run([*imagekeep, "sync", "-q"], capture_output=True, check=False)
     with Reader.open(path) as reader:
-        page = page_of(Metrics(reader, CurrentWatcher(reader, own=False)))
+        page = page_of(Metrics(reader, OtherWatcher(reader)))
     assert "imagekeep_images 1.0" in page
     assert SECRET not in page
 

@@ -19,7 +19,7 @@ from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.scraping import parse_target, scraping
 from imagekeep.cri.server import ServerConfig, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
-from imagekeep.cri.watcher_thread import CurrentWatcher
+from imagekeep.cri.watcher_thread import WatcherThread
 from imagekeep.database.revision import exists
 from imagekeep.sources.protocol import is_watchable
 from imagekeep.sources.specifier import STANDARD_INPUT_MARK, open_source
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imagekeep.cli.settings import Settings
+    from imagekeep.cri.mutations import StoreFactory
     from imagekeep.sources.protocol import Source
     from imagekeep.store import Store
 
@@ -97,15 +98,24 @@ def serve_images(
             access=access,
             mountpoint=str(_image_directory(settings)),
             store_factory=store_factory,
-            follow=settings.source if source and is_watchable(source) else None,
+            watcher=_watcher(settings, source, store_factory),
             cri_socket=cri_socket_of(source) if source else None,
             filter_images=filter_images,
         )
-        if config.follow is None:
+        if config.watcher is None:
             log.warning(
                 "nothing follows the source; `imagekeep sync`, as often as needed, brings its changes here"
             )
         asyncio.run(serve_until_signal(_with_metrics(config, metrics) if metrics else config))
+
+
+def _watcher(
+    settings: Settings, source: Source | None, store_factory: StoreFactory | None
+) -> WatcherThread | None:
+    """Return what follows the source, if that supports watching."""
+    if source is None or store_factory is None or not is_watchable(source):
+        return None
+    return WatcherThread(store_factory, settings.source or "")
 
 
 def _open_source(settings: Settings) -> Source:
@@ -132,7 +142,7 @@ def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
     # Imported here because it is an extra of its own.
     from imagekeep.cri.metrics import Metrics
 
-    metrics = Metrics(config.reader, CurrentWatcher(config.reader, own=config.follow is not None))
+    metrics = Metrics(config.reader, config.following)
     show = functools.partial(scraping, parse_target(target), metrics.page())
     return dataclasses.replace(config, observe=metrics.observe, beside=show)
 

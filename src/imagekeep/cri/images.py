@@ -7,14 +7,17 @@ notice of its filter, unless it is told to.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.cri.listing import Listing, encode, user_or_none
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
-from imagekeep.cri.replies import status_reply, unknown_usage
+from imagekeep.cri.replies import reported_usage, status_reply, usage_reply
 from imagekeep.cri.status import Code, RpcError, unresolved
-from imagekeep.errors import AmbiguousError, ImageNotFoundError, InvalidArgumentError
+from imagekeep.errors import AmbiguousError, ImagekeepError, ImageNotFoundError, InvalidArgumentError
+from imagekeep.watcher_status import FilesystemUsage, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +33,9 @@ log = logging.getLogger("imagekeep.cri")
 
 USAGE_WAIT: Final = 1.0
 """Seconds to wait for the source's usage, which takes it a millisecond; crictl waits for two."""
+
+RECORD_INTERVAL: Final = 60.0
+"""Seconds between two records of usage. A kubelet asks every 10 s, and each record is a synced write."""
 
 STATUSES_MAX: Final = 4096
 """Replies to ImageStatus that are kept: some 2 MB, as most are half a kilobyte."""
@@ -68,6 +74,8 @@ class ImageService:
         self._listing = Listing(reader)
         self._statuses = _Statuses(reader)
         self._pulls = 0
+        self._record_at = 0.0
+        self._recording: asyncio.Task[None] | None = None
         self._usage: cri.ImageFsInfoResponse | None = None
 
     async def list_images(self, request: cri.ListImagesRequest, call: Call) -> bytes:
@@ -125,18 +133,38 @@ class ImageService:
         return reply
 
     async def image_fs_info(self, request: cri.ImageFsInfoRequest, call: Call) -> cri.ImageFsInfoResponse:
-        """Answer ImageFsInfo: what the source's CRI counts of its snapshots, or an entry that counts nothing.
+        """Answer ImageFsInfo with what the source's CRI says about its snapshots, or an entry that counts nothing.
 
-        It never fails for the source's sake: with this call a kubelet and crictl find out whether there is an
-        image service at all, before any other (cri-client, validateServiceConnection). Where the source's CRI does
-        not answer, it is what that last said, whose timestamp tells when.
+        It never fails because of the source: a kubelet and crictl make this call first, to find out whether there
+        is an image service at all (cri-client, validateServiceConnection). If the source's CRI does not answer, the
+        reply is its last one, from the store if this process has had none; the timestamp says from when.
         """
         if self._relay is not None:
             try:
-                self._usage = await self._relay.ask(IMAGE_FS_INFO, request, timeout=USAGE_WAIT)
+                reply = await self._relay.ask(IMAGE_FS_INFO, request, timeout=USAGE_WAIT)
             except RpcError as refusal:
                 log.debug("no usage from the source: %s %s", refusal.code.name, refusal.message)
-        return unknown_usage(self._mountpoint) if self._usage is None else self._usage
+            else:
+                self._usage = reply
+                self._record(reported_usage(reply))
+        if self._usage is not None:
+            return self._usage
+        recorded = self._reader.image_filesystem()
+        return usage_reply(recorded or FilesystemUsage(self._mountpoint, None, None, timestamp()))
+
+    def _record(self, usage: FilesystemUsage | None) -> None:
+        """Record usage in the store once in a while; nobody waits for it, and a failure is only logged."""
+        now = time.monotonic()
+        if usage is None or now < self._record_at:
+            return
+        self._record_at = now + RECORD_INTERVAL
+        self._recording = asyncio.create_task(self._try_to_record(usage))
+
+    async def _try_to_record(self, usage: FilesystemUsage) -> None:
+        try:
+            await self._changes.record_usage(usage)
+        except (ImagekeepError, RpcError, RuntimeError) as error:  # the last where the server ends
+            log.debug("cannot record the usage of the source's filesystem: %s", error)
 
     async def _chosen(self, request: cri.ListImagesRequest | cri.StreamImagesRequest) -> list[bytes]:
         """Return the images that a list shows, encoded."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from imagekeep.cri.watcher_thread import CurrentWatcher
+    from imagekeep.cri.watcher_thread import Following
     from imagekeep.reader import Reader
 
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 30, 120)
@@ -31,7 +31,7 @@ _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 class Metrics:
     """Counts calls, and looks at the store when it is asked."""
 
-    def __init__(self, reader: Reader, watcher: CurrentWatcher) -> None:
+    def __init__(self, reader: Reader, watcher: Following) -> None:
         self._registry = CollectorRegistry()
         self._calls = Counter(
             "imagekeep_grpc_calls", "Calls that ended.", ["method", "code"], registry=self._registry
@@ -59,7 +59,7 @@ class Metrics:
 class _StoreCollector:
     """Reads the store's numbers whenever they are collected."""
 
-    def __init__(self, reader: Reader, watcher: CurrentWatcher) -> None:
+    def __init__(self, reader: Reader, watcher: Following) -> None:
         self._reader = reader
         self._current = watcher
 

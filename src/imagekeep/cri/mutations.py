@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from imagekeep.image import Image
     from imagekeep.store import Store
+    from imagekeep.watcher_status import FilesystemUsage
 
     StoreFactory = Callable[[], AbstractContextManager[Store]]
 
@@ -57,6 +58,10 @@ class Changes:
     async def follow_pull(self, name: str, image_id: str) -> None:
         """Let the store follow what a pull of `name` made; raises what source and store raise."""
         await self._run(lambda store: follow_pull(store, name, image_id))
+
+    async def record_usage(self, usage: FilesystemUsage) -> None:
+        """Record what the source reports about its filesystem; raises what the store raises."""
+        await self._run(lambda store: store.record_image_filesystem(usage))
 
     def close(self) -> None:
         """End what is under way at the source, wait for the threads, and close the store."""

@@ -6,12 +6,13 @@ Each follows containerd's of the same subject (internal/cri/server/images).
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, FilesystemUsage, Image
+from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, Image
+from imagekeep.cri.protocol import FilesystemUsage as FilesystemMessage
 from imagekeep.oci.gojson import decode, parse, struct, text
 from imagekeep.oci.user import split_user
+from imagekeep.watcher_status import FilesystemUsage
 
 if TYPE_CHECKING:
     from imagekeep.image import Image as StoredImage
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from imagekeep.protobuf import cri_pb2 as cri
 
 UNSIGNED_MASK: Final = 2**64 - 1
+SIGNED_MAX: Final = 2**63 - 1
 
 _USER_ONLY: Final = struct({"config": struct({"User": text})})
 
@@ -71,10 +73,20 @@ def info_document(image: StoredImage) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
 
 
-def unknown_usage(mountpoint: str) -> cri.ImageFsInfoResponse:
-    """Return what ImageFsInfo answers where nobody counts: nothing used, at this moment (imagefs_info.go)."""
-    usage = FilesystemUsage(timestamp=time.time_ns())
-    usage.fs_id.mountpoint = mountpoint
-    usage.used_bytes.SetInParent()
-    usage.inodes_used.SetInParent()
-    return IMAGE_FS_INFO.response(image_filesystems=[usage])
+def usage_reply(usage: FilesystemUsage) -> cri.ImageFsInfoResponse:
+    """Return what ImageFsInfo answers from what was recorded (imagefs_info.go)."""
+    message = FilesystemMessage(timestamp=usage.at * 1000)
+    message.fs_id.mountpoint = usage.mountpoint
+    # Both are set also if nothing is known, as containerd sets them.
+    message.used_bytes.value = usage.used_bytes or 0
+    message.inodes_used.value = usage.inodes_used or 0
+    return IMAGE_FS_INFO.response(image_filesystems=[message])
+
+
+def reported_usage(reply: cri.ImageFsInfoResponse) -> FilesystemUsage | None:
+    """Return what a reply reports about its first filesystem, or None if it has none or one of wild numbers."""
+    for message in reply.image_filesystems[:1]:
+        used, inodes = message.used_bytes.value, message.inodes_used.value
+        if message.timestamp >= 0 and max(used, inodes) <= SIGNED_MAX:
+            return FilesystemUsage(message.fs_id.mountpoint, used, inodes, message.timestamp // 1000)
+    return None

@@ -15,7 +15,7 @@ from imagekeep.errors import printable
 
 if TYPE_CHECKING:
     from imagekeep.cri.handlers import Call
-    from imagekeep.cri.watcher_thread import CurrentWatcher
+    from imagekeep.cri.watcher_thread import Following
     from imagekeep.protobuf import cri_pb2 as cri
     from imagekeep.watcher_status import WatcherState
 
@@ -28,7 +28,7 @@ NAME: Final = "imagekeep"
 class RuntimeService:
     """Says who answers, and how things are."""
 
-    def __init__(self, watcher: CurrentWatcher) -> None:
+    def __init__(self, watcher: Following) -> None:
         self._watcher = watcher
         self._version = installed_version()
 

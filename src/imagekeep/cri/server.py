@@ -25,7 +25,7 @@ from imagekeep.cri.images import ImageService
 from imagekeep.cri.mutations import Changes
 from imagekeep.cri.runtime import RuntimeService
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
-from imagekeep.cri.watcher_thread import CurrentWatcher, WatcherThread
+from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, printable
 from imagekeep.paths import grpc_address
 from imagekeep.systemd import notify
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from imagekeep.cri.handlers import Observe
     from imagekeep.cri.mutations import StoreFactory
+    from imagekeep.cri.watcher_thread import Following, WatcherThread
     from imagekeep.reader import Reader
 
 log = logging.getLogger("imagekeep.cri")
@@ -91,8 +92,8 @@ class ServerConfig:
     """What is served, and how.
 
     `store_factory` opens the store with its source, once for each thread that changes something; None is a server
-    without a source. `follow` names a source that supports watching. `cri_socket` is where the source's own CRI
-    answers.
+    without a source. `watcher` is not started yet; None is a source that does not support watching. `cri_socket` is
+    where the source's own CRI answers.
     """
 
     reader: Reader
@@ -100,11 +101,16 @@ class ServerConfig:
     access: Access
     mountpoint: str
     store_factory: StoreFactory | None = None
-    follow: str | None = None
+    watcher: WatcherThread | None = None
     cri_socket: str | None = None
     filter_images: bool = False
     observe: Observe = lambda path, code, seconds: None
     beside: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
+
+    @property
+    def following(self) -> Following:
+        """Who follows the source: this process, or perhaps another."""
+        return self.watcher or OtherWatcher(self.reader)
 
 
 async def serve_until_signal(config: ServerConfig) -> None:
@@ -124,7 +130,6 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
     with exclusive_socket(config.path):
         changes = Changes(config.store_factory)
         relay = Relay(config.cri_socket) if config.cri_socket is not None else None
-        following: WatcherThread | None = None
         options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_allowed()))
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         server.add_generic_rpc_handlers(generic_handlers(endpoints(config, changes, relay), config.observe))
@@ -132,16 +137,16 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
             _listen(server, config)
             await server.start()
             log.info("serving at %s", printable(config.path))
-            if config.store_factory is not None and config.follow is not None:
-                following = WatcherThread(config.store_factory, config.follow, stop)
+            if config.watcher is not None:
+                config.watcher.begin(asyncio.get_running_loop(), stop)
             async with config.beside():
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
         finally:
-            await _end(server, changes, relay, following)
-    if following is not None and following.error is not None:
-        raise following.error
+            await _end(server, changes, relay, config.watcher)
+    if config.watcher is not None and config.watcher.error is not None:
+        raise config.watcher.error
 
 
 def connections_allowed() -> int:
@@ -173,7 +178,7 @@ def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> li
         mountpoint=config.mountpoint,
         filter_images=config.filter_images,
     )
-    runtime = RuntimeService(CurrentWatcher(config.reader, own=config.follow is not None))
+    runtime = RuntimeService(config.following)
     health, reflection = Health(config.reader), Reflection()
     return [
         Endpoint(protocol.LIST_IMAGES, images.list_images),
@@ -199,13 +204,13 @@ def _listen(server: Any, config: ServerConfig) -> None:
     grant(config.path, config.access)
 
 
-async def _end(server: Any, changes: Changes, relay: Relay | None, following: WatcherThread | None) -> None:
+async def _end(server: Any, changes: Changes, relay: Relay | None, watcher: WatcherThread | None) -> None:
     """End the calls, then the threads, whose own calls to the source are cancelled."""
-    if following is not None:
-        following.stop()
+    if watcher is not None:
+        watcher.stop()
     await server.stop(GRACE)
     if relay is not None:
         await relay.close()
     await asyncio.to_thread(changes.close)
-    if following is not None:
-        await asyncio.to_thread(following.join)
+    if watcher is not None and watcher.is_alive():
+        await asyncio.to_thread(watcher.join)

@@ -1,38 +1,48 @@
-"""Follows the source in a thread beside the event loop, and tells whether anybody does."""
+"""Follows the source in a thread beside the event loop, and says who follows it."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from imagekeep.watch import Watcher
-from imagekeep.watcher_status import timestamp
 
 if TYPE_CHECKING:
+    import asyncio
+
     from imagekeep.cri.mutations import StoreFactory
     from imagekeep.reader import Reader
     from imagekeep.watcher_status import WatcherState
 
 
-class WatcherThread(threading.Thread):
-    """Runs a watcher from now until `stop`.
+class Following(Protocol):
+    """Knows whether the source is followed."""
 
-    Where it cannot go on, `error` says why and `ended` is set on the loop that made it: a server whose answers
-    grow old without notice is worse than one that is started again.
+    def state(self) -> WatcherState | None:
+        """Return how far the watcher has come, or None if there is none."""
+        ...
+
+
+class WatcherThread(threading.Thread):
+    """Runs a watcher from `begin` until `stop`.
+
+    If it cannot go on, `error` says why and the event given to `begin` is set: a server whose answers grow old
+    without notice is worse than one that is started again.
     """
 
-    def __init__(self, store_factory: StoreFactory, source_name: str, ended: asyncio.Event) -> None:
+    def __init__(self, store_factory: StoreFactory, source_name: str) -> None:
         super().__init__(name="imagekeep-watch", daemon=True)
         self._store_factory = store_factory
         self._source_name = source_name
-        self._ended = ended
-        self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._stopping = False
         self._watcher: Watcher | None = None
+        self._follows = threading.Event()
         self.error: BaseException | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+        """Start; an error sets `ended` on the loop."""
+        self._loop, self._ended = loop, ended
         self.start()
 
     def run(self) -> None:
@@ -44,11 +54,18 @@ class WatcherThread(threading.Thread):
                     if self._stopping:
                         return
                     self._watcher = watcher
-                watcher.run()
+                watcher.run(on_start=self._follows.set)
         except BaseException as error:
             if not self._stopping:  # what fails because it was told to end is no failure
                 self.error = error
                 self._loop.call_soon_threadsafe(self._ended.set)
+        finally:
+            self._follows.clear()
+
+    def state(self) -> WatcherState | None:
+        """Return how far this thread's own watcher has come, whatever the store says about others."""
+        watcher = self._watcher
+        return watcher.state if watcher is not None and self._follows.is_set() else None
 
     def stop(self) -> None:
         """End it soon; `join` waits for that."""
@@ -58,23 +75,15 @@ class WatcherThread(threading.Thread):
                 self._watcher.stop()
 
 
-class CurrentWatcher:
-    """Finds the watcher that follows the source now, by what it wrote in the store.
+class OtherWatcher:
+    """Finds the watcher of another process by its lock, and by what it wrote in the store."""
 
-    A watcher that was killed never wrote that it ended. `own` tells that this process follows the source itself,
-    from now on: what a process of the same id wrote before, as the first one of a container has, is not its word.
-    """
-
-    def __init__(self, reader: Reader, *, own: bool) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._own = own
-        self._begun = timestamp()
 
     def state(self) -> WatcherState | None:
-        """Return how far it has come, or None where there is none; raises as `Reader.watcher` does."""
+        """Return how far it has come, or None if none runs; raises as `Reader.watcher` and `is_watched` do."""
         state = self._reader.watcher()
         if state is None or state.stopped_at is not None or not self._reader.is_watched():
-            return None
-        if self._own and (state.process_id != os.getpid() or state.started_at < self._begun):
             return None
         return state

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from imagekeep.database.driver import sqlite
     from imagekeep.digest import DigestQuery
     from imagekeep.identity import StoreIdentity
-    from imagekeep.watcher_status import IncompleteReference, WatcherState
+    from imagekeep.watcher_status import FilesystemUsage, IncompleteReference, WatcherState
 
 
 class HistoryEntry(NamedTuple):
@@ -76,6 +76,7 @@ _STATE = (TEXT, INTEGER, TEXT_OR_NULL, TEXT_OR_NULL)
 _HISTORY = (INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
 _INCOMPLETE = (TEXT, TEXT, INTEGER, INTEGER, INTEGER)
 _IDENTITY = (TEXT, TEXT_OR_NULL, TEXT_OR_NULL)
+_IMAGE_FILESYSTEM = (TEXT, INTEGER_OR_NULL, INTEGER_OR_NULL, INTEGER)
 _WATCHER = (INTEGER, TEXT, INTEGER, *[INTEGER_OR_NULL] * 3, *[INTEGER] * 4, TEXT_OR_NULL, INTEGER_OR_NULL)
 
 _by_id = attrgetter("id")
@@ -246,6 +247,14 @@ def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:
 
     row = cursor.execute(statements.WATCHER).fetchone()
     return WatcherState(*typed_row(row, _WATCHER)) if row else None
+
+
+def image_filesystem(cursor: sqlite.Cursor) -> FilesystemUsage | None:
+    """Return what the source last reported about its filesystem, or None if it never has."""
+    from imagekeep.watcher_status import FilesystemUsage  # not needed by what has to start quickly
+
+    row = cursor.execute(statements.IMAGE_FILESYSTEM).fetchone()
+    return FilesystemUsage(*typed_row(row, _IMAGE_FILESYSTEM)) if row else None
 
 
 def _only_image(cursor: sqlite.Cursor, image_id: str) -> Row | None:

@@ -191,6 +191,8 @@ SELECT
 FROM watcher
 """
 
+IMAGE_FILESYSTEM = "SELECT mountpoint, used_bytes, inodes_used, at FROM image_filesystem"
+
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 IDENTITY = """
@@ -303,4 +305,9 @@ VALUES (
     :watcher_key, :process_id, :source, :started_at, :connected_at, :last_event_at, :last_reconcile_at,
     :events, :reconciles, :changes, :errors, :last_error, :stopped_at
 )
+"""
+
+RECORD_IMAGE_FILESYSTEM = """
+INSERT OR REPLACE INTO image_filesystem (filesystem_key, mountpoint, used_bytes, inodes_used, at)
+VALUES (:filesystem_key, :mountpoint, :used_bytes, :inodes_used, :at)
 """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import ObservedImage
     from imagekeep.transition import ReferenceChange
-    from imagekeep.watcher_status import WatcherState
+    from imagekeep.watcher_status import FilesystemUsage, WatcherState
 
 Row = dict[str, Any]
 
@@ -60,6 +60,7 @@ _REMOVE_INCOMPLETE = _by_place(statements.REMOVE_INCOMPLETE)
 _RECORD_INCOMPLETE = _by_place(statements.RECORD_INCOMPLETE)
 _FOLLOW_SOURCE = _by_place(statements.FOLLOW_SOURCE)
 _RECORD_WATCHER = _by_place(statements.RECORD_WATCHER)
+_RECORD_IMAGE_FILESYSTEM = _by_place(statements.RECORD_IMAGE_FILESYSTEM)
 
 
 def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
@@ -109,6 +110,11 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Note how far the watcher has come, in place of what was said before."""
     _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | asdict(state)])
+
+
+def write_image_filesystem(cursor: sqlite.Cursor, usage: FilesystemUsage) -> None:
+    """Record what the source reports about its filesystem, in place of what it last reported."""
+    _run(cursor, _RECORD_IMAGE_FILESYSTEM, [{"filesystem_key": 1} | asdict(usage)])
 
 
 def write_source(cursor: sqlite.Cursor, source: SourceIdentity) -> None:
