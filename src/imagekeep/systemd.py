@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 def notify(state: str) -> bool:
@@ -22,3 +26,18 @@ def notify(state: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_journal(stream: TextIO | None) -> bool:
+    """Return whether a stream goes straight to the journal (systemd.exec(5): JOURNAL_STREAM).
+
+    The variable outlives a redirection and reaches children, so the stream itself is compared.
+    """
+    named = os.environ.get("JOURNAL_STREAM")
+    if not named or stream is None:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"

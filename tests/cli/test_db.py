@@ -183,7 +183,9 @@ class TestWithoutAStore:
     def test_missing_store_is_named(self, run: Run, directory: Path, command: list[str]) -> None:
         result = run("--store", "none/images.db", *command)
         assert (result.code, result.out) == (125, "")
-        assert result.err == "Error: no store at none/images.db; `imagekeep sync` makes one\n"
+        assert (
+            result.err == "Error: no store at none/images.db (`imagekeep --source SPEC sync` creates one)\n"
+        )
         assert not (directory / "none").exists()
 
     def test_file_that_is_no_store_is_left_alone(self, run: Run, directory: Path, command: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep import errors
+from imagekeep.cli import suggestions
 from imagekeep.cli.exit_codes import EXIT_CODES, ExitCode, exit_code
 from imagekeep.cli.images import list_images
 from tests.cli.session import LONGEST, run_line, surroundings
@@ -114,6 +115,137 @@ def test_version_names_the_sqlite_that_is_used(run: Run) -> None:
     assert run("--version").out == f"imagekeep 0.1.0 (SQLite {sqlite.sqlite_version}, {DRIVER})\n"
 
 
+def test_short_option_asks_for_the_version_too(run: Run) -> None:
+    assert run("-V") == run("--version")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("rmi busybox", "(use `imagekeep image rm`)"),
+        ("inspect busybox", "(use `imagekeep image inspect`)"),
+        ("inspecti busybox", "(use `imagekeep image inspect`)"),
+        ("history busybox", "(use `imagekeep image history`)"),
+        ("version", "(use `imagekeep --version`)"),
+        (
+            "prune",
+            "(containerd collects what no reference keeps: remove references with `imagekeep image rm`)",
+        ),
+        ("ps", "(imagekeep pulls and runs nothing: use crictl, ctr or nerdctl, then `imagekeep sync`)"),
+        (
+            "pull busybox",
+            "(imagekeep pulls and runs nothing: use crictl, ctr or nerdctl, then `imagekeep sync`)",
+        ),
+        ("LS", "(use `imagekeep images`)"),
+        ("imgaes", "(did you mean `imagekeep images`?)"),
+        ("bakcup", "(did you mean `imagekeep db backup`?)"),
+        ("db status", "(use `imagekeep db info`)"),
+        ("db chekc", "(did you mean `imagekeep db check`?)"),
+        ("image rmi", "(use `imagekeep image rm`)"),
+    ],
+)
+def test_unknown_command_says_what_to_type(run: Run, words: str, advice: str) -> None:
+    result = run(*words.split())
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines()[-1].endswith(f" {advice}")
+
+
+@pytest.mark.parametrize("word", ["qqqqqq", "", "\u202e", "a" * 10_000])
+def test_unknown_command_that_is_like_no_other_is_only_named(run: Run, word: str) -> None:
+    result = run(word)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines()[-1] == f"Error: no such command: {errors.printable(word)}"
+
+
+def commands_advised() -> list[str]:
+    """Return every command line that a suggestion may name."""
+    words = [word for group in suggestions.ELSEWHERE.values() for word in group.values()]
+    return sorted({*words, "imagekeep image rm", "imagekeep sync"})
+
+
+@pytest.mark.parametrize("line", commands_advised())
+def test_every_command_that_is_suggested_exists(run: Run, line: str) -> None:
+    assert run(*line.split()[1:], "--help").code == 0
+
+
+def test_image_list_is_image_ls(run: Run) -> None:
+    assert run("image", "list") == run("image", "ls")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "images -q --store other.db",
+        "image --store other.db ls -q",
+        "--store none.db images -q --store other.db",
+    ],
+)
+def test_global_options_work_after_the_command(run: Run, directory: Path, words: str) -> None:
+    (directory / "images.db").rename(directory / "other.db")
+    assert run(*words.split()).code == 0
+
+
+def test_source_can_be_given_after_the_command(run: Run) -> None:
+    assert run("sync", "--store", "new.db", "--source", "oci:busybox").code == 0
+    assert run("images", "-q", "--store", "new.db") == run("images", "-q")
+
+
+@pytest.mark.parametrize(
+    ("words", "example"),
+    [("image rm busybox:1.36", "containerd"), ("image pin a", "containerd"), ("watch", "containerd"),
+     ("sync", "oci:DIRECTORY"), ("diff", "oci:DIRECTORY")],
+)  # fmt: skip
+def test_missing_source_is_named_by_one_that_the_command_can_use(run: Run, words: str, example: str) -> None:
+    result = run(*words.split())
+    assert result.code == 2
+    assert result.err.endswith(f"Error: no source given (add --source {example}, or set IMAGEKEEP_SOURCE)\n")
+
+
+@pytest.mark.parametrize(("user", "advice"), [(1000, "use sudo"), (0, "add --store {}")])
+def test_store_of_the_machine_is_mentioned_where_there_is_one(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch, user: int, advice: str
+) -> None:
+    store = directory / "system" / "images.db"
+    monkeypatch.setattr("imagekeep.cli.settings.SYSTEM_STORE", store)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    assert "this machine" not in run("images", "--store", "none.db").err
+    store.parent.mkdir()
+    assert run("images", "--store", "none.db").err == (
+        "Error: no store at none.db (`imagekeep --source SPEC sync` creates one; to see this machine's store, "
+        f"{advice.format(store)})\n"
+    )
+
+
+def in_the_journal(line: str, directory: Path) -> str:
+    """Run a line whose standard error is what JOURNAL_STREAM names, and return what stands there."""
+    log = directory / "journal"
+    named = "JOURNAL_STREAM=$(stat -L -c %d:%i /dev/fd/2)"
+    run_line(f"exec 2> {log}; {named} {line}", directory)
+    return log.read_text()
+
+
+def test_journal_gets_priorities(directory: Path) -> None:
+    assert in_the_journal("imagekeep images --store none.db", directory).startswith(
+        "<3>Error: no store at none.db"
+    )
+    assert in_the_journal("imagekeep query --limit 1 'SELECT id FROM images'", directory).startswith(
+        "<4>there are"
+    )
+
+
+def test_journal_gets_no_second_time(directory: Path) -> None:
+    program = "from imagekeep.cli.logs import start_logging as s; import logging; s('{}', 'info')"
+    warning = "; logging.getLogger('imagekeep.x').warning('a\\nb')"
+    python = f'{sys.executable} -c "{program}{warning}"'
+    assert in_the_journal(python.format("text"), directory) == "<4>a\\nb\n"
+    assert in_the_journal(python.format("json"), directory).startswith('<4>{"time": ')
+
+
+def test_journal_that_is_another_stream_gets_no_priorities(directory: Path) -> None:
+    shown = run_line("JOURNAL_STREAM=1:2 imagekeep image inspect nope", directory)
+    assert shown == "Error: no such image: nope\n"
+
+
 def test_module_runs_as_the_command_does(directory: Path) -> None:
     assert run_process(directory, "images", "-q").stdout == run_line("imagekeep images -q", directory)
 
@@ -125,7 +257,10 @@ def test_name_that_is_no_utf8_is_not_found(directory: Path) -> None:
 
 def test_store_path_that_is_no_utf8_is_named(directory: Path) -> None:
     done = run_process(directory, "--store", os.fsdecode(b"\xff"), "images")
-    assert (done.returncode, done.stderr) == (125, "Error: no store at \\udcff; `imagekeep sync` makes one\n")
+    assert (done.returncode, done.stderr) == (
+        125,
+        "Error: no store at \\udcff (`imagekeep --source SPEC sync` creates one)\n",
+    )
 
 
 def test_encoding_that_lacks_a_character_gets_an_escape(directory: Path) -> None:

@@ -151,4 +151,4 @@ def test_history_in_json_has_whole_digests_and_times(run: Run) -> None:
 
 def test_history_of_what_was_never_here_is_not_found(run: Run) -> None:
     result = run("image", "history", "nope")
-    assert (result.code, result.err) == (1, "Error: no such reference: nope\n")
+    assert (result.code, result.err) == (1, "Error: no such image: nope\n")

@@ -136,7 +136,7 @@ def test_failed_sync_keeps_what_was_known(run: Run, layout: LayoutWriter) -> Non
 def test_sync_without_a_source_says_how_to_name_one(run: Run) -> None:
     result = run("sync")
     assert result.code == 2
-    assert result.err.endswith("give --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE\n")
+    assert result.err.endswith("(add --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE)\n")
 
 
 def test_source_comes_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

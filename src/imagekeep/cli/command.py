@@ -1,4 +1,4 @@
-"""A command whose help ends in examples; a test runs every one of them."""
+"""The kind of command that all are: its help ends in examples, and a test runs every one of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagekeep.cli.global_options import options_after
 from imagekeep.cli.output import write
 
 if TYPE_CHECKING:
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class ExampleCommand(click.Command):
-    """A command with examples: whole command lines, shown at the end of its help."""
+    """A command with examples, shown at the end of its help, which takes the global options after its name too."""
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.examples = examples
+        self.params += options_after(self)
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option --help, which writes as every command does: click's own way raises bare OSErrors."""

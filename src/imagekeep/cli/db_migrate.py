@@ -8,7 +8,7 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.output import write_line
-from imagekeep.cli.store_file import require_file
+from imagekeep.cli.settings import require_store
 from imagekeep.database.migrate import migrate
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def migrate_store(settings: Settings, dry_run: bool) -> None:
 
     The file is copied first, and the copy's name is printed. Whatever fails, the store is as it was.
     """
-    require_file(settings.path)
+    require_store(settings.path)
     for line in _lines(migrate(settings.path, dry_run=dry_run)):
         write_line(line)
 

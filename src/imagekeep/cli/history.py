@@ -58,7 +58,7 @@ def find_history(reader: Reader, reference: str) -> tuple[str, list[HistoryEntry
     for name in spellings:
         if history := reader.history(name):
             return name, history
-    raise ImageNotFoundError(f"no such reference: {printable(reference)}")
+    raise ImageNotFoundError(f"no such image: {printable(reference)}")
 
 
 def describe(entry: HistoryEntry) -> dict[str, Any]:

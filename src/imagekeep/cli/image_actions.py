@@ -98,7 +98,7 @@ def _act(
 ) -> ExitCode:
     """Act on each name, and print what was done as it is done; return the first failure's exit code."""
     code = ExitCode.OK
-    with open_store(settings, before_creating=_require_changeable) as store:
+    with open_store(settings, before_creating=_require_changeable, example="containerd") as store:
         actions = Actions.begin(store, _print)
         for name in names:
             try:

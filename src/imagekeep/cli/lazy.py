@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from imagekeep.cli.command import ExampleCommand
+from imagekeep.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +33,16 @@ class Place(NamedTuple):
 class LazyGroup(ExampleCommand, click.Group):
     """A group made from a table of commands; it lists them, in the table's order, without importing them."""
 
-    def __init__(self, *arguments: Any, table: Mapping[str, Place | LazyGroup], **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        table: Mapping[str, Place | LazyGroup],
+        aliases: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.table = table
+        self.aliases = aliases or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order in which the help shows them."""
@@ -42,8 +50,22 @@ class LazyGroup(ExampleCommand, click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a name, imported now, or None."""
-        found = self.table.get(cmd_name)
+        found = self.table.get(self.aliases.get(cmd_name, cmd_name))
         return found.load() if isinstance(found, Place) else found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names; if none, say what to type instead."""
+        word = args[0]
+        if self.get_command(ctx, word) or word.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        # Imported here because only a mistake needs it.
+        from imagekeep.cli.suggestions import advise
+
+        advice = advise(ctx.command_path, word, self.table)
+        known = f"no such command: {printable(word)}"
+        raise click.UsageError(f"{known} ({advice})" if advice else known, ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands with their summaries."""

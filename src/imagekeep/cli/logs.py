@@ -1,4 +1,7 @@
-"""Logs of the commands that stay: one line a change on standard error, as text or as JSON."""
+"""Logs of the commands that stay: one line a change on standard error, as text or as JSON.
+
+The journal gets a priority before each line (sd-daemon(3)), and no time of ours: it has its own.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,19 @@ import click
 
 from imagekeep.cli.formats import format_time
 from imagekeep.escaping import escape
+from imagekeep.systemd import is_journal
 
 LEVELS = ("debug", "info", "warning", "error")
 
 log_format = click.option(
-    "--log-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="Of the log."
+    "--log-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="Log format."
 )
 log_level = click.option(
-    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="The least to log."
+    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Minimum log level."
 )
+
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+"""The priorities of syslog(3) for Python's levels."""
 
 _FIELDS = ("reference", "transition", "image_id")
 """What a record may carry besides its message: fields of their own in JSON."""
@@ -27,11 +34,33 @@ _FIELDS = ("reference", "transition", "image_id")
 def start_logging(form: str, level: str) -> None:
     """Send what imagekeep logs, from `level` on, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JSONLines() if form == "json" else _TextLines())
+    journal = is_journal(sys.stderr)
+    lines = _JSONLines() if form == "json" else _Messages() if journal else _TextLines()
+    handler.setFormatter(_Prioritized(lines) if journal else lines)
     logger = logging.getLogger("imagekeep")
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+class _Prioritized(logging.Formatter):
+    """Lines that begin with their priority, which the journal takes off."""
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return f"<{_PRIORITIES.get(record.levelname, 6)}>{self._lines.format(record)}"
+
+
+class _Messages(logging.Formatter):
+    """MESSAGE, escaped for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return escape(record.getMessage())
 
 
 class _TextLines(logging.Formatter):

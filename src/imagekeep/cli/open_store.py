@@ -25,16 +25,20 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_store(
-    settings: Settings, *, dry_run: bool = False, before_creating: Callable[[Source], object] | None = None
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    before_creating: Callable[[Source], object] | None = None,
+    example: str = "oci:DIRECTORY",
 ) -> Iterator[Store]:
     """Open the store with the source and platform of the settings, creating it if it does not exist.
 
     `before_creating` is then called first with the source: if it raises, no empty store is left behind. With
-    `dry_run` a new store is created in a temporary directory. Raises click.UsageError if no source is named, and
-    as `open_source` and Store.open do.
+    `dry_run` a new store is created in a temporary directory. Raises click.UsageError if no source is given, with
+    `example` as one that the command can use, and as `open_source` and Store.open do.
     """
     if not settings.source:
-        raise click.UsageError("no source is named; give --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE")
+        raise click.UsageError(f"no source given (add --source {example}, or set IMAGEKEEP_SOURCE)")
     platform = Platform.parse(settings.platform) if settings.platform else Platform.host()
     source = open_source(settings.source, base_name=settings.base_name, namespace=settings.namespace)
     with contextlib.ExitStack() as stack:

@@ -12,10 +12,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from imagekeep.escaping import SLICE, escape
+from imagekeep.systemd import is_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import TextIO
+
+
+ERROR, WARNING = 3, 4
+"""Priorities of syslog(3)."""
 
 
 class OutputError(Exception):
@@ -64,17 +69,21 @@ def flush() -> None:
 
 
 def complain(message: str) -> None:
-    """Write `Error: MESSAGE` to standard error, what is not printable in it escaped."""
-    warn(f"Error: {message}")
+    """Write `Error: MESSAGE` to standard error, escaped for a terminal."""
+    warn(f"Error: {message}", priority=ERROR)
 
 
-def warn(message: str) -> None:
-    """Write lines to standard error, what is not printable in them escaped; nobody hears if that is closed."""
-    lines = "".join(f"{escape(line)}\n" for line in message.split("\n"))
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(lines)
-            sys.stderr.flush()
+def warn(message: str, *, priority: int = WARNING) -> None:
+    """Write lines to standard error, escaped for a terminal; if that is closed, write nothing.
+
+    The journal gets the priority before each line (sd-daemon(3)).
+    """
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError):
+        before = f"<{priority}>" if is_journal(sys.stderr) else ""
+        sys.stderr.write("".join(f"{before}{escape(line)}\n" for line in message.split("\n")))
+        sys.stderr.flush()
 
 
 def make_lenient() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from imagekeep.cli.global_options import GLOBAL_OPTIONS
 from imagekeep.cli.lazy import LazyGroup, Place
 from imagekeep.cli.output import write_line
 from imagekeep.cli.settings import Settings, default_store
@@ -21,6 +22,7 @@ _LIST = Place("images:list_images", "List images.")
 image = LazyGroup(
     "image",
     help="Look at images, and act on them at their source.",
+    aliases={"list": "ls"},
     table={
         "ls": _LIST,
         "inspect": Place("inspect:inspect_images", "Show all that is kept of images, configs included."),
@@ -46,7 +48,9 @@ database = LazyGroup(
     help="Look after the store's file.",
     table={
         "info": Place("db_info:show_info", "Show what the store is and holds."),
-        "check": Place("db_check:check_store", "Look at every invariant, and name each row that breaks one."),
+        "check": Place(
+            "db_check:check_store", "Check every invariant, and name each object and row that breaks one."
+        ),
         "migrate": Place("db_migrate:migrate_store", "Move the schema to this imagekeep's revision."),
         "backup": Place("db_copy:back_up", "Copy the store to a new file, and print the file's name."),
         "restore": Place(
@@ -76,6 +80,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     cls=LazyGroup,
     examples=["imagekeep --source oci:busybox sync", "imagekeep images", "imagekeep --version"],
     context_settings={"help_option_names": ["-h", "--help"]},
+    params=[option.before_command() for option in GLOBAL_OPTIONS],
     table={
         "images": _LIST,
         "image": image,
@@ -92,31 +97,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     },
 )
 @click.option(
-    "--store",
-    "path",
-    metavar="PATH",
-    envvar="IMAGEKEEP_STORE",
-    help="The store's file; by default /var/lib/imagekeep/images.db for root, and imagekeep/images.db in the "
-    "user's data directory for others.  [env: IMAGEKEEP_STORE]",
-)
-@click.option(
-    "--source",
-    metavar="SPEC",
-    envvar="IMAGEKEEP_SOURCE",
-    help="Where images really are: oci:DIRECTORY, archive:FILE, archive:- for standard input, or "
-    "containerd[:SOCKET].  [env: IMAGEKEEP_SOURCE]",
-)
-@click.option(
-    "--namespace",
-    metavar="NAME",
-    envvar="IMAGEKEEP_NAMESPACE",
-    help="The namespace in containerd; by default k8s.io, the CRI plugin's.  [env: IMAGEKEEP_NAMESPACE]",
-)
-@click.option("--base-name", metavar="NAME", help="The repository of images that have only a tag there.")
-@click.option(
-    "--platform", metavar="PLATFORM", help="Which image of an index to take; by default this host's."
-)
-@click.option(
+    "-V",
     "--version",
     is_flag=True,
     is_eager=True,
@@ -135,6 +116,7 @@ def root(
 ) -> None:
     """Keep a container host's images in one SQLite file, and answer from it.
 
-    An IMAGE is a reference, a familiar name (busybox), an image id, or the beginning of one.
+    An IMAGE is a reference, a familiar name (busybox), an image id, or the beginning of one. The options below
+    may also follow the command.
     """
     context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform, namespace)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import click
 
-from imagekeep.errors import SourceMismatchError, printable
+from imagekeep.database.revision import exists
+from imagekeep.errors import SourceMismatchError, StoreUnavailableError, printable
 from imagekeep.reader import Reader
 
 SYSTEM_STORE = Path("/var/lib/imagekeep/images.db")
@@ -29,6 +30,7 @@ class Settings(NamedTuple):
         Raises SourceMismatchError if a namespace is given and the store has the images of another one, and as
         Reader.open does.
         """
+        require_store(self.path)
         reader = Reader.open(self.path)
         if self.namespace:
             self._require_namespace(reader)
@@ -42,6 +44,17 @@ class Settings(NamedTuple):
                 f"store {printable(self.path)}: has the images of namespace {printable(follows.namespace)}, not "
                 f"{printable(self.namespace)}; leave out --namespace, or use another --store"
             )
+
+
+def require_store(path: Path) -> None:
+    """Raise StoreUnavailableError if there is no store at `path`, and NotAStoreError if it cannot be one."""
+    if exists(path):
+        return
+    advice = "`imagekeep --source SPEC sync` creates one"
+    if path != SYSTEM_STORE and SYSTEM_STORE.parent.is_dir():  # only root sees what is in the directory
+        seen = f"add --store {SYSTEM_STORE}" if os.geteuid() == 0 else "use sudo"
+        advice += f"; to see this machine's store, {seen}"
+    raise StoreUnavailableError(f"no store at {printable(path)} ({advice})")
 
 
 def default_store() -> Path:

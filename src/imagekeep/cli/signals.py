@@ -45,13 +45,14 @@ class Ending:
 
     def wait(self) -> None:
         """Wait for a signal, then for the end, which is made short: what was committed is on the disk."""
-        signal.sigwait(ENDING)
+        number = signal.sigwait(ENDING)
         self._asked.set()
+        log.info("stopping: received %s", signal.Signals(number).name)
         notify("STOPPING=1")
         # Not in this thread, which has to see to the end even where `stop` itself has to wait.
         threading.Thread(target=self._begin, name="imagekeep-stop", daemon=True).start()
         if not self._ended.wait(GRACE):
-            log.warning("left without waiting for what is under way")
+            log.warning("shutdown timed out; what was under way is dropped")
             os._exit(ExitCode.OK)
 
     def end(self) -> None:

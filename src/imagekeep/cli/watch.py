@@ -28,7 +28,7 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     `imagekeep db info` shows since when.
     """
     start_logging(log_format, log_level)
-    with ending_on_signals() as ending, open_store(settings) as store:
+    with ending_on_signals() as ending, open_store(settings, example="containerd") as store:
         watcher = Watcher(store, source_name=settings.source or "")
         ending.begin_with(watcher.stop)
         # Ready before the source has answered: the store answers with what it knew.

@@ -116,8 +116,13 @@ class ServerConfig:
 async def serve_until_signal(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT; raises as `serve` does."""
     stop = asyncio.Event()
+
+    def end(number: signal.Signals) -> None:
+        log.info("stopping: received %s", number.name)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
     await serve(config, stop)
 
 

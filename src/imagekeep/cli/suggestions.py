@@ -1,0 +1,80 @@
+"""What to type instead of a command that does not exist: words of other tools, and near spellings."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CHANGES_CONTAINERD = "imagekeep pulls and runs nothing: use crictl, ctr or nerdctl, then `imagekeep sync`"
+
+ELSEWHERE = {
+    "imagekeep": {
+        **dict.fromkeys(("image-list", "list", "ls", "lsi"), "imagekeep images"),
+        **dict.fromkeys(("delete", "remove", "rm", "rmi"), "imagekeep image rm"),
+        **dict.fromkeys(("inspect", "inspecti", "show"), "imagekeep image inspect"),
+        **dict.fromkeys(("history", "log"), "imagekeep image history"),
+        "exists": "imagekeep image exists",
+        "pin": "imagekeep image pin",
+        "unpin": "imagekeep image unpin",
+        "untag": "imagekeep image untag",
+        "version": "imagekeep --version",
+        "help": "imagekeep --help",
+        **dict.fromkeys(("info", "status"), "imagekeep db info"),
+        **dict.fromkeys(("check", "fsck", "verify"), "imagekeep db check"),
+        **dict.fromkeys(("migrate", "upgrade"), "imagekeep db migrate"),
+        "backup": "imagekeep db backup",
+        "restore": "imagekeep db restore",
+        **dict.fromkeys(("dump", "export"), "imagekeep db export"),
+        **dict.fromkeys(("compare", "drift"), "imagekeep diff"),
+        **dict.fromkeys(("import", "load", "refresh", "update"), "imagekeep sync"),
+        **dict.fromkeys(("events", "follow", "monitor"), "imagekeep watch"),
+        **dict.fromkeys(("cri", "daemon", "run-server", "server", "start"), "imagekeep serve"),
+        **dict.fromkeys(("select", "sql", "sqlite3"), "imagekeep query"),
+        **dict.fromkeys(("imagefsinfo", "df"), "imagekeep db info"),
+    },
+    "imagekeep image": {
+        **dict.fromkeys(("delete", "remove", "rmi"), "imagekeep image rm"),
+        **dict.fromkeys(("inspecti", "show"), "imagekeep image inspect"),
+        "log": "imagekeep image history",
+        "sync": "imagekeep sync",
+    },
+    "imagekeep db": {
+        "status": "imagekeep db info",
+        **dict.fromkeys(("fsck", "verify"), "imagekeep db check"),
+        "upgrade": "imagekeep db migrate",
+        "copy": "imagekeep db backup",
+        "dump": "imagekeep db export",
+        **dict.fromkeys(("query", "sql"), "imagekeep query"),
+    },
+}
+"""Commands of crictl, ctr, nerdctl, podman and others, and what does the same here, beneath each group."""
+
+_REFUSED = {
+    **dict.fromkeys(
+        ("build", "commit", "create", "exec", "pull", "push", "ps", "run", "save", "stop", "tag"),
+        _CHANGES_CONTAINERD,
+    ),
+    **dict.fromkeys(
+        ("gc", "prune"),
+        "containerd collects what no reference keeps: remove references with `imagekeep image rm`",
+    ),
+}
+"""Commands of other tools that have no counterpart, and why."""
+
+CUTOFF = 0.6
+"""How alike two words must be, of 1, for one to be a misspelling of the other."""
+
+
+def advise(group: str, word: str, commands: Mapping[str, object]) -> str | None:
+    """Return what to do instead of the command `word` of a group, such as `imagekeep db`; None if unknown."""
+    known = {name: f"{group} {name}" for name in commands} | ELSEWHERE.get(group, {})
+    lowered = word.lower()
+    if lowered in known:
+        return f"use `{known[lowered]}`"
+    if lowered in _REFUSED:
+        return _REFUSED[lowered]
+    near = difflib.get_close_matches(lowered, known, n=1, cutoff=CUTOFF)
+    return f"did you mean `{known[near[0]]}`?" if near else None
