@@ -14,10 +14,11 @@ from imagekeep.cli.output import write_all
 from imagekeep.cli.store_file import reading
 from imagekeep.database.driver import DRIVER, sqlite
 from imagekeep.database.lock import is_watched
-from imagekeep.database.queries import count, incomplete_references, watcher_state
+from imagekeep.database.queries import count, identity, incomplete_references, watcher_state
 from imagekeep.database.revision import HEAD, REVISIONS, require_head
 from imagekeep.database.size import size_on_disk
 from imagekeep.errors import PermissionDeniedError, SchemaVersionError
+from imagekeep.identity import SourceIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from imagekeep.cli.settings import Settings
     from imagekeep.database.queries import Counts
+    from imagekeep.identity import StoreIdentity
     from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 
@@ -42,6 +44,7 @@ def show_info(settings: Settings, output: str) -> None:
         counts = count(cursor) if revision in REVISIONS else None
         document = describe(path, revision, counts)
         if revision == HEAD:
+            document |= describe_identity(identity(cursor))
             document |= describe_watcher(path, watcher_state(cursor), incomplete_references(cursor))
     if output == "table":
         write_all(table(_rows(document)))
@@ -64,6 +67,15 @@ def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[st
         "newestVerified": counts and _time(counts.newest_verified_at),
         "driver": DRIVER,
         "sqliteVersion": sqlite.sqlite_version,
+    }
+
+
+def describe_identity(identity: StoreIdentity) -> dict[str, Any]:
+    """Return which store it is, and the source and namespace that it follows, as a document."""
+    follows = identity.follows
+    return {
+        "id": identity.store_id,
+        "follows": follows and {"source": follows.specifier, "namespace": follows.namespace},
     }
 
 
@@ -126,6 +138,8 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, field in _COUNTED.items():
         if document["images"] is not None:
             yield name, str(document[field] if document[field] is not None else NONE)
+    if follows := document.get("follows"):
+        yield "follows", str(SourceIdentity(follows["source"], follows["namespace"]))
     yield from _watcher_rows(document.get("watcher"))
     for each in document.get("incomplete", ()):
         yield "incomplete", f"{each['reference']}: {each['error']} (since {each['since']})"
@@ -137,7 +151,6 @@ def _watcher_rows(watcher: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     if watcher is None:
         return
     yield "watcher", f"process {watcher['processId']}, {_RUNNING[watcher['running']]}"
-    yield "following", watcher["source"]
     for name, field in _WATCHED.items():
         yield name, str(watcher[field] if watcher[field] is not None else NONE)
 

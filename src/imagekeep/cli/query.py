@@ -17,7 +17,9 @@ from imagekeep.cli.formats import NONE, table
 from imagekeep.cli.options import no_heading, output_format
 from imagekeep.cli.output import chunks, complain, warn, write
 from imagekeep.cli.store_file import reading
+from imagekeep.database.queries import identity
 from imagekeep.database.query import TimeLimit, run_query
+from imagekeep.database.revision import HEAD
 from imagekeep.errors import InvalidArgumentError, printable
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ def query_store(
     the labels of configs, where secrets are kept. The tables have these too, for everyone who can read the file.
     """
     time_limit = TimeLimit(timeout)
-    with reading(settings.path) as (connection, _), _watchdog(timeout):
+    with reading(settings.path) as (connection, revision), _watchdog(timeout):
+        if settings.namespace and revision == HEAD:
+            settings.require_namespace(identity(connection.cursor()).follows)
         answer = run_query(connection, sql, settings.path, time_limit=time_limit, limit=limit)
     for chunk in time_limit.bound(chunks(_pieces(answer, output, no_heading=no_heading))):
         write(chunk)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from imagekeep.database.revision import exists
 from imagekeep.errors import SourceMismatchError, StoreUnavailableError, printable
 from imagekeep.reader import Reader
+
+if TYPE_CHECKING:
+    from imagekeep.identity import SourceIdentity
 
 SYSTEM_STORE = Path("/var/lib/imagekeep/images.db")
 
@@ -33,13 +36,16 @@ class Settings(NamedTuple):
         require_store(self.path)
         reader = Reader.open(self.path)
         if self.namespace:
-            self._require_namespace(reader)
+            try:
+                self.require_namespace(reader.identity().follows)
+            except SourceMismatchError:
+                reader.close()
+                raise
         return reader
 
-    def _require_namespace(self, reader: Reader) -> None:
-        follows = reader.identity().follows
-        if follows and follows.namespace and follows.namespace != self.namespace:
-            reader.close()
+    def require_namespace(self, follows: SourceIdentity | None) -> None:
+        """Raise SourceMismatchError if a namespace is given and the store follows another one."""
+        if self.namespace and follows and follows.namespace and follows.namespace != self.namespace:
             raise SourceMismatchError(
                 f"store {printable(self.path)}: has the images of namespace {printable(follows.namespace)}, not "
                 f"{printable(self.namespace)}; leave out --namespace, or use another --store"
