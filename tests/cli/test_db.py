@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,3 +218,30 @@ def test_reading_an_older_store_says_what_to_run(run: Run, old_store: Path, comm
     assert result.err.endswith(
         f"this imagekeep needs {HEAD}; run `imagekeep --store {old_store} db migrate`\n"
     )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO watcher VALUES (1, 1, {huge}, 0, NULL, NULL, NULL, 0, 0, 0, 0, {huge}, NULL)",
+        "INSERT INTO incomplete_refs VALUES ('a', {huge}, 0, 0, 1)",
+        "INSERT INTO incomplete_refs VALUES ({huge}, 'b', 0, 0, 1)",
+        "UPDATE identity SET source = {huge}, namespace = {huge}",
+        "UPDATE alembic_version SET version_num = {huge}",
+    ],
+)
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_info_of_a_store_with_huge_texts_stays_small(directory: Path, statement: str, output: str) -> None:
+    execute(directory / "images.db", statement.format(huge="printf('%.*c', 60000000, char(27))"))
+    code = (
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))\n"
+        "from imagekeep.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--store", directory / "images.db", "db", "info", "-o", output],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) < 200_000

@@ -181,14 +181,17 @@ WHERE image_id IS NOT id OR event = 'vanished' OR pinned <> (pinned_refs.referen
 """The references of which the last change says another image or pin, or that they are gone."""
 
 INCOMPLETE_REFERENCES = """
-SELECT reference, error, since, tried_at, tries FROM incomplete_refs ORDER BY reference
+SELECT reference, substr(error, 1, 4096), since, tried_at, tries FROM incomplete_refs
+WHERE length(CAST(reference AS BLOB)) <= 32768
+ORDER BY reference LIMIT 10000
 """
+"""What could not be read; a store that somebody made may hold texts of any length, and any number of rows."""
 
 WATCHER = """
 SELECT
-    process_id, source, started_at, connected_at, last_event_at, last_reconcile_at,
-    events, reconciles, changes, errors, last_error, stopped_at
-FROM watcher
+    process_id, substr(source, 1, 4096), started_at, connected_at, last_event_at, last_reconcile_at,
+    events, reconciles, changes, errors, substr(last_error, 1, 4096), stopped_at
+FROM watcher LIMIT 1
 """
 
 IMAGE_FILESYSTEM = "SELECT mountpoint, used_bytes, inodes_used, at FROM image_filesystem"
@@ -196,7 +199,7 @@ IMAGE_FILESYSTEM = "SELECT mountpoint, used_bytes, inodes_used, at FROM image_fi
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 IDENTITY = """
-SELECT store_id, source, namespace FROM identity
+SELECT substr(store_id, 1, 64), substr(source, 1, 8192), substr(namespace, 1, 8192) FROM identity LIMIT 2
 """
 
 FOLLOW_SOURCE = """
