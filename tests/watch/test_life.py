@@ -298,3 +298,25 @@ def test_more_events_than_can_wait_are_found_by_a_reconcile(
         source.tell(APP)
         wait_until(names(store, OTHER, image_id))
         assert "more events than can be followed" in (watcher.state.last_error or "")
+
+
+def commits(store: Store) -> int:
+    """Count the transactions in a store's write-ahead log (SQLite: fileformat2, the WAL format)."""
+    log = Path(f"{store.path}-wal").read_bytes()
+    page_size = int.from_bytes(log[8:12])
+    salts, frames = log[16:24], range(32, len(log) - 23, 24 + page_size)
+    return sum(log[at + 8 : at + 16] == salts and log[at + 4 : at + 8] != bytes(4) for at in frames)
+
+
+def test_a_change_and_the_status_are_one_transaction(
+    follow: Follow, store: Store, source: WatchedSource
+) -> None:
+    with follow(settle=0.01) as watcher:
+        wait_until(settled(watcher))
+        before = commits(store)
+        image_id = source.put(APP, 1)
+        source.tell(APP)
+        wait_until(names(store, APP, image_id))
+        wait_until(lambda: store.watcher() == watcher.state)
+        assert (watcher.state.events, watcher.state.changes) == (1, 1)
+        assert commits(store) - before == 1
