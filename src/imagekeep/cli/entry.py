@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "imagekeep"
 
+COMPLETING = "_IMAGEKEEP_COMPLETE"
+"""The variable by which a shell asks for completions; its script is `imagekeep completion`'s."""
+
 
 def run() -> NoReturn:
     """Run the command of this process, and end the process with its exit code.
@@ -75,6 +78,11 @@ def _invoke(arguments: Sequence[str]) -> int:
     # Imported here because the SQLite driver is chosen at import, which may fail; that too ends in one line.
     from imagekeep.cli.root import root
 
+    if instruction := os.environ.get(COMPLETING):
+        from imagekeep.cli.completion import complete
+
+        complete(root, instruction)
+        return ExitCode.OK
     try:
         with root.make_context(PROGRAM, list(arguments)) as context:
             return root.invoke(context) or ExitCode.OK

@@ -8,6 +8,7 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode
+from imagekeep.cli.stored_names import complete_images
 from imagekeep.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @command("imagekeep image exists busybox:1.36")
-@click.argument("image")
+@click.argument("image", shell_complete=complete_images)
 @click.pass_obj
 def image_exists(settings: Settings, image: str) -> int:
     """Tell by the exit code whether an image is here.

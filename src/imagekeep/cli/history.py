@@ -12,6 +12,7 @@ from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import NONE, format_time, table, truncate
 from imagekeep.cli.options import no_heading, no_truncation, output_format
 from imagekeep.cli.output import write_all
+from imagekeep.cli.stored_names import complete_references
 from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, printable
 from imagekeep.reference import parse_docker_ref
 
@@ -26,7 +27,7 @@ HEADING = ["TIME", "EVENT", "IMAGE ID", "TARGET", "PINNED"]
 
 
 @command("imagekeep image history busybox:1.36")
-@click.argument("reference")
+@click.argument("reference", shell_complete=complete_references)
 @no_truncation
 @no_heading
 @output_format("table", "json", "yaml")

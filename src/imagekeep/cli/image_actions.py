@@ -10,6 +10,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode, exit_code
 from imagekeep.cli.open_store import open_store, require_listing
 from imagekeep.cli.output import complain, write_line
+from imagekeep.cli.stored_names import complete_images, complete_references
 from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
@@ -33,14 +34,16 @@ _ignore = click.option("--ignore", is_flag=True, help="Take what is not there fo
 _all_references = click.option(
     "--all", "all_references", is_flag=True, help="All references of the image that each name stands for."
 )
-_references = click.argument("references", metavar="REF...", nargs=-1, required=True)
+_references = click.argument(
+    "references", metavar="REF...", nargs=-1, required=True, shell_complete=complete_references
+)
 
 
 @command(
     "imagekeep --source containerd image rm busybox:1.35",
     "imagekeep --source containerd image rm --ignore busybox:1.35 busybox:1.36",
 )
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_images)
 @_ignore
 @click.option("-f", "--force", is_flag=True, help="Remove pinned images too.")
 @click.pass_obj

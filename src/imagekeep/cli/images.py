@@ -11,6 +11,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.formats import table
 from imagekeep.cli.options import no_heading, no_truncation, output_format
 from imagekeep.cli.output import write_all
+from imagekeep.cli.stored_names import complete_references
 from imagekeep.escaping import escape
 from imagekeep.image import ImageSummary
 from imagekeep.reference import parse_normalized
@@ -30,7 +31,7 @@ Kept = TypeVar("Kept", bound=ImageSummary)
     "imagekeep images --digests --pinned --no-trunc",
     "imagekeep images -o json",
 )
-@click.argument("name", metavar="[REPO[:TAG]]", required=False)
+@click.argument("name", metavar="[REPO[:TAG]]", required=False, shell_complete=complete_references)
 @click.option("--digests", is_flag=True, help="Show a column of digests.")
 @click.option("--pinned", is_flag=True, help="Show a column that tells which images are pinned.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only ids, in full.")

@@ -11,6 +11,7 @@ from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import human_size
 from imagekeep.cli.options import output_format
 from imagekeep.cli.output import write, write_line
+from imagekeep.cli.stored_names import complete_images
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @command("imagekeep image inspect busybox:1.36", "imagekeep image inspect -o table busybox:1.36")
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_images)
 @output_format("json", "yaml", "table")
 @click.pass_obj
 def inspect_images(settings: Settings, images: tuple[str, ...], output: str) -> None:

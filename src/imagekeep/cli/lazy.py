@@ -16,6 +16,8 @@ from imagekeep.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from click.shell_completion import CompletionItem
+
 
 class Place(NamedTuple):
     """Where a command is, as `module:name` beneath imagekeep.cli, and what it does, in one line."""
@@ -66,6 +68,14 @@ class LazyGroup(ExampleCommand, click.Group):
         advice = advise(ctx.command_path, word, self.table)
         known = f"no such command: {printable(word)}"
         raise click.UsageError(f"{known} ({advice})" if advice else known, ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Return the commands that begin so, with their summaries and without importing them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        fitting = [(name, found) for name, found in self.table.items() if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=_summary(found)) for name, found in fitting]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands with their summaries."""

@@ -14,6 +14,7 @@ from imagekeep.cli.formats import counted, truncate
 from imagekeep.cli.open_store import open_store, require_listing, spelling
 from imagekeep.cli.output import complain, write_line
 from imagekeep.cli.progress import progress
+from imagekeep.cli.stored_names import complete_references
 from imagekeep.database.queries import no_such_image
 from imagekeep.errors import ImageNotFoundError, printable
 from imagekeep.reference import parse_docker_ref
@@ -37,7 +38,7 @@ SHOWN = 20
     "imagekeep --source oci:busybox sync --dry-run",
     "imagekeep --source oci:busybox sync busybox:1.36",
 )
-@click.argument("references", metavar="[REF]...", nargs=-1)
+@click.argument("references", metavar="[REF]...", nargs=-1, shell_complete=complete_references)
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--verify", is_flag=True, help="Read every document again.")
 @click.option("--replace-source", is_flag=True, help="Follow this source instead of the store's own.")
