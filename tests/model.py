@@ -19,7 +19,7 @@ from imagekeep.errors import (
     InvalidArgumentError,
     PinNeedsReferenceError,
 )
-from imagekeep.oci.identity import chain_id
+from imagekeep.oci.image import chain_id
 from imagekeep.reference import sort_references
 from imagekeep.transition import ReferenceState, decide
 

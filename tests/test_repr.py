@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagekeep import Descriptor, Image, ImageRecord, ObservedImage
-from imagekeep.oci.read import ImageFacts
+from imagekeep.oci.image import ImageFacts
 
 ID = f"sha256:{'a' * 64}"
 SECRET = b"PASSWORD=hunter2"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imagekeep.oci.config import ImageConfig
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.oci.read import ImageFacts
+    from imagekeep.oci.image import ImageFacts
 
 PINNED_LABEL = "io.cri-containerd.pinned"
 """The label by which a source pins a reference, when its value is exactly `pinned` (internal/cri/labels)."""

@@ -39,7 +39,7 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.image import ObservedImage, observed_of
-from imagekeep.oci.read import read_image
+from imagekeep.oci.image import read_image
 from imagekeep.paths import store_path
 from imagekeep.platform import Platform, only
 from imagekeep.reader import Reader
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.oci.read import ImageFacts
+    from imagekeep.oci.image import ImageFacts
     from imagekeep.sources.protocol import Source
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.oci.identity import chain_id, chain_ids
+from imagekeep.oci.image import chain_id, chain_ids
 from tests.conformance.data import cases
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from imagekeep.image import ImageRecord
 from imagekeep.oci.config import parse_config
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.descriptor import Descriptor
-from imagekeep.oci.read import read_image
+from imagekeep.oci.image import read_image
 from imagekeep.platform import Platform, PlatformMatcher, only, only_strict
 from tests.conformance.data import cases, platform_of
 

@@ -13,7 +13,7 @@ from imagekeep import ObservedImage, Store
 from imagekeep.database.check import Problem, find_others, find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.constraints import CHECKS
-from imagekeep.oci.identity import chain_id
+from imagekeep.oci.image import chain_id
 from imagekeep.schema import metadata
 from tests.database.rows import digest_of, opened
 from tests.model import IMAGES

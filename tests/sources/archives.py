@@ -9,18 +9,27 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 from imagekeep.sources.archive import Archive
-from tests.images import tar_of
+from tests.images import digest_of, tar_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'
+
+def config_of(*layers: bytes) -> bytes:
+    """Return the config of an image with these uncompressed layers."""
+    diff_ids = [digest_of(layer) for layer in layers]
+    rootfs = {"type": "layers", "diff_ids": diff_ids}
+    return json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode()
+
+
+CONFIG = config_of()
 
 
 def saved(members: dict[str, bytes], *layers: str, config: str = "config.json", tag: str = "app:v1") -> bytes:
-    """Return an archive of docker's own form with one image."""
+    """Return an archive of docker's own form with one image; a layer that is no member has the bytes `layer`."""
     manifest = [{"Config": config, "RepoTags": [tag], "Layers": list(layers)}]
-    return tar_of({"config.json": CONFIG, **members, "manifest.json": json.dumps(manifest).encode()})
+    document = config_of(*(members.get(layer, b"layer") for layer in layers))
+    return tar_of({"config.json": document, **members, "manifest.json": json.dumps(manifest).encode()})
 
 
 def linked(*links: tuple[bytes, str, str], layer: str) -> bytes:

@@ -25,15 +25,14 @@ from imagekeep.errors import (
 )
 from imagekeep.oci.content import DOCUMENT_LIMIT
 from imagekeep.oci.descriptor import Descriptor
-from imagekeep.sources import blobs
-from imagekeep.sources.archive import Archive
+from imagekeep.sources.archive import Archive, blobs
 from tests.images import (
     OCI_MANIFEST,
     digest_of,
     tar_of,
 )
 from tests.permissions import without_privileges
-from tests.sources.archives import linked, opened, references, saved, streamed
+from tests.sources.archives import config_of, linked, opened, references, saved, streamed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,17 +121,23 @@ def test_an_archive_of_something_else_is_told_what_it_lacks(
         opened(tar_of(members), form, tmp_path).records()
 
 
+DAMAGED = "the compressed stream is damaged or truncated"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "is empty"),
         (b"hello", "is not a tar archive"),
-        (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed with zstd"),
-        (b"\xfd7zXZ\0" + bytes(600), "compressed with xz"),
-        (b"BZh91AY" + bytes(600), "compressed with bzip2"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), DAMAGED),
+        (b"\xfd7zXZ\0" + bytes(600), DAMAGED),
+        (b"BZh91AY" + bytes(600), DAMAGED),
+        (b"\x04\x22\x4d\x18" + bytes(600), "compressed with lz4"),
+        (b"\x1f\x9d" + bytes(600), "compressed with compress"),
+        (b"PK\x03\x04" + bytes(600), "compressed with zip"),
         (gzip.compress(b"", mtime=0), "is empty"),
-        (gzip.compress(saved({}), mtime=0)[:150], "the gzip stream is damaged or cut short"),
-        (b"\x1f\x8b\x08" + bytes(600), "the gzip stream is damaged or cut short"),
+        (gzip.compress(saved({}), mtime=0)[:150], DAMAGED),
+        (b"\x1f\x8b\x08" + bytes(600), DAMAGED),
         (saved({})[:560], "is cut short"),
     ],
 )
@@ -192,16 +197,19 @@ def test_a_blob_larger_than_a_document_is_refused_but_has_a_size(form: str, tmp_
 
 def test_a_blob_that_passed_by_and_is_no_document_is_no_json() -> None:
     archive = streamed(saved({"layer.tar": b"layer"}, "layer.tar"))
-    with pytest.raises(InvalidDocumentError, match="no JSON object or list"):
+    with pytest.raises(InvalidDocumentError, match="not valid JSON"):
         archive.read(Descriptor(OCI_MANIFEST, digest_of(b"layer"), 5))
 
 
-def test_more_documents_than_can_be_held_are_refused_with_what_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(blobs.DocumentBuffer.__init__, "__defaults__", (1000,))
+def test_of_more_json_than_can_be_held_the_largest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs.DocumentBuffer.__init__, "__defaults__", (1500,))
+    sbom = b"{" + b" " * 1000 + b"}"
+    archive = streamed(saved({"sbom.json": sbom, "layer.tar": b"{}" + bytes(800)}, "sbom.json", "layer.tar"))
+    target = archive.get("docker.io/library/app:v1").target
+    assert b"layers" in archive.read(target)
+    assert archive.info(digest_of(sbom)).size == len(sbom)
     with pytest.raises(InvalidDocumentError, match="decompress it to a file and give that"):
-        streamed(saved({f"{number}.json": b"{}" * 100 for number in range(10)}))
+        archive.read(Descriptor(OCI_MANIFEST, digest_of(sbom), len(sbom)))
 
 
 def test_a_gzip_bomb_takes_little_memory() -> None:
@@ -212,7 +220,7 @@ def test_a_gzip_bomb_takes_little_memory() -> None:
         writer.write(header.tobuf())
         for _ in range(256):
             writer.write(bytes(1 << 20))
-        writer.write(saved({}, "layer.tar"))
+        writer.write(saved({"config.json": config_of(bytes(1 << 28))}, "layer.tar"))
     content = buffer.getvalue()
     assert len(content) < 2 << 20
     tracemalloc.start()

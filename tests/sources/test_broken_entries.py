@@ -11,7 +11,7 @@ from imagekeep.errors import (
     CorruptContentError,
     InvalidDigestError,
 )
-from imagekeep.oci.read import read_image
+from imagekeep.oci.image import read_image
 from tests.images import (
     OCI_MANIFEST,
     LayoutWriter,

@@ -157,13 +157,18 @@ def test_a_name_that_moved_leaves_its_pin_behind(layout: LayoutWriter, source: O
     assert source.get(f"docker.io/library/shop@{first['digest']}").pinned
 
 
-def test_listing_and_looking_up_read_no_document(
+def test_each_manifest_is_looked_at_once(
     layout: LayoutWriter, source: OCILayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout.write_index([named(layout.image(), "v1")])
+    image, other = layout.image(), layout.image(environment=["A=1"])
+    layout.write_index([named(image, "v1")])
     counting = Counting(source, monkeypatch)
     assert source.get(TAG) in source.records()
-    assert counting.reads == []
+    assert source.get(TAG)
+    assert counting.reads == [image["digest"]]
+    layout.write_index([named(image, "v1"), named(image, "v2"), named(other, "v3")])
+    assert len(source.records()) == 5
+    assert counting.reads == [image["digest"], other["digest"]]
 
 
 def test_an_index_file_that_has_not_changed_for_a_while_is_not_read_again(

@@ -11,7 +11,7 @@ import pytest
 
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.documents import DOCKER_MANIFEST
-from imagekeep.oci.read import read_image
+from imagekeep.oci.image import read_image
 from imagekeep.sources.archive import Archive
 from tests.images import (
     IMAGE_NAME,
@@ -25,7 +25,7 @@ from tests.images import (
     tar_of,
     tar_of_directory,
 )
-from tests.sources.archives import CONFIG
+from tests.sources.archives import CONFIG, config_of
 from tests.tools import run
 
 if TYPE_CHECKING:
@@ -65,11 +65,16 @@ def written(file: Path, content: bytes) -> Path:
 
 
 def saved(images: Sequence[tuple[list[str] | None, list[str]]], members: dict[str, bytes]) -> bytes:
-    """Return an archive of docker's own form: images by tags and layer files, all with one config."""
+    """Return an archive of docker's own form: images by tags and layer files."""
+    configs = {
+        f"{number}.json": config_of(*(members[layer] for layer in layers))
+        for number, (_, layers) in enumerate(images)
+    }
     manifest: list[dict[str, Any]] = [
-        {"Config": "config.json", "RepoTags": repo_tags, "Layers": layers} for repo_tags, layers in images
+        {"Config": config, "RepoTags": repo_tags, "Layers": layers}
+        for config, (repo_tags, layers) in zip(configs, images, strict=True)
     ]
-    return tar_of({"config.json": CONFIG, **members, "manifest.json": json.dumps(manifest).encode()})
+    return tar_of({**configs, **members, "manifest.json": json.dumps(manifest).encode()})
 
 
 def test_a_docker_archive_has_the_target_that_containerd_makes(
@@ -209,7 +214,7 @@ def test_symlinked_layers_are_followed_as_containerd_does(
     (directory / "b").mkdir()
     (directory / "a" / "layer.tar").write_bytes(b"layer")
     (directory / "b" / "layer.tar").symlink_to("../a/layer.tar")
-    (directory / "config.json").write_bytes(CONFIG)
+    (directory / "config.json").write_bytes(config_of(b"layer"))
     entry = {"Config": "config.json", "RepoTags": ["example.test/app:v1"], "Layers": ["b/layer.tar"]}
     (directory / "manifest.json").write_text(json.dumps([entry]))
     file = tmp_path / "app.tar"

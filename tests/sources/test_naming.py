@@ -44,21 +44,38 @@ def test_the_first_annotation_that_is_a_reference_names_the_entry(
     [{}, {REF_NAME: ""}, {REF_NAME: "1.0+build"}, {REF_NAME: "UPPER:v1"}, {IMAGE_NAME: "x" * 300}],
 )
 def test_an_entry_without_a_usable_name_has_the_base_name_at_its_digest(annotations: dict[str, str]) -> None:
-    assert names(annotations) == Names(None, f"docker.io/library/shop@{DIGEST}", own=False)
+    named = names(annotations)
+    assert (named.tag, named.at_digest, named.own) == (None, f"docker.io/library/shop@{DIGEST}", False)
+    assert bool(named.dropped) == any(annotations.values())
 
 
 def test_an_entry_has_its_own_repository_at_its_digest() -> None:
     assert names({IMAGE_NAME: "example.test/app:v1"}).at_digest == f"example.test/app@{DIGEST}"
 
 
-def test_a_name_at_the_target_s_digest_is_no_tag() -> None:
-    annotations = {IMAGE_NAME: f"example.test/app:v1@{DIGEST}"}
-    assert names(annotations) == Names(None, f"example.test/app@{DIGEST}", own=True)
+@pytest.mark.parametrize("digest", [DIGEST, OTHER])
+@pytest.mark.parametrize("annotation", [IMAGE_NAME, REF_NAME])
+def test_of_a_name_with_any_digest_the_repository_and_the_tag_count(annotation: str, digest: str) -> None:
+    target = f"example.test/app@{DIGEST}"
+    tagged = Names("example.test/app:v1", target, own=True)
+    assert names({annotation: f"example.test/app:v1@{digest}"}) == tagged
+    assert names({annotation: f"example.test/app@{digest}"}) == Names(None, target, own=True)
 
 
-def test_a_name_at_another_digest_is_not_believed() -> None:
-    annotations = {IMAGE_NAME: f"example.test/app@{OTHER}"}
-    assert names(annotations) == Names(None, f"docker.io/library/shop@{DIGEST}", own=False)
+@pytest.mark.parametrize(
+    ("annotations", "dropped"),
+    [
+        ({REF_NAME: "1.0+build"}, ['"1.0+build": not a tag']),
+        ({REF_NAME: "UPPER:v1"}, ['"UPPER:v1": remote not lowercase']),
+        ({IMAGE_NAME: "Not A Name", REF_NAME: "v1"}, ['"Not A Name": remote not lowercase']),
+        ({IMAGE_NAME: "a", REF_NAME: "+"}, []),
+        ({REF_NAME: "\x1b[31m"}, ['"\\x1b[31m": not a tag']),
+    ],
+)
+def test_a_name_that_is_dropped_is_told_with_the_reason(
+    annotations: dict[str, str], dropped: list[str]
+) -> None:
+    assert list(names(annotations).dropped) == dropped
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:abc", "md5:" + "a" * 32, "../../etc/passwd"])
@@ -67,7 +84,9 @@ def test_a_digest_that_is_none_stands_in_no_reference(digest: str) -> None:
 
 
 def test_without_a_base_name_a_tag_alone_names_nothing() -> None:
-    assert names({REF_NAME: "v1"}, base=None) == Names(None, f"docker.io/library/import@{DIGEST}", own=False)
+    named = names({REF_NAME: "v1"}, base=None)
+    assert (named.tag, named.at_digest) == (None, f"docker.io/library/import@{DIGEST}")
+    assert named.dropped == ('"v1": no repository to put the tag in',)
 
 
 @pytest.mark.parametrize(

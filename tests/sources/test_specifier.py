@@ -30,10 +30,11 @@ def test_a_path_may_have_colons() -> None:
 
 
 def test_archive_names_a_file(layout: LayoutWriter, tmp_path: Path) -> None:
+    layout.write_index([named(layout.image(), "example.test/app:v1")])
     file = tar_of_directory(layout.directory, tmp_path / "app.tar")
     source = open_source(f"archive:{file}")
     assert isinstance(source, Archive)
-    assert source.records() == []
+    assert source.get("example.test/app:v1")
 
 
 @pytest.mark.parametrize(

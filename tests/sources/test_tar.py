@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagekeep.errors import InvalidDocumentError
-from imagekeep.sources import tar
-from imagekeep.sources.tar import Kind, Member, members
-from imagekeep.sources.tar_input import StreamTape
+from imagekeep.sources.archive import tar
+from imagekeep.sources.archive.tar import Kind, Member, members
+from imagekeep.sources.archive.tar_input import StreamTape
 from tests.tools import run
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def test_a_sparse_member_is_refused_with_what_to_do(form: str, tmp_path: Path) -
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 20)
     content = run("tar", "-c", "--sparse", "--format", form, "-C", tmp_path, "sparse")
-    with pytest.raises(InvalidDocumentError, match="make it again without --sparse"):
+    with pytest.raises(InvalidDocumentError, match="the sparse member sparse; make it again without"):
         read(content)
 
 

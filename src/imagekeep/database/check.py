@@ -23,7 +23,7 @@ from imagekeep.database.schema_check import compare, read_objects
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.oci.config import parse_diff_ids
-from imagekeep.oci.identity import chain_id
+from imagekeep.oci.image import chain_id
 from imagekeep.reference import sort_key
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.errors import (
     CorruptContentError,
+    ImagekeepError,
     InvalidArgumentError,
     PermissionDeniedError,
     SourceUnavailableError,
@@ -109,12 +110,28 @@ def _open_directory(directory: Path) -> int:
         raise InvalidArgumentError(
             f"{printable(directory)} is no directory; an archive is given as archive:FILE"
         ) from failure
+    except FileNotFoundError as failure:
+        raise _no_directory(directory) from failure
     except OSError as failure:
         raise SourceUnavailableError(
             f"cannot open directory {printable(directory)}: {failure.strerror}"
         ) from failure
     except ValueError as failure:
         raise InvalidArgumentError(f"{printable(directory)} is no path: {failure}") from failure
+
+
+def _no_directory(directory: Path) -> ImagekeepError:
+    """Return the error for a directory that does not exist: a dangling link, or skopeo's `oci:DIRECTORY:TAG`."""
+    if directory.is_symlink():
+        return SourceUnavailableError(
+            f"cannot open directory {printable(directory)}: it is a link to a file that does not exist"
+        )
+    before, _, tag = str(directory).rpartition(":")
+    if before and tag and os.path.isdir(before):  # noqa: PTH112 - a path of any bytes
+        return InvalidArgumentError(
+            f"{printable(directory)} does not exist; a source takes no tag: give oci:{printable(before)}"
+        )
+    return SourceUnavailableError(f"cannot open directory {printable(directory)}: No such file or directory")
 
 
 def _open_step(step: str, flag: int, above: int, directory: Path, path: str) -> int:

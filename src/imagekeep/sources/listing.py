@@ -1,47 +1,54 @@
-"""What an index.json says there is: a pure function from its entries to records by name.
+"""What an index.json lists: from its entries to records by reference.
 
-When two entries give the same reference, the later one has it, as the later of two imports would (containerd:
+If two entries give the same reference, the later one has it, as the later of two imports would (containerd:
 client.Import creates or updates each in turn). The earlier one is still there by its digest.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imagekeep.errors import ImageNotFoundError, InvalidDocumentError, printable
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
-from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES, parse_index
+from imagekeep.oci.documents import parse_index
 from imagekeep.oci.gojson import Reason, decode, int64, list_of, map_of, parse, struct, text
+from imagekeep.sources.artifacts import Entry
 from imagekeep.sources.naming import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from imagekeep.oci.descriptor import Descriptor
     from imagekeep.reference import Reference
+    from imagekeep.sources.artifacts import ArtifactFilter, Verdict
+    from imagekeep.sources.naming import Names
 
-ATTACHED_TYPE = "vnd.docker.reference.type"
-"""The annotation of a manifest that is no image but belongs to one: an attestation (BuildKit)."""
+log = logging.getLogger("imagekeep.sources")
 
-_INDEX_SCHEMA = 2
-_IMAGE_TYPES = MANIFEST_TYPES | INDEX_TYPES
-_ANNOTATED = struct({"schemaVersion": int64, "manifests": list_of(struct({"annotations": map_of(text)}))})
+DROPPED_SHOWN: Final = 20
+"""How many dropped names a listing logs, before it only counts them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One descriptor of index.json and its annotations (image-spec, image-layout, index.json file)."""
-
-    target: Descriptor
-    annotations: Mapping[str, str]
+_INDEX_SCHEMA: Final = 2
+_ANNOTATED: Final = struct(
+    {
+        "schemaVersion": int64,
+        "manifests": list_of(struct({"annotations": map_of(text), "artifactType": text})),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The records that the entries stand for, by reference, in the entries' order."""
+    """The records that the entries stand for, by reference, in the entries' order.
+
+    `dropped` says which names were not taken and why. `is_final` is false while a document is missing that would
+    show whether its entry is an image.
+    """
 
     by_reference: Mapping[str, ImageRecord]
+    dropped: tuple[str, ...] = ()
+    is_final: bool = True
 
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference; raises ImageNotFoundError."""
@@ -53,6 +60,13 @@ class Listing:
     def records(self) -> list[ImageRecord]:
         """Return every record."""
         return list(self.by_reference.values())
+
+    def log_dropped(self, name: str) -> None:
+        """Log a warning for each dropped name of the source `name`, up to DROPPED_SHOWN."""
+        for line in self.dropped[:DROPPED_SHOWN]:
+            log.warning("%s: %s", printable(name), line)
+        if (more := len(self.dropped) - DROPPED_SHOWN) > 0:
+            log.warning("%s: %d more names dropped", printable(name), more)
 
 
 def parse_entries(document: bytes, name: str) -> tuple[Entry, ...]:
@@ -69,27 +83,46 @@ def parse_entries(document: bytes, name: str) -> tuple[Entry, ...]:
         )
     annotated = fields.get("manifests") or ()
     return tuple(
-        Entry(target, fields.get("annotations") or {})
+        Entry(target, fields.get("annotations") or {}, fields.get("artifactType", ""))
         for target, fields in zip(targets, annotated, strict=True)
     )
 
 
-def list_entries(entries: Iterable[Entry], base: Reference | None) -> Listing:
-    """Return what the entries give, each reference once.
-
-    An entry without a name that is no image, or only belongs to one, is passed over: no one could use it by
-    name, and it would be an error at every sync. One with a name stays, and whoever reads it is told.
-    """
+def list_entries(entries: Sequence[Entry], base: Reference | None, artifacts: ArtifactFilter) -> Listing:
+    """Return what the entries give, each reference once; artifacts and the parts of other images are left out."""
+    artifacts.begin(entries)
+    judged = [
+        (entry, names_of(entry.annotations, entry.target.digest, base), artifacts.verdict(entry))
+        for entry in entries
+    ]
+    parts = {child for _, _, verdict in judged for child in verdict.children}
     records: dict[str, ImageRecord] = {}
-    for entry in entries:
-        names = names_of(entry.annotations, entry.target.digest, base)
-        if not names.own and not _is_image(entry):
+    dropped: list[str] = []
+    for entry, names, verdict in judged:
+        if not _is_listed(entry, names, verdict, parts):
             continue
         labels = labels_of(entry.annotations)
         for reference in filter(None, (names.tag, names.at_digest)):
             record = ImageRecord(reference, entry.target, labels)
             records[reference] = merged(records.get(reference), record)
-    return Listing(records)
+        dropped.extend(_say_dropped(names))
+    return Listing(records, tuple(dropped), all(verdict.is_final for _, _, verdict in judged))
+
+
+def _is_listed(entry: Entry, names: Names, verdict: Verdict, parts: set[str]) -> bool:
+    """Return whether an entry is an image of its own."""
+    if names.own:
+        if not verdict.named:
+            log.info("%s is an artifact, not an image", names.tag or names.at_digest)
+        return verdict.named
+    return verdict.unnamed and entry.target.digest not in parts
+
+
+def _say_dropped(names: Names) -> list[str]:
+    """Return a line for each name of an entry that was not taken."""
+    listed = names.tag or names.at_digest
+    instead = f"listed as {listed}" if listed else "the image is not listed"
+    return [f"dropped the name {name} ({instead}; see --base-name)" for name in names.dropped]
 
 
 def labels_of(annotations: Mapping[str, str]) -> Mapping[str, str]:
@@ -103,15 +136,10 @@ def labels_of(annotations: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def merged(earlier: ImageRecord | None, later: ImageRecord) -> ImageRecord:
-    """Return the later record of a reference, pinned too where the earlier pins the same target.
+    """Return the later record of a reference, pinned too if the earlier pins the same target.
 
     Two tags of one repository can share a target, and so `repository@digest`.
     """
     if earlier is None or earlier.target.digest != later.target.digest:
         return later
     return replace(later, labels={**earlier.labels, **later.labels})
-
-
-def _is_image(entry: Entry) -> bool:
-    """Return whether an entry is an image of its own."""
-    return entry.target.media_type in _IMAGE_TYPES and ATTACHED_TYPE not in entry.annotations

@@ -7,8 +7,9 @@ An entry of index.json is named by its annotations, the first of these that give
    (containerd: core/images/archive/reference.go);
 3. the same annotation as a tag of the base name, which is the caller's, else that of the directory or the file.
 
-Each is completed as ParseDockerRef completes it. A name that does not parse is passed over, and one that
-names a digest other than its target's is not believed. As the CRI plugin leaves an image after a pull, an
+Each is completed as ParseDockerRef completes it. A name that does not parse is dropped, and said to be. Of one with
+a digest the repository and the tag count, and the digest is the target's: Docker writes the index's when it saves
+one platform of it. As the CRI plugin leaves an image after a pull, an
 entry has two references of these: its tag, and its repository at its target's digest. An entry without a
 usable name has the base name at its digest; without a usable base name too, `docker.io/library/import` at its
 digest, as `ctr images import` names it `import-DATE` (containerd: cmd/ctr/commands/images/import.go). The target's
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep.digest import is_digest
-from imagekeep.errors import InvalidReferenceError
+from imagekeep.errors import InvalidReferenceError, printable
 from imagekeep.reference import Reference, parse_docker_ref, parse_normalized
 
 if TYPE_CHECKING:
@@ -41,19 +42,26 @@ REF_NAME = "org.opencontainers.image.ref.name"
 FALLBACK_REPOSITORY = Reference("docker.io", "library/import")
 """The repository of an entry for which neither its annotations nor the base name give one."""
 
-_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".gz")
+_COMPRESSED = (".gz", ".zst", ".zstd", ".xz", ".bz2")
+_ARCHIVE_SUFFIXES = (
+    *(f".tar{suffix}" for suffix in _COMPRESSED),
+    *_COMPRESSED,
+    *(".tgz", ".tzst", ".txz", ".tbz2", ".tbz", ".tar"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
     """The references that an entry has by name: a tag, and a repository at a digest; None where it has none.
 
-    `own` tells whether the annotations gave the name, not the base name alone.
+    `own` tells whether the annotations gave the name, not the base name alone. `dropped` has each name that they
+    give and that was not taken, quoted, with the reason.
     """
 
     tag: str | None
     at_digest: str | None
     own: bool
+    dropped: tuple[str, ...] = ()
 
 
 def parse_base_name(text: str) -> Reference:
@@ -86,33 +94,39 @@ def names_of(annotations: Mapping[str, str], digest: str, base: Reference | None
 
     A digest that is none is in no reference.
     """
-    reference = _named(annotations, digest, base)
+    dropped: list[str] = []
+    reference = _named(annotations, base, dropped)
     repository = reference or base or FALLBACK_REPOSITORY
     at_digest = None
     if is_digest(digest):
         at_digest = str(replace(repository, tag="", digest=digest))
     tag = str(reference) if reference and reference.tag else None
-    return Names(tag, at_digest, own=reference is not None)
+    return Names(tag, at_digest, own=reference is not None, dropped=tuple(dropped))
 
 
-def _named(annotations: Mapping[str, str], digest: str, base: Reference | None) -> Reference | None:
-    """Return the first reference that the annotations give, or None."""
-    for text in _candidates(annotations, base):
-        try:
-            reference = parse_docker_ref(text)
-        except InvalidReferenceError:
-            continue
-        if reference.digest in ("", digest):
-            return reference
+def _named(annotations: Mapping[str, str], base: Reference | None, dropped: list[str]) -> Reference | None:
+    """Return the first reference that the annotations give, without its digest; note those that are none."""
+    image_name = annotations.get(IMAGE_NAME)
+    if image_name and (reference := _parsed(image_name, image_name, dropped)):
+        return reference
+    name = annotations.get(REF_NAME, "")
+    if any(mark in name for mark in "/:@"):
+        return _parsed(name, name, dropped)
+    if name and base:
+        return _parsed(f"{base}:{name}", name, dropped)
+    if name:
+        dropped.append(f'"{printable(name)}": no repository to put the tag in')
     return None
 
 
-def _candidates(annotations: Mapping[str, str], base: Reference | None) -> list[str]:
-    """Return the texts that may name an entry, best first."""
-    candidates = [annotations.get(IMAGE_NAME, "")]
-    name = annotations.get(REF_NAME, "")
-    if any(mark in name for mark in "/:@"):
-        candidates.append(name)
-    elif name and base:
-        candidates.append(f"{base}:{name}")
-    return [candidate for candidate in candidates if candidate]
+def _parsed(text: str, name: str, dropped: list[str]) -> Reference | None:
+    """Return a reference without its digest, or None and note `name`, which the annotation gave."""
+    try:
+        reference = parse_docker_ref(text)
+    except InvalidReferenceError as error:
+        reason = "not a tag" if text != name else error.reason.replace("_", " ")
+        dropped.append(f'"{printable(name)}": {reason}')
+        return None
+    if not reference.digest:
+        return reference
+    return replace(reference, tag=parse_normalized(text).tag, digest="")

@@ -18,15 +18,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imagekeep.digest import split
-from imagekeep.errors import ContentNotFoundError, InvalidDocumentError, printable
+from imagekeep.errors import ContentNotFoundError, ImagekeepError, InvalidDocumentError, printable
 from imagekeep.identity import SourceIdentity
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
 from imagekeep.oci.gojson import Reason, decode, parse, struct, text
 from imagekeep.paths import full_path
+from imagekeep.sources.artifacts import ArtifactFilter
 from imagekeep.sources.directory import Signature, open_regular, read_whole
 from imagekeep.sources.listing import list_entries, parse_entries
 from imagekeep.sources.naming import default_base_name, parse_base_name
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from imagekeep.image import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.sources.artifacts import Entry
     from imagekeep.sources.listing import Listing
 
 LAYOUT_FILE = "oci-layout"
@@ -45,6 +47,10 @@ LAYOUT_VERSION = "1.0.0"
 
 SETTLING_TIME = 2_000_000_000
 """How many nanoseconds after a change the next one surely shows in a file's times: FAT's are 2 s apart."""
+
+SKOPEO_FILE = "version"
+SKOPEO_MARK = b"Directory Transport Version:"
+"""What a directory of skopeo's `dir:` transport is known by (containers/image: directory)."""
 
 _LAYOUT = struct({"imageLayoutVersion": text})
 
@@ -62,6 +68,7 @@ class OCILayout:
         self._base = default_base_name(self.directory) if base_name is None else parse_base_name(base_name)
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
+        self._artifacts = ArtifactFilter(self)
 
     @property
     def identity(self) -> SourceIdentity:
@@ -79,7 +86,7 @@ class OCILayout:
 
     def records(self) -> list[ImageRecord]:
         """Return every record: of each entry's tag, and of its repository at its digest. Raises as `get` does."""
-        return self._listing().records()
+        return self._listing(look_again=True).records()
 
     def close(self) -> None:
         """Do nothing: no file stays open between calls."""
@@ -106,14 +113,20 @@ class OCILayout:
         except FileNotFoundError:
             raise self._missing_blob(digest) from None
 
-    def _listing(self) -> Listing:
-        """Return what index.json lists now, parsed again only if it changed."""
+    def _listing(self, *, look_again: bool = False) -> Listing:
+        """Return what index.json lists now, parsed again only if it changed.
+
+        With `look_again`, an entry whose document was missing is looked at again: it may be an artifact.
+        """
         try:
             with self._lock, open_regular(self.directory, INDEX_FILE) as opened:
                 signature = Signature.of(os.fstat(opened))
                 reading = self._reading
                 if reading is None or reading.signature != signature or not reading.settled:
                     self._reading = reading = self._read_index(opened, signature)
+                if look_again and not reading.listing.is_final:
+                    listing = list_entries(reading.entries, self._base, self._artifacts)
+                    self._reading = reading = replace(reading, listing=listing)
                 return reading.listing
         except FileNotFoundError:
             raise _missing(self.directory / INDEX_FILE) from None
@@ -127,8 +140,11 @@ class OCILayout:
         settled = started - max(signature.modified, signature.changed) > SETTLING_TIME
         previous = self._reading
         if previous is not None and previous.document == document:
-            return _Reading(signature, document, previous.listing, settled)
-        return _Reading(signature, document, list_entries(parse_entries(document, name), self._base), settled)
+            return replace(previous, signature=signature, settled=settled)
+        entries = parse_entries(document, name)
+        listing = list_entries(entries, self._base, self._artifacts)
+        listing.log_dropped(name)
+        return _Reading(signature, document, entries, listing, settled)
 
     def _check_version(self) -> None:
         """Check the file that marks a layout (image-spec, image-layout, oci-layout file)."""
@@ -137,7 +153,18 @@ class OCILayout:
             with open_regular(self.directory, LAYOUT_FILE) as opened:
                 check_layout_version(read_whole(opened, DOCUMENT_LIMIT, str(path)), str(path))
         except FileNotFoundError:
-            raise _missing(path) from None
+            raise self._not_a_layout() from None
+
+    def _not_a_layout(self) -> InvalidDocumentError:
+        """Return the error for a directory without the file that marks a layout, after a look at what it is."""
+        try:
+            with open_regular(self.directory, SKOPEO_FILE) as opened:
+                if read_whole(opened, DOCUMENT_LIMIT, SKOPEO_FILE).startswith(SKOPEO_MARK):
+                    name = str(self.directory)
+                    return skopeo_directory(name)
+        except (FileNotFoundError, ImagekeepError):
+            pass
+        return _missing(self.directory / LAYOUT_FILE)
 
     def _missing_blob(self, digest: str) -> ContentNotFoundError:
         return ContentNotFoundError(f"layout {printable(self.directory)} has no blob {digest}")
@@ -149,6 +176,7 @@ class _Reading:
 
     signature: Signature
     document: bytes
+    entries: tuple[Entry, ...]
     listing: Listing
     settled: bool
 
@@ -158,6 +186,15 @@ def check_layout_version(document: bytes, name: str) -> None:
     version = decode(_LAYOUT, parse(document, name), name).get("imageLayoutVersion", "")
     if version != LAYOUT_VERSION:
         raise InvalidDocumentError(name, Reason.TYPE, f"imageLayoutVersion is not {LAYOUT_VERSION}")
+
+
+def skopeo_directory(name: str) -> InvalidDocumentError:
+    """Return the error for what `skopeo copy … dir:` made, in a directory or an archive."""
+    return InvalidDocumentError(
+        name,
+        Reason.SYNTAX,
+        "this is skopeo's dir: format, not an OCI layout (convert it with `skopeo copy dir:… oci:…`)",
+    )
 
 
 def _missing(path: Path) -> InvalidDocumentError:

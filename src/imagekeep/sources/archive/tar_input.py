@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
-import zlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from imagekeep.errors import InvalidDocumentError, SourceUnavailableError, printable
+from imagekeep.sources.archive.compression import CHUNK, FAILURES, MAGIC_LENGTH, decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CHUNK = 1 << 18
-"""How many bytes are held at once while a member passes by."""
-
-MAGIC_LENGTH = 10
-"""How many leading bytes tell one compression from another (containerd: DecompressStream peeks as many)."""
-
-_GZIP = b"\x1f\x8b\x08"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
-_UNREADABLE = {_ZSTD: "zstd", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2"}
-
-
-class ByteStream(Protocol):
-    """Gives bytes until there are none: what `sys.stdin.buffer` and opened files have in common."""
-
-    def read(self, count: int, /) -> bytes | None:
-        """Return up to `count` bytes, none at the end."""
-        ...
+    from imagekeep.sources.archive.compression import ByteStream
 
 
 class FileTape:
@@ -56,7 +38,7 @@ class FileTape:
 
 
 class StreamTape:
-    """A tar that passes by once: from a pipe, or out of gzip; only a chunk of it is held at a time."""
+    """A tar that passes by once: from a pipe, or decompressed; only a chunk of it is held at a time."""
 
     def __init__(self, stream: ByteStream, name: str) -> None:
         self.name = name
@@ -66,7 +48,7 @@ class StreamTape:
     def read(self, count: int) -> bytes:
         """Return the next `count` bytes, and fewer only at the end.
 
-        Raises InvalidDocumentError where gzip is damaged or cut short, and SourceUnavailableError.
+        Raises InvalidDocumentError if the compressed stream is damaged or truncated, and SourceUnavailableError.
         """
         chunks = []
         while count and (chunk := self._next(min(count, CHUNK))):
@@ -90,18 +72,23 @@ class StreamTape:
         """Return some bytes, none at the end."""
         try:
             chunk = self._stream.read(count) or b""
-        except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
-            raise InvalidDocumentError(
-                self.name,
-                InvalidDocumentError.Reason.SYNTAX,
-                "the gzip stream is damaged or cut short; copy it again",
-            ) from failure
+        except FAILURES as failure:
+            raise self._damaged() from failure
         except OSError as failure:
+            if failure.errno is None:
+                raise self._damaged() from failure
             raise SourceUnavailableError(
                 f"cannot read {printable(self.name)}: {failure.strerror}"
             ) from failure
         self.position += len(chunk)
         return chunk
+
+    def _damaged(self) -> InvalidDocumentError:
+        return InvalidDocumentError(
+            self.name,
+            InvalidDocumentError.Reason.SYNTAX,
+            "the compressed stream is damaged or truncated; copy it again",
+        )
 
 
 def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
@@ -122,34 +109,10 @@ def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
 
 
 def stream_tape(stream: ByteStream, name: str) -> StreamTape:
-    """Return a tape over a stream, decompressed where it is gzip; raises as `is_gzip` does."""
+    """Return a tape over a stream, decompressed; raises as `decompressed` does."""
     beginning = StreamTape(stream, name).read(MAGIC_LENGTH)
     rejoined = io.BufferedReader(_Rejoined(beginning, stream.read), CHUNK)
-    if is_gzip(beginning, name):
-        return StreamTape(gzip.GzipFile(fileobj=rejoined, mode="rb"), name)
-    return StreamTape(rejoined, name)
-
-
-def is_gzip(beginning: bytes, name: str) -> bool:
-    """Tell gzip from plain by an archive's first bytes.
-
-    Raises InvalidDocumentError for a compression that imagekeep does not read, saying what to do.
-    """
-    for magic, compression in _UNREADABLE.items():
-        if beginning.startswith(magic):
-            raise InvalidDocumentError(
-                name,
-                InvalidDocumentError.Reason.SYNTAX,
-                f"the archive is compressed with {compression}; decompress it first, or use gzip",
-            )
-    return beginning.startswith(_GZIP)
-
-
-def is_compressed(beginning: bytes) -> bool:
-    """Return whether containerd takes a layer for compressed (containerd: DetectCompression: gzip or zstd)."""
-    if beginning.startswith((_GZIP, _ZSTD)):
-        return True
-    return len(beginning) >= 8 and int.from_bytes(beginning[:4], "little") in _ZSTD_SKIPPABLE
+    return StreamTape(decompressed(rejoined, beginning, name), name)
 
 
 class _Rejoined(io.RawIOBase):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
+import itertools
 import os
 import stat
 from contextlib import contextmanager
@@ -18,19 +20,24 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.oci.content import DOCUMENT_LIMIT
+from imagekeep.sources.archive.compression import CHUNK, MAGIC_LENGTH
+from imagekeep.sources.archive.tar_input import read_range
 from imagekeep.sources.directory import Signature, too_large
-from imagekeep.sources.tar_input import CHUNK, MAGIC_LENGTH, read_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep.sources.tar import Member, TarInput
+    from imagekeep.sources.archive.tar import Member, TarInput
 
 HELD_LIMIT = 64 << 20
 """How many bytes of documents are held of an archive that cannot be read twice: some ten thousand images."""
 
+SCALAR_LIMIT = 1024
+"""Bytes up to which a member that begins as a JSON value of any other kind is held: `null` is a config in Go."""
+
 _JSON_BEGINS = (b"{", b"[")
+_SCALAR_BEGINS = tuple(bytes([begin]) for begin in b'"-0123456789tfn')
 _JSON_SPACE = b" \t\r\n"
 
 
@@ -111,7 +118,7 @@ class HashedBlob:
         """Raise: only what can be a document is held, and this is none."""
         if self.size > DOCUMENT_LIMIT:
             raise too_large(self.name, DOCUMENT_LIMIT)
-        raise InvalidDocumentError(self.name, InvalidDocumentError.Reason.SYNTAX, "no JSON object or list")
+        raise InvalidDocumentError(self.hashed, InvalidDocumentError.Reason.SYNTAX, "not valid JSON")
 
     def digest(self) -> str:
         """Return the digest, taken as the content passed by."""
@@ -122,61 +129,88 @@ class HashedBlob:
         return self.first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BufferedBlob:
-    """A document held in memory."""
+    """What may be a document, held in memory until the buffer needs the room."""
 
     content: bytes
+    name: str = ""
+    dropped: HashedBlob | None = None
 
     @property
     def size(self) -> int:
         """Return how many bytes there are."""
-        return len(self.content)
+        return self.dropped.size if self.dropped else len(self.content)
 
     def read(self) -> bytes:
-        """Return the content."""
+        """Return the content; raises InvalidDocumentError if it is held no longer."""
+        if self.dropped:
+            raise InvalidDocumentError(
+                self.name,
+                InvalidDocumentError.Reason.SYNTAX,
+                f"the archive has more than {HELD_LIMIT} bytes of JSON, too many to hold in memory; "
+                "decompress it to a file and give that",
+            )
         return self.content
 
     def digest(self) -> str:
         """Return the digest of the content."""
-        return digest_of(self.content)
+        return self.dropped.hashed if self.dropped else digest_of(self.content)
 
     def beginning(self) -> bytes:
         """Return the first bytes."""
-        return self.content[:MAGIC_LENGTH]
+        return self.dropped.first if self.dropped else self.content[:MAGIC_LENGTH]
+
+    def drop(self) -> None:
+        """Forget the content, but its size, digest and first bytes."""
+        self.dropped = HashedBlob(len(self.content), self.digest(), self.beginning(), self.name)
+        self.content = b""
 
 
 class DocumentBuffer:
-    """Takes the members of a stream as they pass by: holds what may be a document, hashes the rest."""
+    """Takes the members of a stream as they pass by: holds what may be a document, hashes the rest.
+
+    A layer can be JSON too (an SBOM, an attestation). So once more is held than fits, the largest is dropped: a
+    layer is larger than a manifest or a config, and nobody reads it.
+    """
 
     def __init__(self, limit: int = HELD_LIMIT) -> None:
         self._limit = limit
         self._held = 0
+        self._taken = itertools.count()
+        self._largest: list[tuple[int, int, BufferedBlob]] = []
 
     def take(self, member: Member, tape: TarInput) -> Blob:
-        """Return the blob of a member whose content is next; raises InvalidDocumentError past the limit."""
+        """Return the blob of a member whose content is next."""
+        name = f"{tape.name}, member {member.name}"
         first = tape.read(min(CHUNK, member.size))
-        if member.size <= DOCUMENT_LIMIT and first.lstrip(_JSON_SPACE).startswith(_JSON_BEGINS):
-            return self._hold(first + tape.read(member.size - len(first)), tape)
+        if _may_be_document(first, member.size):
+            return self._hold(first + tape.read(member.size - len(first)), name)
         hasher = hashlib.sha256(first)
         left = member.size - len(first)
         while left and (chunk := tape.read(min(CHUNK, left))):
             hasher.update(chunk)
             left -= len(chunk)
-        name = f"{tape.name}, member {member.name}"
         return HashedBlob(member.size, f"sha256:{hasher.hexdigest()}", first[:MAGIC_LENGTH], name)
 
-    def _hold(self, content: bytes, tape: TarInput) -> Blob:
-        """Hold one document more, within the limit."""
+    def _hold(self, content: bytes, name: str) -> Blob:
+        """Hold one more, and drop the largest until all fit."""
+        blob = BufferedBlob(content, name)
         self._held += len(content)
-        if self._held > self._limit:
-            raise InvalidDocumentError(
-                tape.name,
-                InvalidDocumentError.Reason.SYNTAX,
-                f"the archive has more than {self._limit} bytes of documents, too many to hold in memory; "
-                "decompress it to a file and give that",
-            )
-        return BufferedBlob(content)
+        heapq.heappush(self._largest, (-len(content), next(self._taken), blob))
+        while self._held > self._limit:
+            _, _, largest = heapq.heappop(self._largest)
+            self._held -= largest.size
+            largest.drop()
+        return blob
+
+
+def _may_be_document(first: bytes, size: int) -> bool:
+    """Return whether a member that begins so can be a JSON document within the limit."""
+    begins = first.lstrip(_JSON_SPACE)
+    if begins.startswith(_SCALAR_BEGINS):
+        return size <= SCALAR_LIMIT
+    return size <= DOCUMENT_LIMIT and (not begins or begins.startswith(_JSON_BEGINS))
 
 
 @contextmanager
@@ -211,6 +245,7 @@ def _open(path: Path) -> int:
             f"{printable(path)} is not readable by this user; give read permission, or run as its owner"
         ) from failure
     except OSError as failure:
-        raise SourceUnavailableError(f"cannot open {printable(path)}: {failure.strerror}") from failure
+        reason = failure.strerror if not path.is_symlink() else f"{failure.strerror} (it is a dangling link)"
+        raise SourceUnavailableError(f"cannot open {printable(path)}: {reason}") from failure
     except ValueError as failure:
         raise InvalidArgumentError(f"{printable(path)} is no path: {failure}") from failure

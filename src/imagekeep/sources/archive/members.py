@@ -6,13 +6,16 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imagekeep.sources.tar import Kind, members
+from imagekeep.sources.archive.tar import Kind, damaged, members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imagekeep.sources.blobs import Blob
-    from imagekeep.sources.tar import Member, TarInput
+    from imagekeep.sources.archive.blobs import Blob
+    from imagekeep.sources.archive.tar import Member, TarInput
+
+NAMES_LIMIT = 16 << 20
+"""How many bytes the names and links of an archive may have together: those of 200,000 blobs."""
 
 LINK_LIMIT = 16
 """How many links are followed from one name: more than any tool makes, and an end to circles."""
@@ -57,12 +60,17 @@ class MemberTable:
 
 
 def read_members(tape: TarInput, take: Callable[[Member], Blob]) -> MemberTable:
-    """Return the table of the archive on a tape; raises as `imagekeep.sources.tar.members` does.
+    """Return the table of the archive on a tape; raises as `imagekeep.sources.archive.tar.members` does.
 
     `take` is called with the tape at each regular member's content, and returns the blob that stands for it.
     """
     table = MemberTable()
+    left = NAMES_LIMIT
     for member in members(tape):
+        # A link keeps its directory's name and its target's.
+        left -= len(member.name) * (2 if member.link else 1) + len(member.link)
+        if left < 0:
+            raise damaged(tape, f"has more than {NAMES_LIMIT} bytes of names")
         table.add(member, take)
     return table
 

@@ -11,8 +11,7 @@ from imagekeep.errors import (
     Stage,
 )
 from imagekeep.oci.documents import OCI_MANIFEST
-from imagekeep.oci.read import ImageFacts, read_image
-from imagekeep.oci.reader import BYTES_LIMIT, DOCUMENTS_LIMIT
+from imagekeep.oci.image import BYTES_LIMIT, DOCUMENTS_LIMIT, ImageFacts, read_image
 from imagekeep.platform import Platform, only
 from tests.oci.blobs import HOST, PLATFORM, Blobs, Entry, descriptor, layer, linux_amd64
 

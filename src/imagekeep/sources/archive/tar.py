@@ -2,8 +2,11 @@
 
 An archive is a row of members, each a header block of 512 bytes and then its content, padded to whole blocks;
 two blocks of zeros end it. What does not fit a header stands in members of its own before it: pax records
-(POSIX.1-2001), or GNU's long names. The standard library's reader believes the sizes that such members state
-and reads them whole, so a few hundred bytes of gzip could take all memory: this one has limits.
+(POSIX.1-2001), or GNU's long names.
+
+The standard library's reader is the wrong one here. It believes the sizes that such members state and reads them
+whole, so a few hundred bytes of gzip could take all memory; and it takes a damaged header for the end of the
+archive, so images would vanish without an error. This one has limits, and an archive that ends early is an error.
 
     for member in members(tape):
         if member.kind is Kind.REGULAR:
@@ -17,7 +20,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from imagekeep.errors import InvalidDocumentError
+from imagekeep.errors import InvalidDocumentError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +91,8 @@ class _Extension:
     path: bytes = b""
     link: bytes = b""
     size: int | None = None
+    sparse: bool = False
+    sparse_name: bytes = b""
 
 
 def members(tape: TarInput) -> Iterator[Member]:
@@ -190,8 +195,10 @@ def _extend_by_pax(extension: _Extension, content: bytes, tape: TarInput) -> Non
     """Note the pax records that matter here; an empty value means the header's own (POSIX pax)."""
     for key, value in _pax_records(content, tape):
         if key.startswith(b"GNU.sparse."):
-            raise _sparse(tape)
-        if key == b"path" and value:
+            extension.sparse = True
+            if key == b"GNU.sparse.name" and value:
+                extension.sparse_name = value
+        elif key == b"path" and value:
             extension.path = value
         elif key == b"linkpath" and value:
             extension.link = value
@@ -218,8 +225,8 @@ def _pax_records(content: bytes, tape: TarInput) -> Iterator[tuple[bytes, bytes]
 def _member(block: bytes, size: int, extension: _Extension, tape: TarInput) -> Member:
     """Build the member that a header and the extensions before it describe."""
     flag = block[156]
-    if flag == ord("S"):
-        raise _sparse(tape)
+    if flag == ord("S") or extension.sparse:
+        raise _sparse(tape, extension.sparse_name or extension.path or _path(block))
     if extension.size is not None:
         size = extension.size
     path = extension.path or _path(block)
@@ -259,5 +266,6 @@ def _pass_to(tape: TarInput, end: int) -> None:
     tape.skip(-end % BLOCK)
 
 
-def _sparse(tape: TarInput) -> InvalidDocumentError:
-    return damaged(tape, f"has a sparse member before byte {tape.position}; make it again without --sparse")
+def _sparse(tape: TarInput, name: bytes) -> InvalidDocumentError:
+    member = printable(_decode(name))
+    return damaged(tape, f"has the sparse member {member}; make it again without tar's --sparse")

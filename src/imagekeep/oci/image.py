@@ -1,0 +1,351 @@
+"""What the documents beneath a target say of an image on one platform (containerd: internal/cri/store/image).
+
+::
+
+    target ──> index ──> manifest ──> config     `choose_manifest`, then the ids of `ImageFacts`
+                   └──────────┴──> layers        `compressed_size`
+
+An image is read within limits of its own, and the images of one sync within a `ReadBudget` that they share: a
+source is not trusted, and a small index can name the same large document many times.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from imagekeep.digest import digest_of
+from imagekeep.errors import ContentNotFoundError, CorruptContentError, ImagekeepError, Stage, printable
+from imagekeep.oci.config import parse_diff_ids
+from imagekeep.oci.content import read_document
+from imagekeep.oci.documents import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    parse_config_platform,
+    parse_index,
+    parse_manifest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from imagekeep.oci.content import ContentReader
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.oci.documents import Index, Manifest
+    from imagekeep.platform import PlatformMatcher
+
+DOCUMENTS_LIMIT: Final = 1_000
+"""Maximum number of documents read for one image.
+
+An image needs an index, a manifest and a config, and some levels of index more if it is unusual. A layer
+may carry the media type of a manifest and is then followed, so a hostile image can ask for any number; each
+one may be a request to the source.
+"""
+
+BYTES_LIMIT: Final = 32 * 1024 * 1024
+"""Maximum bytes of documents read for one image: four of the largest."""
+
+SYNC_BYTES_LIMIT: Final = 256 * 1024 * 1024
+"""Maximum bytes of documents read in one sync: some 15,000 images that the store has not read before."""
+
+LARGE_BYTES: Final = 1024 * 1024
+"""Bytes of documents from which an image is read alone: decoded, they take up to thirty times as much memory."""
+
+PLATFORMS_NAMED: Final = 10
+"""How many platforms an error lists."""
+
+_DOCUMENT_TYPES: Final = MANIFEST_TYPES | INDEX_TYPES
+"""Media types of the documents that are followed; all others are counted as blobs, by their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image is on a platform.
+
+    `id` is the digest of `config_json`, the config document byte for byte; `chain_id` is empty for an image
+    without layers; `size` counts compressed bytes, and wraps at 64 bits as in Go.
+    """
+
+    id: str
+    chain_id: str
+    size: int
+    config_json: bytes = field(repr=False)
+
+
+class ReadBudget:
+    """The documents that the images of one sync may read together; safe to use from several threads.
+
+    The bytes of every document count, also of one that was read before, because each reading takes time.
+    """
+
+    def __init__(self, limit: int = SYNC_BYTES_LIMIT) -> None:
+        self.alone = threading.Lock()
+        self._limit = limit
+        self._left = limit
+        self._lock = threading.Lock()
+
+    def spend(self, count: int) -> None:
+        """Count the bytes of a document; raises CorruptContentError once they exceed the limit."""
+        with self._lock:
+            self._left -= count
+            if self._left < 0:
+                raise CorruptContentError(
+                    f"the documents read by one sync exceed {self._limit} bytes; sync again to read the rest"
+                )
+
+
+class ImageReader:
+    """Reads the documents of one image through a content reader, and keeps them while that image is read.
+
+    A document is known by its whole descriptor, because inline bytes may make one descriptor readable while
+    another of the same digest is not; what it says is known by its digest.
+    """
+
+    def __init__(self, content: ContentReader, budget: ReadBudget | None = None) -> None:
+        self._content = content
+        self._budget = budget or ReadBudget()
+        self._documents: dict[Descriptor, bytes] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._indexes: dict[str, Index] = {}
+        self._bytes_left = BYTES_LIMIT
+        self._stack = ExitStack()
+        self._is_alone = False
+
+    def __enter__(self) -> ImageReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        """Return a document's verified bytes; raises as `read_document`, CorruptContentError past a limit."""
+        if descriptor not in self._documents:
+            if len(self._documents) >= DOCUMENTS_LIMIT:
+                raise CorruptContentError(f"the image has more than {DOCUMENTS_LIMIT} documents")
+            document = read_document(self._content, descriptor)
+            self._budget.spend(len(document))
+            self._bytes_left -= len(document)
+            if self._bytes_left < 0:
+                raise CorruptContentError(f"the image's documents have more than {BYTES_LIMIT} bytes")
+            if self._bytes_left < BYTES_LIMIT - LARGE_BYTES and not self._is_alone:
+                self._stack.enter_context(self._budget.alone)
+                self._is_alone = True
+            self._documents[descriptor] = document
+        return self._documents[descriptor]
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Return whether the document can be read."""
+        try:
+            self.document(descriptor)
+        except ImagekeepError:
+            return False
+        return True
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Return a decoded manifest; raises as `document` and `parse_manifest` do."""
+        document = self.document(descriptor)
+        if descriptor.digest not in self._manifests:
+            self._manifests[descriptor.digest] = parse_manifest(document, descriptor.digest)
+        return self._manifests[descriptor.digest]
+
+    def index(self, descriptor: Descriptor) -> Index:
+        """Return a decoded index; raises as `document` and `parse_index` do."""
+        document = self.document(descriptor)
+        if descriptor.digest not in self._indexes:
+            self._indexes[descriptor.digest] = parse_index(document, descriptor.digest)
+        return self._indexes[descriptor.digest]
+
+
+def read_image(
+    target: Descriptor, content: ContentReader, matcher: PlatformMatcher, budget: ReadBudget | None = None
+) -> ImageFacts:
+    """Read the image that a target stands for on a platform (containerd: getImage, once it has the record).
+
+    Images read with one `budget` share its limits. Raises ContentNotFoundError, InvalidDigestError,
+    InvalidDocumentError, CorruptContentError and what the content raises. The error's `stage` says whether it
+    came while the layers' ids or the size was read.
+    """
+    with ImageReader(content, budget) as reader:
+        with _at(Stage.DIFF_IDS):
+            config = choose_manifest(target, reader, matcher).config
+            config_json = reader.document(config)
+            diff_ids = parse_diff_ids(config_json, config.digest)
+        with _at(Stage.SIZE):
+            size = compressed_size(target, reader, matcher)
+    return ImageFacts(config.digest, chain_id(diff_ids), size, config_json)
+
+
+@contextmanager
+def _at(stage: Stage) -> Iterator[None]:
+    """Note the stage on an error that passes."""
+    try:
+        yield
+    except ImagekeepError as error:
+        error.stage = stage
+        raise
+
+
+def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> Manifest:
+    """Return the manifest that a target stands for on a platform (containerd: core/images, Manifest).
+
+    A target that is a manifest is taken whatever its platform. Of an index only the best entry is followed,
+    with no second try, level by level; a manifest whose entry says no platform is judged by its config
+    document.
+
+    Raises ContentNotFoundError if nothing fits or a blob is missing, and InvalidDocumentError,
+    InvalidDigestError and CorruptContentError for the documents on the way.
+    """
+    descriptor: Descriptor | None = target
+    entries: tuple[Descriptor, ...] = ()
+    while descriptor and descriptor.media_type in INDEX_TYPES:
+        entries = reader.index(descriptor).manifests
+        descriptor = best_entry((entry for entry in entries if _may_fit(entry, matcher)), matcher)
+    if descriptor and descriptor.media_type not in MANIFEST_TYPES:
+        media_type = printable(descriptor.media_type)
+        raise ContentNotFoundError(f"unexpected media type {media_type} for {printable(descriptor.digest)}")
+    if descriptor:
+        manifest = _chosen(descriptor, entries, reader, matcher)
+        if descriptor is target or _fits(descriptor, manifest, reader, matcher):
+            return manifest
+    raise _no_match(target, entries, reader, matcher)
+
+
+def best_entry(entries: Iterable[Descriptor], matcher: PlatformMatcher) -> Descriptor | None:
+    """Return the entry of an index that comes first in the matcher's order, or None if there is none.
+
+    Entries without a platform come after all others; of equal ones the first in the document counts.
+    """
+    return min(entries, key=partial(_rank, matcher), default=None)
+
+
+def _rank(matcher: PlatformMatcher, entry: Descriptor) -> tuple[int, ...]:
+    """Return a key that orders the entries of an index, best first."""
+    return (0, *matcher.sort_key(entry.platform)) if entry.platform is not None else (1,)
+
+
+def _may_fit(entry: Descriptor, matcher: PlatformMatcher) -> bool:
+    """Return whether an entry's platform matches, or is still to be seen."""
+    return entry.platform is None or matcher.matches(entry.platform)
+
+
+def _chosen(
+    descriptor: Descriptor, entries: Sequence[Descriptor], reader: ImageReader, matcher: PlatformMatcher
+) -> Manifest:
+    """Return the chosen manifest; if it is missing, the error says what else its index offers."""
+    try:
+        return reader.manifest(descriptor)
+    except ContentNotFoundError as failure:
+        if not entries:
+            raise
+        raise ContentNotFoundError(f"{failure}; {_offer(entries, reader, matcher)}") from failure
+
+
+def _fits(entry: Descriptor, manifest: Manifest, reader: ImageReader, matcher: PlatformMatcher) -> bool:
+    """Return whether an index's chosen entry matches: by its config document if it says no platform."""
+    if entry.platform is not None:
+        return True
+    config = manifest.config
+    return matcher.matches(parse_config_platform(reader.document(config), config.digest))
+
+
+def _no_match(
+    target: Descriptor, entries: Sequence[Descriptor], reader: ImageReader, matcher: PlatformMatcher
+) -> ContentNotFoundError:
+    return ContentNotFoundError(
+        f"no match for the platform in {printable(target.digest)}: {_offer(entries, reader, matcher)}"
+    )
+
+
+def _offer(entries: Sequence[Descriptor], reader: ImageReader, matcher: PlatformMatcher) -> str:
+    """Say which platform is wanted, and which of those that an index names are here.
+
+    An attestation has the platform unknown, and is no choice.
+    """
+    wanted = matcher.accepted[0].format_all() if matcher.accepted else "an unknown platform"
+    offered = {
+        entry.platform.format_all(): entry
+        for entry in reversed(entries)
+        if entry.platform and entry.platform.os != "unknown"
+    }
+    names = list(reversed(offered))[:PLATFORMS_NAMED]
+    present = [name for name in names if reader.has(offered[name])]
+    parts = [f"wanted {wanted}", f"present {_listed(present)}"]
+    if absent := [name for name in names if name not in present]:
+        parts.append(f"absent {_listed(absent)}")
+    if len(offered) > len(names):
+        parts.append(f"{len(offered) - len(names)} more not looked for")
+    return f"{'; '.join(parts)} (choose with --platform)"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names)) or "none"
+
+
+def compressed_size(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> int:
+    """Return the sum of the sizes that descriptors say, from the target down; it wraps at 64 bits as in Go.
+
+    It is what Go computes (containerd: core/images/usage, CalculateImageUsage) with a limit of one manifest for
+    each index and sizes from manifests alone: an index counts with its best entry, whether that matches the
+    platform or not; a manifest with its config and every occurrence of a layer, and what has the media type of a
+    manifest or index is followed wherever it stands. Negative sizes are left out. Blobs without children are not
+    looked at.
+
+    Raises as `choose_manifest` does.
+
+    Go visits a document each time that it occurs, which a hostile image makes endless. Here each one is
+    summed once, from the leaves up; the sum is the same. No document can hold itself: its digest would be
+    within.
+    """
+    sums: dict[Descriptor, int] = {}
+    waiting = [target]
+    while waiting:
+        descriptor = waiting[-1]
+        children = () if descriptor in sums else _children(descriptor, reader, matcher)
+        followed = [child for child in children if child.media_type in _DOCUMENT_TYPES]
+        if missing := [child for child in followed if child not in sums]:
+            waiting.extend(dict.fromkeys(reversed(missing)))
+            continue
+        waiting.pop()
+        if descriptor not in sums:
+            sizes = [child.size for child in children if child.media_type not in _DOCUMENT_TYPES]
+            own = sum(size for size in (descriptor.size, *sizes) if size > 0)
+            sums[descriptor] = _int64(own + sum(sums[child] for child in followed))
+    return sums[target]
+
+
+def _children(
+    descriptor: Descriptor, reader: ImageReader, matcher: PlatformMatcher
+) -> tuple[Descriptor, ...]:
+    """Return what a descriptor's document points at, one entry at most of an index."""
+    if descriptor.media_type in MANIFEST_TYPES:
+        manifest = reader.manifest(descriptor)
+        return (manifest.config, *manifest.layers)
+    if descriptor.media_type in INDEX_TYPES:
+        entries = reader.index(descriptor).manifests
+        best = best_entry(entries, matcher)
+        if best is None:
+            raise _no_match(descriptor, entries, reader, matcher)
+        return (best,)
+    return ()
+
+
+def _int64(number: int) -> int:
+    """Return a number as Go's int64 holds it after overflowing."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def chain_ids(diff_ids: Iterable[str]) -> list[str]:
+    """Return the chain id of each layer upon those below it, lowest first (Go: identity.ChainIDs).
+
+    The first is the diff id itself, as it stands: diff ids are not checked.
+    """
+    return list(accumulate(diff_ids, lambda below, diff_id: digest_of(f"{below} {diff_id}".encode())))
+
+
+def chain_id(diff_ids: Sequence[str]) -> str:
+    """Return the chain id of all the layers together, empty if there are none (Go: identity.ChainID)."""
+    return chain_ids(diff_ids)[-1] if diff_ids else ""

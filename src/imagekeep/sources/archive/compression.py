@@ -1,0 +1,156 @@
+"""Which compression a stream has, and the stream without it, checked to its end.
+
+Each format's own checksum is compared, members or frames one after another are read as one stream, and zeros
+after the last are padding. Anything else that follows is an error, as in Go's gzip: it may be the rest of a member
+whose header was damaged.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from imagekeep.errors import InvalidDocumentError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable
+
+CHUNK: Final = 1 << 18
+"""How many bytes are held at once while a member passes by."""
+
+MAGIC_LENGTH: Final = 10
+"""How many leading bytes tell one compression from another (containerd: DecompressStream peeks as many)."""
+
+MEMORY_LIMIT: Final = 128 << 20
+"""Bytes of window that xz may ask for: what its own presets need at most. zstd's own limit is the same."""
+
+_GZIP: Final = b"\x1f\x8b\x08"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE: Final = range(0x184D2A50, 0x184D2A60)
+_XZ: Final = b"\xfd7zXZ\0"
+_BZIP2: Final = b"BZh"
+_UNREADABLE: Final = {b"\x04\x22\x4d\x18": "lz4", b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
+
+FAILURES: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError)
+"""What reading a damaged or truncated stream raises; bzip2's is an OSError without a number."""
+
+
+class ByteStream(Protocol):
+    """Gives bytes until there are none: what `sys.stdin.buffer` and opened files have in common."""
+
+    def read(self, count: int, /) -> bytes | None:
+        """Return up to `count` bytes, none at the end."""
+        ...
+
+
+class _Decompressor(Protocol):
+    """What the decompressors of xz, bzip2 and zstd have in common; each reads one member or frame."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def decompressed(stream: io.BufferedReader[Any], beginning: bytes, name: str) -> ByteStream:
+    """Return a stream without its compression; `beginning` is a copy of its first bytes.
+
+    Raises InvalidDocumentError for a compression that imagekeep does not read, saying what to do; what the
+    stream raises as it is read is in FAILURES.
+    """
+    kind = compression_of(beginning)
+    if kind in _UNREADABLE.values():
+        raise InvalidDocumentError(
+            name,
+            InvalidDocumentError.Reason.SYNTAX,
+            f"the archive is compressed with {kind}; decompress it first, or use gzip or zstd",
+        )
+    if kind is None:
+        return stream
+    if kind == "gzip":
+        return gzip.GzipFile(fileobj=stream, mode="rb")
+    return _Frames(stream, _DECOMPRESSORS[kind])
+
+
+def compression_of(beginning: bytes) -> str | None:
+    """Return the name of the compression that these first bytes show, or None."""
+    if beginning.startswith(_GZIP):
+        return "gzip"
+    if beginning.startswith(_ZSTD) or _is_skippable(beginning):
+        return "zstd"
+    if beginning.startswith(_XZ):
+        return "xz"
+    if beginning.startswith(_BZIP2):
+        return "bzip2"
+    return next((kind for magic, kind in _UNREADABLE.items() if beginning.startswith(magic)), None)
+
+
+def is_compressed(beginning: bytes) -> bool:
+    """Return whether containerd takes a layer for compressed (containerd: DetectCompression: gzip or zstd)."""
+    return compression_of(beginning) in ("gzip", "zstd")
+
+
+def _is_skippable(beginning: bytes) -> bool:
+    """Return whether a zstd frame that holds no content begins here; pzstd writes one first."""
+    return len(beginning) >= 8 and int.from_bytes(beginning[:4], "little") in _ZSTD_SKIPPABLE
+
+
+_DECOMPRESSORS: Final[dict[str, Callable[[], _Decompressor]]] = {
+    "zstd": zstd.ZstdDecompressor,
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT),
+    "bzip2": bz2.BZ2Decompressor,
+}
+
+
+class _Frames:
+    """Members or frames of one format, one after another, as one stream.
+
+    The standard library's own files ignore what follows the last one, so damage there would go unseen.
+    """
+
+    def __init__(self, stream: ByteStream, start: Callable[[], _Decompressor]) -> None:
+        self._stream = stream
+        self._start = start
+        self._frame = start()
+        self._unread = b""
+
+    def read(self, count: int, /) -> bytes:
+        """Return up to `count` bytes, none at the end; raises EOFError if the last frame is cut short."""
+        while True:
+            if self._frame.eof:
+                if not self._next_frame():
+                    return b""
+            elif self._frame.needs_input and not self._unread:
+                self._unread = self._stream.read(CHUNK) or b""
+                if not self._unread:
+                    raise EOFError("the compressed stream ends inside a frame")
+            fed, self._unread = self._unread, b""
+            if content := self._frame.decompress(fed, count):
+                return content
+
+    def _next_frame(self) -> bool:
+        """Begin the next frame, past padding; return whether there is one."""
+        rest = self._frame.unused_data.lstrip(b"\0")
+        while not rest:
+            chunk = self._stream.read(CHUNK)
+            if not chunk:
+                return False
+            rest = chunk.lstrip(b"\0")
+        self._frame, self._unread = self._start(), rest
+        return True
