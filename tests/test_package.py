@@ -94,12 +94,15 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
     return Installed(environment / "bin", directory)
 
 
+DATA = {".binpb", ".json", ".mako", ".proto", ".py", ".pyi", ".service", ".sql", ".typed"}
+
+
 def modules_of(directory: Path) -> set[str]:
     """Return the Python files and data files of a package, by their path."""
     return {
         str(path.relative_to(directory))
         for path in directory.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".mako", ".typed", ".json", ".proto", ".sql"}
+        if path.is_file() and path.suffix in DATA
     }
 
 

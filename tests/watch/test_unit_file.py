@@ -12,13 +12,12 @@ import pytest
 
 from imagekeep.cli.serve import serve_images
 from imagekeep.cli.settings import SYSTEM_STORE
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from imagekeep.cli.systemd_units import SHIPPED_PROGRAM, UNITS
 
 
 @pytest.fixture(params=["watch", "serve"])
 def unit(request: pytest.FixtureRequest) -> Path:
-    return SCRIPTS / f"imagekeep-{request.param}.service"
+    return UNITS / f"imagekeep-{request.param}.service"
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_systemd_takes_it(unit: Path, tmp_path: Path) -> None:
     if verifier is None or not command.exists():
         pytest.skip(f"it takes systemd-analyze, and {command}")
     copy = tmp_path / unit.name
-    copy.write_text(unit.read_text().replace("/usr/local/bin/imagekeep", str(command)))
+    copy.write_text(unit.read_text().replace(SHIPPED_PROGRAM, str(command)))
     done = subprocess.run([verifier, "verify", "--man=no", copy], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -63,11 +62,11 @@ def test_it_speaks_over_unix_sockets_alone(service: configparser.SectionProxy) -
 
 
 def test_the_server_may_make_its_socket_and_others_reach_it() -> None:
-    service = service_of(SCRIPTS / "imagekeep-serve.service")
+    service = service_of(UNITS / "imagekeep-serve.service")
     listen = next(option for option in serve_images.params if option.name == "listen").default
     assert listen == f"unix:///run/{service['RuntimeDirectory']}/imagekeep.sock"
     assert service["RuntimeDirectoryMode"] == "0755"
 
 
 def test_two_watchers_do_not_run_at_once() -> None:
-    assert "\nConflicts=imagekeep-watch.service\n" in (SCRIPTS / "imagekeep-serve.service").read_text()
+    assert "\nConflicts=imagekeep-watch.service\n" in (UNITS / "imagekeep-serve.service").read_text()

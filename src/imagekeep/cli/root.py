@@ -94,6 +94,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
         "serve": Place("serve:serve_images", "Serve the CRI image service, and follow the source."),
         "query": Place("query:query_store", "Run a read-only SQL query."),
         "db": database,
+        "systemd-units": Place("systemd_units:systemd_units", "Print where the systemd units are."),
         "completion": Place("completion:print_completion", "Print the completion script of a shell."),
     },
 )

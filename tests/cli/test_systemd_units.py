@@ -1,0 +1,61 @@
+"""The systemd units that come with imagekeep, and their way to where systemd looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imagekeep.cli import systemd_units
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+NAMES = ["imagekeep-serve.service", "imagekeep-watch.service"]
+
+
+def test_units_are_named_by_their_paths(run: Run) -> None:
+    paths = [Path(line) for line in run("systemd-units").lines]
+    assert [path.name for path in paths] == NAMES
+    assert all(path.is_file() for path in paths)
+
+
+@pytest.fixture
+def installed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install imagekeep in a directory that services see, with a name that a unit has to quote."""
+    program = directory / "opt 100%" / "imagekeep"
+    program.parent.mkdir()
+    program.touch()
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(program.parent))
+    monkeypatch.setattr(systemd_units, "HIDDEN", ())
+    return program
+
+
+def test_installed_units_run_this_program(run: Run, directory: Path, installed: Path) -> None:
+    (directory / "system").mkdir()
+    assert run("systemd-units", "--install", "system").lines == [f"system/{name}" for name in NAMES]
+    program = str(installed).replace("%", "%%")
+    assert f'\nExecStart="{program}" watch\n' in (directory / "system" / NAMES[1]).read_text()
+
+
+def test_program_that_services_do_not_see_is_refused(
+    run: Run, directory: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd_units, "HIDDEN", (directory,))
+    result = run("systemd-units", "--install", "system")
+    assert result.code == 4
+    assert result.err.startswith(f"Error: {installed} is in a directory that services do not see (")
+
+
+def test_directory_that_is_not_there_is_named(run: Run, installed: Path) -> None:
+    result = run("systemd-units", "--install", "nowhere")
+    assert (result.code, result.err) == (125, f"Error: nowhere/{NAMES[0]}: No such file or directory\n")
+
+
+def test_program_that_is_not_there_is_named(run: Run, installed: Path) -> None:
+    installed.unlink()
+    result = run("systemd-units", "--install", ".")
+    assert (result.code, result.err) == (
+        4, f"Error: no program at {installed} (install imagekeep with pip or pipx)\n",
+    )  # fmt: skip
