@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import DRIVER
 from imagekeep.database.kept import CHECK_INTERVAL
+from tests.forking import Forked
 from tests.model import IMAGES, PLATFORM
 from tests.worker import Worker
 
@@ -316,3 +318,57 @@ def test_a_copy_is_not_the_store(store: Store, tmp_path: Path) -> None:
 
     assert store.apply(OTHER, TWO) is Transition.NEW
     assert references_at(store.path) == {NAME, OTHER}
+
+
+def test_a_process_that_only_reads_makes_no_companions_that_would_hide_a_loss(store_path: Path) -> None:
+    with Worker() as worker, Reader.open(store_path) as reader:
+        worker.open(store_path)
+        worker.ask(Store.apply, NAME, ONE)
+        assert reader.resolve(NAME) == ONE.id
+        remove(store_path, *COMPANIONS)
+        looked = time.monotonic() + 3 * CHECK_INTERVAL
+        while time.monotonic() < looked:
+            assert reader.resolve(NAME) == ONE.id
+        assert not Path(f"{store_path}-wal").exists()
+        assert worker.ask(Store.apply, OTHER, TWO) is Transition.NEW
+        soon(lambda: sorted(reader.references()), [NAME, OTHER])
+    assert references_at(store_path) == {NAME, OTHER}
+
+
+def test_closing_a_store_keeps_what_others_wrote_after_its_companions_were_deleted(store: Store) -> None:
+    for number in range(20):
+        store.apply(f"lost:{number}", IMAGES[number])
+    remove(store.path, *COMPANIONS)
+    with Worker() as worker:
+        worker.open(store.path)
+        for number in range(40):
+            worker.ask(Store.apply, f"kept:{number}", IMAGES[number % 20])
+    store.close()
+
+    assert {f"kept:{number}" for number in range(40)} <= references_at(store.path)
+    assert problems_of(store.path) == []
+
+
+def test_closing_a_store_saves_what_only_a_deleted_wal_holds(store: Store) -> None:
+    with Worker() as worker:
+        worker.open(store.path)
+        worker.ask(Store.list)  # so that this process is not the last to close
+        remove(store.path, *COMPANIONS)
+        store.close()
+        worker.process.kill()
+    assert references_at(store.path) == {NAME}
+
+
+def test_a_fork_saves_what_only_a_deleted_wal_holds(store: Store) -> None:
+    remove(store.path, *COMPANIONS)
+
+    assert Forked(partial(store.apply, OTHER, TWO)).result() is Transition.NEW
+    assert store.apply(THIRD, THREE) is Transition.NEW
+    assert references_at(store.path) == {NAME, OTHER, THIRD}
+
+
+def test_a_thread_that_opens_its_connection_after_a_loss_reads_the_store(store: Store) -> None:
+    with Reader.open(store.path) as reader, ThreadPoolExecutor(1) as pool:
+        remove(store.path, *COMPANIONS)
+        assert pool.submit(reader.references).result(WAIT) == [NAME]
+        assert reader.references() == [NAME]

@@ -22,14 +22,33 @@ class StoreFiles(NamedTuple):
     wal: FileId | None
     shm: FileId | None
 
-    def lost_companion_of(self, opened: StoreFiles) -> bool:
-        """Return whether this is the database that was opened, without a -wal or -shm file that it had."""
-        return self.database == opened.database and self != opened and None in (self.wal, self.shm)
+    def lacks_only_companions_of(self, opened: StoreFiles) -> bool:
+        """Return whether of what was opened only a -wal or -shm file is missing, with nothing in its place."""
+        return (
+            self.database == opened.database
+            and self.wal in (opened.wal, None)
+            and self.shm in (opened.shm, None)
+        )
 
 
 def identify(path: Path | str) -> StoreFiles:
     """Return which files the path names now."""
     return StoreFiles(file_id(path), file_id(f"{path}-wal"), file_id(f"{path}-shm"))
+
+
+def has_lost_wal(path: Path, opened: StoreFiles) -> bool:
+    """Return whether the -wal file that was opened lost its name, and nothing was written to a new one."""
+    now = identify(path)
+    if opened.wal is None or (now.database, opened.wal) == (opened.database, now.wal):
+        return False
+    return now.database == opened.database and not _size(f"{path}-wal")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def file_id(path: Path | str) -> FileId | None:

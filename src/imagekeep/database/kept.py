@@ -21,8 +21,8 @@ from imagekeep import forks
 from imagekeep.database import statements
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.driver import sqlite
-from imagekeep.database.identity import StoreFiles, file_id, identify
-from imagekeep.database.lock import writer_lock
+from imagekeep.database.identity import StoreFiles, file_id, has_lost_wal, identify
+from imagekeep.database.lock import shared_lock, writer_lock
 from imagekeep.database.revision import (
     current_revision,
     exists,
@@ -32,6 +32,7 @@ from imagekeep.database.revision import (
 )
 from imagekeep.errors import (
     FailedPreconditionError,
+    ImagekeepError,
     StoreReplacedError,
     StoreUnavailableError,
     printable,
@@ -123,16 +124,26 @@ class KeptConnection:
             self.close()
 
     def is_current(self) -> bool:
-        """Return whether the connection is open, on the files that the path names now."""
-        return self.connection is not None and self.files == identify(self.path)
+        """Return whether the connection is open, on the files that the path names now.
 
-    def save(self) -> None:
-        """Move what is only in a -wal file that lost its name into the database.
-
-        Other programs that have the database open may still read; what they keep from being moved stays lost.
+        If nothing but a -wal or -shm file is missing, a process that only reads goes on with what it has open: to
+        make new ones would hide from a writer that its own are lost, with what only they hold.
         """
-        with contextlib.suppress(sqlite.Error):
-            self.cursor.execute(statements.CHECKPOINT).fetchall()
+        if self.connection is None:
+            return False
+        found = identify(self.path)
+        return found == self.files or (
+            found.lacks_only_companions_of(self.files)
+            and not any(kept.writes for kept in _those_of(self.path))
+        )
+
+    def save(self) -> bool:
+        """Move what is only in the -wal file into the database; return whether all of it was moved."""
+        try:
+            ((busy, pages, moved),) = self.cursor.execute(statements.CHECKPOINT).fetchall()
+        except sqlite.Error:
+            return False
+        return not busy and pages == moved
 
 
 class Guard:
@@ -164,8 +175,10 @@ def current(kept: KeptConnection) -> Iterator[None]:
         with forks.activity():
             while _dropped:
                 _dropped.pop().close()
-            if kept.connection is None:
+            if kept.connection is None and not _has_outdated(kept.path):
                 kept.open()
+                yield
+                return
             if kept.is_current():
                 yield
                 return
@@ -202,26 +215,49 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
 
 def close_those_of(owner: object) -> None:
     """Close the connections of one owner, also while other threads use them."""
+    mine = [kept for kept in tuple(_open_ones) if kept.owner is owner]
+    for kept in mine:
+        if kept.writes and not kept.is_current():
+            with contextlib.suppress(ImagekeepError):
+                close_outdated(kept.path)
     with forks.activity():
-        for kept in tuple(_open_ones):
-            if kept.owner is owner:
-                kept.close()
+        for kept in mine:
+            kept.close()
 
 
 def close_outdated(path: Path, *, locked: bool = False) -> None:
-    """Close this process's connections to files that the path no longer names, and save what can be saved.
+    """Close this process's connections to a store whose files are no longer those that are open.
 
-    Saving takes the writers' lock, unless the caller has it.
+    What is only in a -wal file that lost its name is saved first, under the writers' lock unless the caller has
+    it. Raises StoreReplacedError if another reader keeps it from being saved, and as `writer_lock` does.
+    """
+    saves = any(kept.writes and has_lost_wal(path, kept.files) for kept in _those_of(path))
+    with writer_lock(path) if saves and not locked else contextlib.nullcontext(), forks.at_rest():
+        connections = _those_of(path)
+        _wait_for(connections)
+        if not _save(path, connections):
+            raise replaced(path)
+        _close(path, connections)
+
+
+def _save(path: Path, connections: list[KeptConnection]) -> bool:
+    """Save what only lost -wal files hold; return whether that is in the database now."""
+    return all(kept.save() for kept in connections if kept.writes and has_lost_wal(path, kept.files))
+
+
+def _close(path: Path, connections: list[KeptConnection]) -> None:
+    """Close all of this process's kept connections to a path.
+
+    The last connection to close moves its -wal file into the database and removes it by name. With a -wal or -shm
+    file that is no longer the store's, that would destroy what others have written since, so it is kept from
+    believing that it is the last.
     """
     found = identify(path)
-    saves = any(kept.writes and found.lost_companion_of(kept.files) for kept in _those_of(path))
-    with writer_lock(path) if saves and not locked else contextlib.nullcontext(), forks.at_rest():
-        outdated = [kept for kept in _those_of(path) if kept.files != identify(path)]
-        _wait_for(outdated)
-        for kept in outdated:
-            if kept.writes and identify(path).lost_companion_of(kept.files):
-                kept.save()
-        for kept in outdated:
+    stale = any(
+        kept.writes and kept.files.database == found.database and kept.files != found for kept in connections
+    )
+    with shared_lock(path) if stale else contextlib.nullcontext():
+        for kept in connections:
             kept.close()
 
 
@@ -237,6 +273,12 @@ def forked(path: Path) -> FailedPreconditionError:
     return FailedPreconditionError(
         f"store {printable(path)}: the process forked during a write (nothing was written; fork before or after)"
     )
+
+
+def _has_outdated(path: Path) -> bool:
+    """Return whether a connection has other files open than one that is opened now: SQLite would mix them."""
+    others = _those_of(path)
+    return bool(others) and any(kept.files != identify(path) for kept in others)
 
 
 def _those_of(path: Path) -> list[KeptConnection]:
@@ -257,8 +299,10 @@ def _close_all() -> None:
     """Close every connection ahead of a fork."""
     connections = list(_open_ones)
     _wait_for(connections)
-    for kept in connections:
-        kept.close()
+    for path in {kept.path for kept in connections}:
+        of_path = [kept for kept in connections if kept.path == path]
+        _save(path, of_path)
+        _close(path, of_path)
 
 
 def _forget_inherited(prepared: bool) -> None:

@@ -64,6 +64,8 @@ WRITERS = ByteRange(0, 1)
 TURNSTILE = ByteRange(1, 1)
 ALL_REFERENCES = ByteRange(2, _LAST_BYTE - 2)
 WATCHER = ByteRange(_LAST_BYTE, 1)
+SQLITE_SHARED = ByteRange(0x40000002, 510)
+"""Of the database itself (SQLite: os.h, SHARED_FIRST and SHARED_SIZE)."""
 
 
 def writer_lock(path: Path) -> AbstractContextManager[None]:
@@ -158,6 +160,21 @@ def watcher_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         file.close()
+
+
+@contextlib.contextmanager
+def shared_lock(path: Path) -> Iterator[None]:
+    """Hold SQLite's shared lock on a database, as another program would that reads it.
+
+    Closing the file drops the locks of every connection of this process to it: there may be none when this ends.
+    """
+    with contextlib.ExitStack() as stack, forks.activity():
+        with contextlib.suppress(OSError):
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(path, flags)
+            stack.callback(os.close, descriptor)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK, SQLITE_SHARED))
+        yield
 
 
 def is_watched(path: Path) -> bool:
