@@ -359,3 +359,10 @@ def test_an_error_names_its_reference_fit_for_a_terminal(store: Store, source: M
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 500
     assert raised.value.reference == name
+
+
+def test_a_closed_store_leaves_nothing_to_recover(store_path: Path) -> None:
+    with Store.open(store_path) as store:
+        store.apply(NAME, ONE)
+        store.list()
+    assert not store_path.with_name(f"{store_path.name}-wal").exists()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -215,7 +216,7 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
 
 def close_those_of(owner: object) -> None:
     """Close the connections of one owner, also while other threads use them."""
-    mine = [kept for kept in tuple(_open_ones) if kept.owner is owner]
+    mine = [kept for kept in _all() if kept.owner is owner]
     for kept in mine:
         if kept.writes and not kept.is_current():
             with contextlib.suppress(ImagekeepError):
@@ -282,7 +283,12 @@ def _has_outdated(path: Path) -> bool:
 
 
 def _those_of(path: Path) -> list[KeptConnection]:
-    return [kept for kept in tuple(_open_ones) if kept.path == path]
+    return [kept for kept in _all() if kept.path == path]
+
+
+def _all() -> list[KeptConnection]:
+    """Return the open connections; those that write come last, because only they remove the -wal file."""
+    return sorted(tuple(_open_ones), key=attrgetter("writes"))
 
 
 def _wait_for(connections: list[KeptConnection]) -> None:
@@ -297,7 +303,7 @@ def _wait_for(connections: list[KeptConnection]) -> None:
 
 def _close_all() -> None:
     """Close every connection ahead of a fork."""
-    connections = list(_open_ones)
+    connections = _all()
     _wait_for(connections)
     for path in {kept.path for kept in connections}:
         of_path = [kept for kept in connections if kept.path == path]
