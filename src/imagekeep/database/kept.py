@@ -288,7 +288,7 @@ def _those_of(path: Path) -> list[KeptConnection]:
 
 def _all() -> list[KeptConnection]:
     """Return the open connections; those that write come last, because only they remove the -wal file."""
-    return sorted(tuple(_open_ones), key=attrgetter("writes"))
+    return sorted(_open_ones, key=attrgetter("writes"))
 
 
 def _wait_for(connections: list[KeptConnection]) -> None:
