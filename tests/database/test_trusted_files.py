@@ -138,7 +138,7 @@ def test_a_file_that_is_mounted_by_itself_is_refused(store_path: Path, suffix: s
         pytest.skip("mounting needs root")
     try:
         with pytest.raises(FailedPreconditionError, match=f"images.db{suffix}: mounted by itself"):
-            Reader.open(store_path)
+            connect(store_path)
     finally:
         subprocess.run(["umount", target], check=True)
 

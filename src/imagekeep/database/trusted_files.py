@@ -34,7 +34,7 @@ from imagekeep.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 COMPANIONS = ("-wal", "-shm", "-journal", "-lock")
@@ -83,11 +83,11 @@ def require_trusted(path: Path, *, writing: bool) -> None:
         raise _refuse(
             store, f"{_described(store)}, in a directory where anyone may have made it", "remove it"
         )
-    mount = _mount_id(str(path.absolute().parent))
-    for file in (store, *_companions(path)):
+    companions = list(_companions(path))
+    for file in (store, *companions):
         require_own(file, owners, store)
-        if mount is not None and _mount_id(file.name) not in (mount, None):
-            raise _not_alone(file, store, "mounted by itself", "mount its directory instead")
+    # To ask about each takes 10 µs. Only root can mount a companion, and no writer would come past it.
+    _require_same_mount(str(path.absolute().parent), store, companions if writing else ())
 
 
 def require_trusted_directory(path: Path) -> None:
@@ -174,11 +174,22 @@ def require_regular(file: Named, kind: type[NotAStoreError | UntrustedFileError]
 
 def _directories(path: Path) -> Iterator[Named]:
     """Yield every directory above a path that exists, the nearest first; those of links too."""
-    parents = [found for parent in path.absolute().parents if (found := look(str(parent)))]
+    directory = str(path.absolute().parent)
+    parents = list(_upwards(directory))
     if any(stat.S_ISLNK(parent.status.st_mode) for parent in parents):
-        real = type(path)(os.path.realpath(path.absolute().parent), path.name)
-        parents = [*(found for parent in real.parents if (found := look(str(parent)))), *parents]
+        yield from _upwards(os.path.realpath(directory))
     yield from parents
+
+
+def _upwards(directory: str) -> Iterator[Named]:
+    """Yield a directory and those above it that exist; names, not paths, for it is done at every opening."""
+    while True:
+        if found := look(directory):
+            yield found
+        above = directory.rpartition("/")[0] or "/"
+        if above == directory:
+            return
+        directory = above
 
 
 def _require_directory(directory: Named, owners: set[int]) -> None:
@@ -212,6 +223,14 @@ def _is_shared(directory: Named) -> bool:
     return bool(status.st_mode & stat.S_IWOTH) or (
         bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_uid, status.st_gid)
     )
+
+
+def _require_same_mount(directory: str, store: Named, companions: Iterable[Named]) -> None:
+    """Raise if a file is a mount point, and so not the one that its directory has for other programs."""
+    mount = _mount_id(directory)
+    for file in (store, *companions):
+        if mount is not None and _mount_id(file.name) not in (mount, None):
+            raise _not_alone(file, store, "mounted by itself", "mount its directory instead")
 
 
 def _companions(path: Path) -> Iterator[Named]:
