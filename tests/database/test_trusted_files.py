@@ -17,7 +17,8 @@ from imagekeep import Reader, Store
 from imagekeep.database.connection import connect
 from imagekeep.database.create import open_or_create
 from imagekeep.database.driver import sqlite
-from imagekeep.database.trusted_files import COMPANIONS, LONGEST_PATH
+from imagekeep.database.migrate import open_or_create
+from imagekeep.database.trusted_files import COMPANIONS, LONGEST_PATH, require_trusted
 from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,
@@ -350,6 +351,38 @@ def test_root_that_reads_does_not_roll_back_for_another_user(public_store: Path)
     with pytest.raises(StoreUnavailableError, match="a write by nobody was interrupted"):
         Reader.open(public_store)
     assert public_store.read_bytes() == before
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_in_a_shared_directory_nobody_can_make_a_companion_after_the_look(
+    public_store: Path, read_only: bool, suffix: str
+) -> None:
+    require_trusted(public_store, writing=not read_only)
+
+    made = beside(public_store, suffix).stat()
+    assert (made.st_uid, made.st_mode & 0o777) == (os.geteuid(), public_store.stat().st_mode & 0o777)
+
+
+@pytest.mark.parametrize("rollback_mode", [True, False])
+def test_the_empty_companions_are_nothing_to_sqlite(public_store: Path, rollback_mode: bool) -> None:
+    with opened(public_store) as connection:
+        add_image(connection, 1, "a")
+        if rollback_mode:
+            connection.execute("PRAGMA journal_mode = DELETE")
+
+    for _ in range(2):
+        with Reader.open(public_store) as reader:
+            assert reader.references() == ["a"]
+    with Store.open(public_store) as store:
+        store.apply_all({}, failures={"b": ImagekeepError("why")})
+        assert store.references() == ["a"]
+
+
+def test_no_companion_is_made_in_a_directory_of_ones_own(store_path: Path) -> None:
+    require_trusted(store_path, writing=True)
+
+    assert [file.name for file in store_path.parent.iterdir() if file.is_file()] == ["images.db"]
 
 
 # --- what is left of a store that is gone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -31,6 +32,12 @@ REFUSALS = {FAILED}
 
 class Skipped(Exception):  # noqa: N818 - not an error
     """Raised where a fault cannot be made here; says what it needs."""
+
+
+def need_root() -> None:
+    """Raise Skipped if this process cannot become another user."""
+    if os.geteuid():
+        raise Skipped("becoming another user needs root")
 
 
 class Bench:

@@ -16,10 +16,19 @@ from imagekeep.database.backup import copy_store
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import sqlite
 from tests.permissions import NOBODY
-from tests.torture.bench import FAILED, Bench, Skipped, fill, is_named, mounted, remount
+from tests.torture.bench import FAILED, Bench, Skipped, fill, is_named, mounted, need_root, remount
 from tests.torture.children import ChildError, ask
 from tests.torture.commands import ASKING, READING, run
 from tests.torture.dying_disks import dying_disk
+from tests.torture.forgeries import (
+    directory_for_all,
+    endless_view,
+    files_made_beforehand,
+    forged_journal,
+    forged_log,
+    no_files_beside_it,
+    second_link,
+)
 from tests.torture.moves_refused import forbidden_row, no_space_for_the_backup, no_space_for_the_move
 from tests.torture.orders import PLATFORM
 from tests.torture.report import Harm, Report
@@ -246,20 +255,15 @@ def _as_nobody() -> None:
     os.setuid(NOBODY)
 
 
-def _need_root() -> None:
-    if os.geteuid():
-        raise Skipped("becoming another user needs root")
-
-
 def nobodys_directory(bench: Bench) -> None:
-    _need_root()
+    need_root()
     bench.store()
     bench.directory.chmod(0o700)
     bench.refused(*READING, bench.writing()[0], before=_as_nobody)
 
 
 def nobodys_file(bench: Bench) -> None:
-    _need_root()
+    need_root()
     bench.store()
     bench.directory.chmod(0o777)
     bench.refused(*READING, bench.writing()[0], before=_as_nobody)
@@ -267,7 +271,7 @@ def nobodys_file(bench: Bench) -> None:
 
 def readable_file_in_anothers_directory(bench: Bench) -> None:
     """A store that may be read but has no companions, which this user may not make; its copy is read."""
-    _need_root()
+    need_root()
     bench.store().chmod(0o644)
     bench.directory.chmod(0o755)
     copy_store(bench.path, bench.directory / "export.db")
@@ -296,6 +300,8 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
         *(no_space_for_the_backup, no_space_for_the_move, forbidden_row),
         *(dying_disk, file_size_limit, no_descriptors),
         *(nobodys_directory, nobodys_file, readable_file_in_anothers_directory),
+        *(forged_log, forged_journal, files_made_beforehand, no_files_beside_it),
+        *(directory_for_all, second_link, endless_view),
     )
 }
 

@@ -7,7 +7,8 @@ and a FIFO of such a name is waited for. So, as sshd's StrictModes does for its 
   it unless it is sticky, like /tmp; the owner's private group may;
 * the store, -wal, -shm, -journal and -lock are regular files of the same owners, have one name, are no mount
   points, and are not writable by everyone;
-* in a sticky directory, where anyone may have made the store, only root's or this user's own is written to.
+* in a sticky directory, where anyone may have made the store, only root's or this user's own is written to, and the
+  companions that are missing are made, empty, before the last look: nobody can put one there after it.
 
 Nothing is opened but with O_PATH: closing any other descriptor of the store would drop the locks that SQLite holds
 in this process (https://sqlite.org/howtocorrupt.html, 2.2).
@@ -15,6 +16,7 @@ in this process (https://sqlite.org/howtocorrupt.html, 2.2).
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -23,6 +25,7 @@ import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep.database.files import create_private
 from imagekeep.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -70,8 +73,13 @@ def require_trusted(path: Path, *, writing: bool) -> None:
     Without a store nothing is looked at.
     """
     store = look(str(path))
-    if store is None:
-        return
+    if store is not None:
+        _require_trusted(path, store, writing=writing)
+        if _occupy(path, store):
+            _require_trusted(path, store, writing=writing)
+
+
+def _require_trusted(path: Path, store: Named, *, writing: bool) -> None:
     require_regular(store, NotAStoreError)
     owners = trusted_owners(store)
     directories = list(_directories(path))
@@ -223,6 +231,27 @@ def _is_shared(directory: Named) -> bool:
     return bool(status.st_mode & stat.S_IWOTH) or (
         bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_uid, status.st_gid)
     )
+
+
+def _occupy(path: Path, store: Named) -> bool:
+    """Make SQLite's companions that are missing, empty, if others may make files there; return whether they may.
+
+    SQLite takes empty ones for none, and deletes them as it does its own. As root it makes what it opens the store
+    owner's, so that afterwards nobody could see who made it.
+    """
+    owner, user = store.status.st_uid, os.geteuid()
+    if user not in (0, owner) or not _is_shared(Named("", os.stat(path.absolute().parent))):  # noqa: PTH116
+        return False
+    for suffix in ("-wal", "-shm", "-journal"):
+        with contextlib.suppress(OSError):
+            descriptor = create_private(f"{path}{suffix}")
+            try:
+                if user != owner:
+                    os.fchown(descriptor, owner, store.status.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(store.status.st_mode) & 0o666)
+            finally:
+                os.close(descriptor)
+    return True
 
 
 def _require_same_mount(directory: str, store: Named, companions: Iterable[Named]) -> None:
