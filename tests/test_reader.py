@@ -254,7 +254,7 @@ def statements_of(
         return connection
 
     with monkeypatch.context() as patched:
-        for module in ("database.kept", "database.migrate"):
+        for module in ("database.kept", "database.create"):
             patched.setattr(f"imagekeep.{module}.connect", tracing)
         with Store.open(path, platform=PLATFORM) as store:
             names = {"resolve": (NAME,), "get": (ONE.id[7:19],), "find": (name,)}

@@ -17,7 +17,6 @@ from imagekeep import Reader, Store
 from imagekeep.database.connection import connect
 from imagekeep.database.create import open_or_create
 from imagekeep.database.driver import sqlite
-from imagekeep.database.migrate import open_or_create
 from imagekeep.database.trusted_files import COMPANIONS, LONGEST_PATH, require_trusted
 from imagekeep.errors import (
     FailedPreconditionError,
