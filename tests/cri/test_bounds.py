@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import socket as sockets
 import struct
 import subprocess
 import sys
@@ -24,72 +23,12 @@ from imagekeep.store import Store
 from tests.containerd import wait_until
 from tests.cri.client import Client, named
 from tests.cri.process import serving
+from tests.cri.raw import DATA, HEADERS, LIST, SETTINGS, RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.cri.conftest import Serve
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
-END_STREAM, END_HEADERS, ACK = 1, 4, 1
-
-
-def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
-    """Return a frame of HTTP/2 (RFC 9113, section 4.1)."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def literal(name: str, value: str) -> bytes:
-    """Return a header that no table knows (RFC 7541, section 6.2.2)."""
-    return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-
-
-def headers(path: str) -> bytes:
-    """Return the headers that begin a call of gRPC."""
-    fields = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", path),
-        (":authority", "localhost"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ]
-    return b"".join(literal(*field) for field in fields)
-
-
-class RawClient:
-    """Speaks HTTP/2 by hand, to stop where no real client does."""
-
-    def __init__(self, path: Path) -> None:
-        self.connection = sockets.socket(sockets.AF_UNIX)
-        self.connection.settimeout(30)
-        self.connection.connect(str(path))
-
-    def greet(self, *settings: tuple[int, int]) -> None:
-        payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
-        self.connection.sendall(PREFACE + frame(SETTINGS, payload))
-
-    def begin(self, stream: int, path: str) -> None:
-        """Begin a call, and send no request."""
-        self.connection.sendall(frame(HEADERS, headers(path), END_HEADERS, stream))
-
-    def request(self, stream: int, message: bytes) -> None:
-        payload = b"\0" + struct.pack(">I", len(message)) + message
-        self.connection.sendall(frame(DATA, payload, END_STREAM, stream))
-
-    def frames(self, *, answer_pings: bool = True) -> Iterator[tuple[int, int, bytes]]:
-        """Give kind, stream and payload of each frame until the server hangs up, answering pings."""
-        with contextlib.suppress(ConnectionError), self.connection.makefile("rb") as received:
-            while head := received.read(9):
-                size, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
-                payload = received.read(size)
-                if kind == PING and answer_pings and not flags & ACK:
-                    self.connection.sendall(frame(PING, payload, ACK))
-                yield kind, int.from_bytes(head[5:9]), payload
-
-    def close(self) -> None:
-        self.connection.close()
 
 
 @pytest.fixture
@@ -138,9 +77,6 @@ def impatient(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
 def ageing(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
     """Serve connections that soon are old."""
     return with_options(begin, monkeypatch, max_connection_age=500, max_connection_age_grace=500)
-
-
-LIST = "/runtime.v1.ImageService/ListImages"
 
 
 def test_connections_that_never_say_anything_stop_nobody(client: Client, socket: Path) -> None:
@@ -198,7 +134,7 @@ def test_a_reply_that_is_too_large_is_refused_and_streams_none_the_less(
 ) -> None:
     options = (("grpc.max_send_message_length", 3000),)
     monkeypatch.setattr("imagekeep.cri.server._OPTIONS", options)
-    monkeypatch.setattr("imagekeep.cri.images.STREAM_BATCH", 5)
+    monkeypatch.setattr("imagekeep.cri.listing.STREAM_BATCH", 5)
     with Store.open(store_path) as store:
         for number in range(50):
             store.add(Image(f"sha256:{number:064x}", (f"example.test/a{number}:v1",), "", 1, False, b"{}"))

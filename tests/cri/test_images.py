@@ -63,7 +63,7 @@ def test_a_stream_has_what_a_list_has(client: Client) -> None:
 
 
 def test_a_stream_comes_in_batches(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagekeep.cri.images.STREAM_BATCH", 1)
+    monkeypatch.setattr("imagekeep.cri.listing.STREAM_BATCH", 1)
     batches = client.ask("StreamImages").reply
     assert [len(batch["images"]) for batch in batches] == [1, 1]
     assert [batch["images"][0] for batch in batches] == client.images()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.torture.clients import besiege
 from tests.torture.crowd import crowd
 from tests.torture.faults import inflict
 from tests.torture.flips import flip
@@ -39,4 +40,5 @@ SCENARIOS = {
     "flips": Scenario(flip, 20_000),
     "faults": Scenario(inflict, 5),
     "inputs": Scenario(feed, 20_000),
+    "clients": Scenario(besiege, 20),
 }

@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from imagekeep.cri.listing import Listing, encode, user_or_none
+from imagekeep.cri.listing import Listing, encode, in_batches, user_or_none
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
 from imagekeep.cri.replies import reported_usage, status_reply, usage_reply
 from imagekeep.cri.status import Code, RpcError, unresolved
@@ -46,9 +46,6 @@ STATUS_BYTES_MAX: Final = 4096
 PULLS_MAX: Final = 64
 """Pulls under way at once; each keeps its request. A kubelet pulls one image at a time, or ten."""
 
-STREAM_BATCH: Final = 1000
-"""Images in one message of a stream: some 300 KB. containerd sends 5,000."""
-
 
 class ImageService:
     """Answers the image service's calls: reads on the event loop, the rest by `changes` and `relay`.
@@ -80,15 +77,14 @@ class ImageService:
 
     async def list_images(self, request: cri.ListImagesRequest, call: Call) -> bytes:
         """Answer ListImages: all images of one state of the store, in the order of ids."""
-        if self._filter_images and request.filter.image.image:
-            return b"".join(await self._chosen(request))
-        return await self._listing.reply()
+        chosen = self._chosen(request)
+        return await self._listing.reply() if chosen is None else b"".join(chosen)
 
     async def stream_images(self, request: cri.StreamImagesRequest, call: Call) -> AsyncIterator[bytes]:
         """Answer StreamImages: the same, in batches; no images are no batch."""
-        images = await self._chosen(request)
-        for begin in range(0, len(images), STREAM_BATCH):
-            yield b"".join(images[begin : begin + STREAM_BATCH])
+        chosen = self._chosen(request)
+        for batch in await self._listing.batches() if chosen is None else in_batches(chosen):
+            yield batch
 
     async def image_status(
         self, request: cri.ImageStatusRequest, call: Call
@@ -166,11 +162,11 @@ class ImageService:
         except (ImagekeepError, RpcError, RuntimeError) as error:  # the last where the server ends
             log.debug("cannot record the usage of the source's filesystem: %s", error)
 
-    async def _chosen(self, request: cri.ListImagesRequest | cri.StreamImagesRequest) -> list[bytes]:
-        """Return the images that a list shows, encoded."""
+    def _chosen(self, request: cri.ListImagesRequest | cri.StreamImagesRequest) -> list[bytes] | None:
+        """Return the images that a filter chooses, encoded, or None if the list is not filtered."""
         wanted = request.filter.image.image if self._filter_images else ""
         if not wanted:
-            return await self._listing.images()
+            return None
         image = self._resolve(wanted)
         return [] if image is None else [encode(image, user_or_none(image))]
 

@@ -1,0 +1,199 @@
+"""Clients that take what they can from a CRI server: others are answered meanwhile, and its bounds hold."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagekeep import Store
+from imagekeep.cri.discovery import REFLECT
+from imagekeep.cri.handlers import REPLIES_BYTES_MAX
+from imagekeep.cri.server import CONNECTIONS_MAX, DESCRIPTORS
+from imagekeep.image import Image
+from tests.cri.process import Process, serving
+from tests.cri.raw import LIST, RawClient
+from tests.torture.orders import PLATFORM
+from tests.torture.report import Harm, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cri.client import Client
+
+IMAGES = 3000
+ANSWER_WAIT = 5.0
+"""Seconds for one answer, on a busy machine; it takes a millisecond."""
+
+MEMORY_MAX = REPLIES_BYTES_MAX + (256 << 20)
+LOG_LINES_MAX = 50
+END_WAIT = 30.0
+
+
+class Siege:
+    """One server, and the connections of those who besiege it."""
+
+    def __init__(self, server: Process, metrics_port: int, draw: random.Random) -> None:
+        self.server = server
+        self.metrics_port = metrics_port
+        self.draw = draw
+        self.stack = contextlib.ExitStack()
+
+    def connect(self, *settings: tuple[int, int]) -> RawClient | None:
+        """Connect and greet; None if the server hung up."""
+        client = RawClient(self.server.socket)
+        self.stack.callback(client.close)
+        with contextlib.suppress(ConnectionError):
+            client.greet(*settings)
+            return client
+        return None
+
+    def call(self, client: RawClient | None, path: str, request: bytes | None, streams: int = 64) -> None:
+        """Begin calls on a connection, each with a request unless that is None."""
+        if client is None:
+            return
+        with contextlib.suppress(ConnectionError):
+            for stream in range(1, 2 * streams, 2):
+                client.begin(stream, path)
+                if request is not None:
+                    client.request(stream, request)
+
+
+def unread_lists(siege: Siege) -> None:
+    """Lists that nobody reads: the window says that no byte may be sent."""
+    for _ in range(siege.draw.randrange(5, 12)):
+        siege.call(siege.connect((4, 0)), LIST, b"")
+
+
+def unread_streams(siege: Siege) -> None:
+    for _ in range(siege.draw.randrange(5, 12)):
+        siege.call(siege.connect((4, 0)), LIST.replace("ListImages", "StreamImages"), b"")
+
+
+def silent_calls(siege: Siege) -> None:
+    """Calls whose request never comes."""
+    for _ in range(siege.draw.randrange(5, 12)):
+        siege.call(siege.connect(), LIST, None)
+
+
+def idle_connections(siege: Siege) -> None:
+    for _ in range(CONNECTIONS_MAX + siege.draw.randrange(50, 300)):
+        siege.connect()
+
+
+def large_requests(siege: Siege) -> None:
+    """Requests of the largest size that never end."""
+    for _ in range(siege.draw.randrange(5, 12)):
+        client = siege.connect()
+        siege.call(client, LIST, None, streams=8)
+        if client is not None:
+            client.connection.settimeout(0.1)
+            with contextlib.suppress(OSError):
+                client.connection.sendall(b"\x00\x40\x00\x00\x00\x00\x00\x00\x01" + bytes(16_384))
+
+
+def long_questions(siege: Siege) -> None:
+    """Questions of reflection with tens of thousands of names."""
+    ask = REFLECT[0].request
+    names = (ask(file_containing_symbol=f"a{n}").SerializeToString() for n in range(30_000))
+    question = b"".join(names)[: siege.draw.randrange(100_000, 500_000)]
+    client = siege.connect()
+    if client is not None:
+        client.connection.settimeout(1)
+        with contextlib.suppress(OSError):
+            client.begin(1, REFLECT[0].path)
+            for begin in range(0, len(question), 16_000):
+                client.request(1, question[begin : begin + 16_000])
+
+
+def metrics_connections(siege: Siege) -> None:
+    """Connections to the metrics that say nothing, or half of what is needed."""
+    for _ in range(600):
+        connection = siege.stack.enter_context(socket.socket())
+        connection.settimeout(0.05)
+        with contextlib.suppress(OSError):
+            connection.connect(("127.0.0.1", siege.metrics_port))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n"[: siege.draw.randrange(24)])
+
+
+ATTACKS: dict[str, Callable[[Siege], None]] = {
+    attack.__name__: attack
+    for attack in (
+        unread_lists,
+        unread_streams,
+        silent_calls,
+        idle_connections,
+        large_requests,
+        long_questions,
+        metrics_connections,
+    )
+}
+
+
+def besiege(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
+    """Attack one server so many times by each kind."""
+    report = Report("clients", "attacks")
+    with Store.open(directory / "images.db", platform=PLATFORM) as store:
+        for number in range(IMAGES):
+            names = tuple(f"example.test/{'x' * 100}:v{number}-{tag}" for tag in range(3))
+            store.add(Image(f"sha256:{number:064x}", names, "", 1, False, b"{}"))
+    draw, port = random.Random(seed), free_port()
+    with serving(directory, f"--metrics=127.0.0.1:{port}") as server, server.client() as client:
+        for kind in kinds or ATTACKS:
+            for _ in range(count):
+                siege = Siege(server, port, draw)
+                with siege.stack:
+                    client.ask("Version")
+                    ATTACKS[kind](siege)
+                    answer_others(client, kind, report)
+                    check_bounds(server, kind, report)
+                recover(client, kind, report)
+                report.rounds += 1
+        log = server.log.read_text()
+        if len(log.splitlines()) > LOG_LINES_MAX or "Traceback" in log:
+            report.add(Harm.BROKEN, f"the log: {log[-1500:]}")
+    return report
+
+
+def answer_others(client: Client, kind: str, report: Report) -> None:
+    """Note if a client that does nothing wrong is not answered, or late."""
+    for method in ("Version", "Check", "Status") * 5:
+        began = time.monotonic()
+        answer = client.ask(method, timeout=ANSWER_WAIT)
+        if answer.code != "OK":
+            report.add(Harm.HUNG, f"{kind}: {method} {answer}")
+        elif time.monotonic() - began > 1:
+            report.facts["answers that took more than a second"] += 1
+
+
+def check_bounds(server: Process, kind: str, report: Report) -> None:
+    """Note if the server took more than it may."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) << 10
+    if resident > MEMORY_MAX:
+        report.add(Harm.BROKEN, f"{kind}: {resident >> 20} MiB of memory")
+    descriptors = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+    if descriptors > DESCRIPTORS // 2:
+        report.add(Harm.BROKEN, f"{kind}: {descriptors} descriptors")
+    report.facts["MiB at most"] = max(report.facts["MiB at most"], resident >> 20)
+    report.facts["descriptors at most"] = max(report.facts["descriptors at most"], descriptors)
+
+
+def recover(client: Client, kind: str, report: Report) -> None:
+    """Note if a list cannot be had soon after the attack."""
+    deadline = time.monotonic() + END_WAIT
+    while (answer := client.ask("ListImages", timeout=ANSWER_WAIT)).code != "OK":
+        if time.monotonic() > deadline:
+            report.add(Harm.HUNG, f"{kind}: {answer.code} {answer.details} long after the attack")
+            return
+
+
+def free_port() -> int:
+    """Return a port of loopback on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
