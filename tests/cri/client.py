@@ -8,8 +8,8 @@ from wsgiref.util import setup_testing_defaults
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from imagekeep.cri.discovery import CHECK
 from imagekeep.cri.protocol import SCHEMA
+from imagekeep.cri.server_info import CHECK
 from imagekeep.paths import grpc_address
 
 if TYPE_CHECKING:

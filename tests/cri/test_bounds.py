@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from imagekeep.cri.discovery import REFLECT
-from imagekeep.cri.handlers import REPLIES_BYTES_MAX, SMALL_REPLY_BYTES, Replies
+from imagekeep.cri.handlers import REPLIES_BYTES_MAX, SMALL_REPLY_BYTES, Replies, RpcError
 from imagekeep.cri.server import _OPTIONS, CONNECTIONS_MAX, DESCRIPTORS
-from imagekeep.cri.status import RpcError
+from imagekeep.cri.server_info import REFLECT
 from imagekeep.image import Image
 from imagekeep.store import Store
 from tests.containerd import wait_until

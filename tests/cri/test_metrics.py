@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.cri.metrics import Metrics
-from imagekeep.cri.scraping import CLIENTS_MAX, Loopback, is_local, parse_target, scraping
+from imagekeep.cri.metrics import CLIENTS_MAX, Loopback, Metrics, is_local, parse_target, scraping
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
 from imagekeep.image import Image
@@ -175,7 +174,7 @@ def test_a_port_that_is_taken_is_refused(begin: Serve, metrics: Metrics, socket:
 def test_scrapers_that_hang_are_hung_up_on(
     begin: Serve, shown: dict[str, Any], port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekeep.cri.scraping.CLIENT_TIMEOUT", 0.2)
+    monkeypatch.setattr("imagekeep.cri.metrics.CLIENT_TIMEOUT", 0.2)
     begin(**shown)
     with contextlib.ExitStack() as stack:
         hanging = [stack.enter_context(connect(port)) for _ in range(CLIENTS_MAX)]

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, parse_address, private
-from imagekeep.errors import FailedPreconditionError, InvalidArgumentError, PermissionDeniedError
+from imagekeep.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    PermissionDeniedError,
+    UntrustedFileError,
+)
 from tests.cri.client import Client
 from tests.permissions import without_privileges
 
@@ -171,21 +176,22 @@ def test_another_users_socket_keeps_its_group(socket: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o775, 0), (0o755, 1234)])
+@pytest.mark.parametrize("below", [".", "below"])
 def test_a_directory_where_others_may_replace_the_socket_is_refused(
-    mode: int, owner: int, tmp_path: Path
+    mode: int, owner: int, below: str, tmp_path: Path
 ) -> None:
     if os.getuid():
         pytest.skip("only root can make a directory of another user")
     directory = tmp_path / "shared"
-    directory.mkdir()
+    (directory / below).mkdir(parents=True)
     directory.chmod(mode)
     os.chown(directory, owner, 1234)
     with (
-        pytest.raises(FailedPreconditionError, match=rf"shared \(mode {mode:04o}, owner "),
-        exclusive_socket(directory / "cri.sock"),
+        pytest.raises(UntrustedFileError, match=r"shared.*keep the socket elsewhere"),
+        exclusive_socket(directory / below / "cri.sock"),
     ):
         pass
-    assert not list(directory.iterdir())
+    assert not list(directory.rglob("cri.sock*"))
 
 
 def test_a_sticky_directory_is_good_enough(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from imagekeep import Store
-from imagekeep.cri.discovery import CHECK, REFLECT
 from imagekeep.cri.protocol import SCHEMA
+from imagekeep.cri.server_info import CHECK, REFLECT
 from imagekeep.digest import digest_of
 from imagekeep.image import Image
 from tests.cri.process import serving

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
-from imagekeep.cri.discovery import REFLECT
 from imagekeep.cri.handlers import REPLIES_BYTES_MAX
 from imagekeep.cri.server import CONNECTIONS_MAX, DESCRIPTORS
+from imagekeep.cri.server_info import REFLECT
 from imagekeep.image import Image
 from tests.cri.process import Process, serving
 from tests.cri.raw import LIST, RawClient

@@ -16,7 +16,6 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
 from imagekeep.cri.cri_proxy import cri_socket_of
-from imagekeep.cri.scraping import parse_target, scraping
 from imagekeep.cri.server import ServerConfig, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
 from imagekeep.cri.watcher_thread import WatcherThread
@@ -140,7 +139,7 @@ def _store_of(settings: Settings) -> Iterator[Store]:
 def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
     """Return the same with metrics shown at an address."""
     # Imported here because it is an extra of its own.
-    from imagekeep.cri.metrics import Metrics
+    from imagekeep.cri.metrics import Metrics, parse_target, scraping
 
     metrics = Metrics(config.reader, config.following)
     show = functools.partial(scraping, parse_target(target), metrics.page())

@@ -1,14 +1,14 @@
-"""The CRI image service on a unix socket: `runtime.v1.ImageService` from the store; needs `imagekeep[cri]`.
+"""The CRI image service on a Unix socket: `runtime.v1.ImageService` from the store; needs `imagekeep[cri]`.
 
 ::
 
-    client ──> handlers ──> images, runtime, discovery    one event loop: reads of SQLite take microseconds
+    client ──> handlers ──> images, server_info     one event loop: reads of SQLite take microseconds
                                │        │
-                               │        └──> relay        containerd's own CRI, for what only it can do
-                               └──> changes               threads: the source and the store's writes
+                               │        └──> cri_proxy    containerd's own CRI, for what only it can do
+                               └──> mutations             threads: the source and the store's writes
 
-A read never waits for a write, for the source, or for another client's slowness. The watcher, where the source
-tells of its changes, runs in a thread of its own with a store of its own.
+A read never waits for a write, for the source, or for a slow client. The watcher, if the source supports watching,
+runs in a thread with a store of its own; so does the metrics page.
 """
 
 from __future__ import annotations

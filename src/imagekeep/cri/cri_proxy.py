@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc.aio
 
-from imagekeep.cri.status import RpcError
+from imagekeep.cri.handlers import RpcError
 from imagekeep.paths import full_path, grpc_address
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_BYTES_MAX

@@ -12,10 +12,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from imagekeep.cri.listing import Listing, encode, in_batches, user_or_none
+from imagekeep.cri.handlers import Code, RpcError, unresolved
+from imagekeep.cri.listing import Listing, in_batches
+from imagekeep.cri.messages import encode, reported_usage, status_reply, usage_reply, user_or_none
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
-from imagekeep.cri.replies import reported_usage, status_reply, usage_reply
-from imagekeep.cri.status import Code, RpcError, unresolved
 from imagekeep.errors import AmbiguousError, ImagekeepError, ImageNotFoundError, InvalidArgumentError
 from imagekeep.watcher_status import FilesystemUsage, timestamp
 

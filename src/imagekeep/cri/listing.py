@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from imagekeep.cri.replies import User, image_message, user_of
-from imagekeep.errors import ImageNotFoundError, InvalidDocumentError
+from imagekeep.cri.messages import encode, user_or_none
+from imagekeep.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imagekeep.image import Image, ImageSummary
+    from imagekeep.image import ImageSummary
     from imagekeep.reader import Reader
 
 SLICE: Final = 256
@@ -96,30 +96,3 @@ class Listing:
 def in_batches(images: list[bytes]) -> list[bytes]:
     """Return encoded images as messages of a stream; no images are no message."""
     return [b"".join(images[begin : begin + STREAM_BATCH]) for begin in range(0, len(images), STREAM_BATCH)]
-
-
-def user_or_none(image: Image) -> User:
-    """Return the user of an image, and none where its config cannot be read.
-
-    Such a config comes from a program that wrote the file itself, and is no reason to answer nothing at all.
-    """
-    try:
-        return user_of(image.config_json, image.id)
-    except InvalidDocumentError:
-        return User()
-
-
-def encode(image: ImageSummary, user: User) -> bytes:
-    """Return an image as it stands in a list's reply: its message, as an element of field 1."""
-    message: bytes = image_message(image, user).SerializeToString()
-    return b"\x0a" + _varint(len(message)) + message
-
-
-def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -1,12 +1,33 @@
-"""Metrics for Prometheus, off unless an address for them is given; needs `imagekeep[metrics]`."""
+"""Metrics for Prometheus: what is counted, and the page, served over HTTP on loopback; needs `imagekeep[metrics]`.
+
+The page is prometheus_client's own WSGI application, in a thread. Its own server has no bounds, and any local user
+can connect: this one answers a few clients at once and closes the connections of all others, gives each a deadline,
+makes one page at a time, and accepts no more connections a second than leave the CRI its share of the processor.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import ipaddress
+import logging
+import os
+import socket
+import socketserver
+import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from imagekeep.database.size import size_on_disk
-from imagekeep.errors import ImagekeepError, MissingExtraError
+from imagekeep.errors import (
+    FailedPreconditionError,
+    ImagekeepError,
+    InvalidArgumentError,
+    MissingExtraError,
+    printable,
+)
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,13 +37,15 @@ except ImportError as missing:
     raise MissingExtraError("prometheus_client", "metrics") from missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from wsgiref.types import WSGIApplication
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from prometheus_client.core import Metric
 
     from imagekeep.cri.watcher_thread import Following
     from imagekeep.reader import Reader
+
+log = logging.getLogger("imagekeep.metrics")
 
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 30, 120)
 """From a read of one image, which takes a tenth of a millisecond, to a pull."""
@@ -104,3 +127,176 @@ class _StoreCollector:
         yield CounterMetricFamily("imagekeep_events", "Events followed.", value=watcher.events)
         yield CounterMetricFamily("imagekeep_reconciles", "Reconciles done.", value=watcher.reconciles)
         yield CounterMetricFamily("imagekeep_watch_errors", "Failures of the watcher.", value=watcher.errors)
+
+
+HEAD_BYTES_MAX: Final = 8192
+
+CLIENT_TIMEOUT: Final = 5.0
+"""Seconds that a client has to send its request, and again to take each part of the answer."""
+
+CLIENTS_MAX: Final = 16
+
+ACCEPT_INTERVAL: Final = 0.01
+"""Seconds between two connections. Prometheus makes one in 15 s."""
+
+ACCEPT_RETRY: Final = 1.0
+"""Seconds to wait after the system could not accept a connection."""
+
+
+class Loopback(NamedTuple):
+    """An address of this machine that no other can reach."""
+
+    host: str
+    port: int
+
+
+def parse_target(target: str) -> Loopback:
+    """Return the address in `127.0.0.1:PORT` or `[::1]:PORT`.
+
+    Raises InvalidArgumentError, also for addresses of the network, because nothing here asks who is asking.
+    """
+    host, _, port = target.rpartition(":")
+    with contextlib.suppress(ValueError):  # neither an address nor a number: refused below
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        if address.is_loopback and 0 <= int(port) < 65536:
+            return Loopback(str(address), int(port))
+    raise InvalidArgumentError(f"invalid metrics address {printable(target)!r}: must be 127.0.0.1:PORT")
+
+
+@contextlib.asynccontextmanager
+async def scraping(target: Loopback, page: WSGIApplication) -> AsyncIterator[None]:
+    """Serve the page until the context ends; raises FailedPreconditionError if the address cannot be used."""
+    server = _listen(target)
+    server.set_app(one_at_a_time(local_only(page)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="imagekeep-metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+
+
+def _listen(target: Loopback) -> _Server:
+    kind = _Server6 if ":" in target.host else _Server
+    try:
+        return kind(target, _Handler)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise FailedPreconditionError(
+            f"cannot serve metrics at {target.host}:{target.port}: {reason}"
+        ) from error
+
+
+def local_only(page: WSGIApplication) -> WSGIApplication:
+    """Refuse requests for another host.
+
+    A web page that a browser of this machine shows could otherwise read the metrics under a name of its own that
+    resolves to this machine (DNS rebinding).
+    """
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if is_local(environ.get("HTTP_HOST")):
+            return page(environ, start_response)
+        start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [b"use a loopback address as the host\n"]
+
+    return application
+
+
+def is_local(host: str | None) -> bool:
+    """Return whether a Host header names this machine; a client that sends none is not a browser."""
+    if host is None:
+        return True
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.lower() == "localhost"
+
+
+def one_at_a_time(page: WSGIApplication) -> WSGIApplication:
+    """Make one page at a time, so that the threads of several clients do not compete with the CRI's."""
+    lock = threading.Lock()
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with lock:
+            return list(page(environ, start_response))
+
+    return application
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """Answers CLIENTS_MAX clients at once, each in a thread."""
+
+    daemon_threads = True
+    request_queue_size = CLIENTS_MAX
+
+    def __init__(self, target: Loopback, handler: Callable[..., Any]) -> None:
+        self._room = threading.BoundedSemaphore(CLIENTS_MAX)
+        self._accepts = True
+        super().__init__(target, handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking a name server what the address is called, as the standard library's does."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def get_request(self) -> Any:
+        """Accept a connection; a failure that lasts is logged once."""
+        time.sleep(ACCEPT_INTERVAL)
+        try:
+            accepted = super().get_request()
+        except OSError as error:
+            if self._accepts:
+                log.warning("cannot accept connections for metrics: %s", error.strerror)
+            self._accepts = False
+            time.sleep(ACCEPT_RETRY)
+            raise
+        self._accepts = True
+        return accepted
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return whether there is room for one more client; the connection is closed if there is not."""
+        return self._room.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one client."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore clients that left or were too slow."""
+        log.debug("a client of the metrics failed", exc_info=True)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    """Answers one request, whose head is read at once: by a deadline, and up to HEAD_BYTES_MAX."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BytesIO(_read_head(self.connection, CLIENT_TIMEOUT))
+        self.connection.settimeout(CLIENT_TIMEOUT)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name is the base class's
+        """Log no requests."""
+
+
+def _read_head(connection: socket.socket, seconds: float) -> bytes:
+    """Return a request's head; raises TimeoutError or ConnectionError if it does not come, or never ends."""
+    deadline = time.monotonic() + seconds
+    head = b""
+    while b"\r\n\r\n" not in head:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        received = connection.recv(HEAD_BYTES_MAX - len(head))
+        if not received:
+            raise ConnectionAbortedError("the request's head did not end")
+        head += received
+    return head

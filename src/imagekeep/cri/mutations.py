@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imagekeep.cri.status import Code, RpcError
+from imagekeep.cri.handlers import Code, RpcError
 from imagekeep.errors import ImagekeepError
 from imagekeep.image_actions import remove_references
 from imagekeep.reference import parse_docker_ref

@@ -19,11 +19,10 @@ import grpc.aio
 
 from imagekeep.cri import protocol
 from imagekeep.cri.cri_proxy import Relay
-from imagekeep.cri.discovery import CHECK, REFLECT, Health, Reflection
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
 from imagekeep.cri.mutations import Changes
-from imagekeep.cri.runtime import RuntimeService
+from imagekeep.cri.server_info import CHECK, REFLECT, Health, Reflection, RuntimeService
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, printable

@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import grp
 import os
-import pwd
 import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from imagekeep.database.trusted_files import require_trusted_directory, user_name
 from imagekeep.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -63,7 +63,7 @@ def exclusive_socket(path: Path) -> Iterator[None]:
     """
     with _translating(path):
         path.parent.mkdir(mode=0o755, exist_ok=True)
-        _require_trusted(path.parent)
+        require_trusted_directory(path, "socket")
         # The lock keeps two that start at the same moment from each removing the other's socket.
         lock = _open_lock(path.with_name(f"{path.name}.lock"))
     try:
@@ -122,29 +122,6 @@ def _group_id(group: str) -> int:
         raise InvalidArgumentError(f"no group is named {printable(group)}") from None
 
 
-def _require_trusted(directory: Path) -> None:
-    """Raise FailedPreconditionError if users other than root and this one can replace files in a directory."""
-    status = directory.stat()
-    own = status.st_uid in (0, os.geteuid())
-    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-    if own and not (shared and not _is_private_group(status)):
-        return
-    raise FailedPreconditionError(
-        f"{printable(directory)} (mode {stat.S_IMODE(status.st_mode):04o}, owner {_user(status.st_uid)}): other "
-        "users could replace the socket (use a directory that only you can write to, such as /run/imagekeep)"
-    )
-
-
-def _is_private_group(status: os.stat_result) -> bool:
-    """Return whether only a directory's group may write to it as well, and it is its owner's alone."""
-    try:
-        user, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
-    except KeyError:
-        return False
-    alone = user.pw_gid == group.gr_gid and set(group.gr_mem) <= {user.pw_name}
-    return alone and not status.st_mode & stat.S_IWOTH
-
-
 def _open_lock(path: Path) -> int:
     """Open or make the lock's file; raises FailedPreconditionError, naming the owner, if it is not this user's."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -167,18 +144,10 @@ def _require_own(path: Path, status: os.stat_result) -> None:
     """Raise FailedPreconditionError unless this is a regular file of this user."""
     if status.st_uid != os.geteuid():
         raise FailedPreconditionError(
-            f"{printable(path)} belongs to {_user(status.st_uid)}, who could hold the lock (remove it)"
+            f"{printable(path)} belongs to user {printable(user_name(status.st_uid))}, who could hold the lock (remove it)"
         )
     if not stat.S_ISREG(status.st_mode):
         raise FailedPreconditionError(f"{printable(path)} is not a regular file (remove it)")
-
-
-def _user(user_id: int) -> str:
-    """Return a user's name, or the id of one that has none."""
-    try:
-        return printable(pwd.getpwuid(user_id).pw_name)
-    except KeyError:
-        return f"user {user_id}"
 
 
 def _remove_stale(path: Path) -> None:

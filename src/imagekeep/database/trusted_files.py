@@ -98,10 +98,10 @@ def _require_trusted(path: Path, store: Named, *, writing: bool) -> None:
     _require_same_mount(str(path.absolute().parent), store, companions if writing else ())
 
 
-def require_trusted_directory(path: Path) -> None:
-    """Raise UntrustedFileError if another user could replace a store that is made at `path`."""
+def require_trusted_directory(path: Path, what: str = "store") -> None:
+    """Raise UntrustedFileError if another user could replace a store, or `what` it is, that is made at `path`."""
     for directory in _directories(path):
-        _require_directory(directory, trusted_owners(None))
+        _require_directory(directory, trusted_owners(None), what)
 
 
 def require_no_remains(path: Path) -> None:
@@ -200,14 +200,14 @@ def _upwards(directory: str) -> Iterator[Named]:
         directory = above
 
 
-def _require_directory(directory: Named, owners: set[int]) -> None:
+def _require_directory(directory: Named, owners: set[int], what: str = "store") -> None:
     """Raise UntrustedFileError if a user who is not trusted can replace what is in a directory."""
     status = directory.status
     if status.st_uid not in owners and not _is_unmapped(status.st_uid):
         raise _refuse(
             directory,
-            f"{_described(directory)}, who can replace the store",
-            f"run `chown {user_name(os.geteuid())} {_quoted(directory)}`, or keep the store elsewhere",
+            f"{_described(directory)}, who can replace the {what}",
+            f"run `chown {user_name(os.geteuid())} {_quoted(directory)}`, or keep the {what} elsewhere",
         )
     if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
         return
@@ -215,13 +215,13 @@ def _require_directory(directory: Named, owners: set[int]) -> None:
         raise _refuse(
             directory,
             f"every user can write to it: {_described(directory)}",
-            f"run `chmod o-w {_quoted(directory)}`, or keep the store elsewhere",
+            f"run `chmod o-w {_quoted(directory)}`, or keep the {what} elsewhere",
         )
     if status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_uid, status.st_gid):
         raise _refuse(
             directory,
             f"group {_group(status.st_gid)} can write to it: {_described(directory)}",
-            f"run `chmod g-w {_quoted(directory)}`, or keep the store elsewhere",
+            f"run `chmod g-w {_quoted(directory)}`, or keep the {what} elsewhere",
         )
 
 

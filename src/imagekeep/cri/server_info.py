@@ -1,10 +1,15 @@
-"""What tools ask a gRPC server about itself: whether it is healthy, and which services it has.
+"""What clients ask about the server itself: who answers, whether it is healthy, and which services it has.
 
-`grpc_health_probe` asks the first (grpc.health.v1), `grpcurl` the second (grpc.reflection.v1 and v1alpha).
+crictl and a kubelet begin with Version and Status; gRPC itself answers UNIMPLEMENTED to all other calls of
+`runtime.v1.RuntimeService`, since imagekeep runs no containers. `grpc_health_probe` asks grpc.health.v1, `grpcurl`
+asks grpc.reflection.v1 and v1alpha.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -13,16 +18,19 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
-from imagekeep.cri.protocol import SCHEMA
-from imagekeep.cri.status import Code, RpcError
-from imagekeep.errors import ImagekeepError
+from imagekeep.cri.handlers import Code, RpcError
+from imagekeep.cri.protocol import SCHEMA, STATUS, VERSION, RuntimeCondition
+from imagekeep.errors import ImagekeepError, printable
 from imagekeep.protobuf import Method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from imagekeep.cri.handlers import Call
+    from imagekeep.cri.watcher_thread import Following
+    from imagekeep.protobuf import cri_pb2 as cri
     from imagekeep.reader import Reader
+    from imagekeep.watcher_status import WatcherState
 
 CHECK: Final = Method(
     "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, False
@@ -99,3 +107,66 @@ async def _only(
     request: reflection_pb2.ServerReflectionRequest,
 ) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
     yield request
+
+
+KUBELET_API_VERSION: Final = "0.1.0"
+"""What containerd says too; clients only look whether it is there (internal/cri/server/version.go)."""
+
+NAME: Final = "imagekeep"
+
+
+class RuntimeService:
+    """Says who answers, and how things are."""
+
+    def __init__(self, watcher: Following) -> None:
+        self._watcher = watcher
+        self._version = installed_version()
+
+    async def version(self, request: cri.VersionRequest, call: Call) -> cri.VersionResponse:
+        """Answer Version."""
+        return VERSION.response(
+            version=KUBELET_API_VERSION,
+            runtime_name=NAME,
+            runtime_version=self._version,
+            runtime_api_version="v1",
+        )
+
+    async def status(self, request: cri.StatusRequest, call: Call) -> cri.StatusResponse:
+        """Answer Status: no container and no network can be had here, and whether the source is followed."""
+        watcher = self._watcher.state()
+        info = {"watcher": json.dumps(dataclasses.asdict(watcher))} if watcher and request.verbose else {}
+        reply = STATUS.response(info=info)
+        reply.status.conditions.extend(
+            [_images_only("RuntimeReady"), _images_only("NetworkReady"), source_condition(watcher)]
+        )
+        return reply
+
+
+def installed_version() -> str:
+    """Return imagekeep's version, or `unknown` where it runs without being installed."""
+    try:
+        return version(NAME)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def source_condition(watcher: WatcherState | None) -> cri.RuntimeCondition:
+    """Return whether what is answered follows the source, as a condition of our own kind."""
+    condition = RuntimeCondition(type="SourceFollowed")
+    if watcher is None:
+        condition.reason, condition.message = (
+            "NoWatcher",
+            "no watcher follows the source; answers are as of the last sync",
+        )
+    elif watcher.connected_at is None:
+        condition.reason = "SourceUnavailable"
+        condition.message = printable(watcher.last_error or "the source has not answered yet")
+    else:
+        condition.status = True
+    return condition
+
+
+def _images_only(kind: str) -> cri.RuntimeCondition:
+    return RuntimeCondition(
+        type=kind, reason="ImagesOnly", message="imagekeep serves images, and runs no containers"
+    )

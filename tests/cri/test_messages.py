@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from imagekeep.cri.messages import User, image_message, info_document, reported_usage, usage_reply, user_of
 from imagekeep.cri.protocol import IMAGE_FS_INFO
-from imagekeep.cri.replies import User, image_message, info_document, reported_usage, usage_reply, user_of
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.image import Image, ImageSummary
 from imagekeep.watcher_status import FilesystemUsage

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, Image
 from imagekeep.cri.protocol import FilesystemUsage as FilesystemMessage
+from imagekeep.errors import InvalidDocumentError
 from imagekeep.oci.gojson import decode, parse, struct, text
 from imagekeep.oci.user import split_user
 from imagekeep.watcher_status import FilesystemUsage
@@ -90,3 +91,30 @@ def reported_usage(reply: cri.ImageFsInfoResponse) -> FilesystemUsage | None:
         if message.timestamp >= 0 and max(used, inodes) <= SIGNED_MAX:
             return FilesystemUsage(message.fs_id.mountpoint, used, inodes, message.timestamp // 1000)
     return None
+
+
+def user_or_none(image: StoredImage) -> User:
+    """Return the user of an image, and none where its config cannot be read.
+
+    Such a config comes from a program that wrote the file itself, and is no reason to answer nothing at all.
+    """
+    try:
+        return user_of(image.config_json, image.id)
+    except InvalidDocumentError:
+        return User()
+
+
+def encode(image: ImageSummary, user: User) -> bytes:
+    """Return an image as it stands in a list's reply: its message, as an element of field 1."""
+    message: bytes = image_message(image, user).SerializeToString()
+    return b"\x0a" + _varint(len(message)) + message
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

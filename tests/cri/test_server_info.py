@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from imagekeep.cri.discovery import REFLECT
+from imagekeep.cri.server_info import REFLECT
 from tests.containerd import wait_until
 
 if TYPE_CHECKING:
