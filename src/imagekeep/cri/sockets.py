@@ -143,8 +143,9 @@ def _open_lock(path: Path) -> int:
 def _require_own(path: Path, status: os.stat_result) -> None:
     """Raise FailedPreconditionError unless this is a regular file of this user."""
     if status.st_uid != os.geteuid():
+        owner = printable(user_name(status.st_uid))
         raise FailedPreconditionError(
-            f"{printable(path)} belongs to user {printable(user_name(status.st_uid))}, who could hold the lock (remove it)"
+            f"{printable(path)} belongs to user {owner}, who could hold the lock (remove it)"
         )
     if not stat.S_ISREG(status.st_mode):
         raise FailedPreconditionError(f"{printable(path)} is not a regular file (remove it)")
