@@ -30,7 +30,7 @@ SINGLES, PAIRS = range(4), range(4, 8)
 PROCESSES = 8
 
 
-class _SlowSource(OrderedSource):
+class SlowSource(OrderedSource):
     """A source that takes its time between looking and answering, in which others overtake it."""
 
     def get(self, name: str) -> ImageRecord:
@@ -58,6 +58,12 @@ def crowd(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Rep
     shared = Shared(directory, seed, count)
     children = [Child(work, shared, number) for number in range(PROCESSES) for work in (write, read)]
     children.append(Child(look_after, shared))
+    judge(report, shared, children, count)
+    return report
+
+
+def judge(report: Report, shared: Shared, children: list[Child], count: int) -> None:
+    """Wait for the children, and report what they saw and what is left in the end."""
     for child in children:
         if not child.wait(count + 120):
             report.add(Harm.HUNG, "a process did not end")
@@ -75,20 +81,24 @@ def crowd(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Rep
             report.add(harm, what)
     except ChildError as error:
         report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
-    return report
 
 
 def write(report: Callable[[str], None], shared: Shared, number: int) -> None:
     """Change references until the time is over, and acknowledge each change."""
     draw = random.Random(shared.seed * 1000 + number)
     changes = 0
-    with Store.open(shared.path, source=_SlowSource(shared.orders), platform=PLATFORM) as store:
+    with Store.open(shared.path, source=SlowSource(shared.orders), platform=PLATFORM) as store:
         while time.monotonic() < shared.until:
-            chosen = draw.choice((_update, _update_pair, _sync_some))(store, draw, shared)
-            for changed, order in chosen:
-                shared.acknowledged.raise_to(changed, order)
-            changes += len(chosen)
+            changes += change(store, draw, shared)
     report(f"{changes} changes")
+
+
+def change(store: Store, draw: random.Random, shared: Shared) -> int:
+    """Change some references and acknowledge that; return how many."""
+    chosen = draw.choice((_update, _update_pair, _sync_some))(store, draw, shared)
+    for changed, order in chosen:
+        shared.acknowledged.raise_to(changed, order)
+    return len(chosen)
 
 
 def _update(store: Store, draw: random.Random, shared: Shared) -> list[tuple[int, int]]:
@@ -117,14 +127,17 @@ def read(report: Callable[[str], None], shared: Shared, number: int) -> None:
     answers = 0
     with Reader.open(shared.path) as reader:
         while time.monotonic() < shared.until:
-            if draw.random() < 0.8:
-                found = list(_impossible(reader, draw.choice((*SINGLES, *PAIRS)), shared))
-            else:
-                found = list(inconsistent(reader.list() if draw.random() < 0.5 else list(reader.iter())))
-            for what in found:
+            for what in wrong_answers(reader, draw, shared):
                 report(what)
             answers += 1
     report(f"{answers} answers")
+
+
+def wrong_answers(reader: Reader, draw: random.Random, shared: Shared) -> list[str]:
+    """Ask once, and return the harm if the answer cannot be."""
+    if draw.random() < 0.8:
+        return list(_impossible(reader, draw.choice((*SINGLES, *PAIRS)), shared))
+    return list(inconsistent(reader.list() if draw.random() < 0.5 else list(reader.iter())))
 
 
 def look_after(report: Callable[[str], None], shared: Shared) -> None:

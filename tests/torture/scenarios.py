@@ -8,10 +8,12 @@ from tests.torture.clients import besiege
 from tests.torture.crowd import crowd
 from tests.torture.faults import inflict
 from tests.torture.flips import flip
+from tests.torture.forks import fork_often
 from tests.torture.inputs import feed
 from tests.torture.kills import Kills
 from tests.torture.moves import move
 from tests.torture.power import cut_power
+from tests.torture.replacements import replace_often
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,8 @@ SCENARIOS = {
     "power": Scenario(cut_power, 5000),
     "migrations": Scenario(move, 20),
     "processes": Scenario(crowd, 60),
+    "forks": Scenario(fork_often, 1000),
+    "replacements": Scenario(replace_often, 60),
     "flips": Scenario(flip, 20_000),
     "faults": Scenario(inflict, 5),
     "inputs": Scenario(feed, 20_000),
