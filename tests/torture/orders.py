@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep import forks
 from imagekeep.digest import digest_of
 from imagekeep.errors import ContentNotFoundError, ImageNotFoundError
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
@@ -64,12 +65,13 @@ class Orders:
 
     @contextmanager
     def _open(self, lock: int) -> Iterator[int]:
-        descriptor = os.open(self._path, os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, lock)
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        with forks.activity():  # a child would inherit the lock, and keep it
+            descriptor = os.open(self._path, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, lock)
+                yield descriptor
+            finally:
+                os.close(descriptor)
 
 
 class Documents(NamedTuple):
