@@ -37,6 +37,11 @@ def refuse(**calls: int) -> None:
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
+def without_exclusive_renames() -> None:
+    """Refuse renames that keep what is there, as NFS does."""
+    refuse(renameat2=errno.EINVAL)
+
+
 def without_hard_links() -> None:
     """Refuse hard links, as SMB, exFAT and many FUSE file systems do."""
     refuse(link=errno.EPERM, linkat=errno.EPERM)
@@ -48,5 +53,5 @@ def without_links_or_exclusive_renames() -> None:
 
 
 def without_links_or_modes() -> None:
-    """Refuse hard links and changes of a mode, as exFAT does."""
-    refuse(link=errno.EPERM, linkat=errno.EPERM, fchmod=errno.EPERM)
+    """Refuse hard links, exclusive renames and changes of a mode, as exFAT does."""
+    refuse(link=errno.EPERM, linkat=errno.EPERM, renameat2=errno.EINVAL, fchmod=errno.EPERM)

@@ -147,7 +147,7 @@ def test_restore_names_what_it_read_and_what_it_kept(run: Run, directory: Path) 
     first, second = result.lines
     assert first == "restored copy.db"
     assert (directory / second.removeprefix("copy from before: ")).is_file()
-    assert result.err == "what has changed since that copy is missing until `imagekeep sync`\n"
+    assert result.err == "changes since that copy are missing until `imagekeep sync`\n"
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 DIE_WHILE_COPYING = """
 import os, signal, sys
 from pathlib import Path
-from imagekeep.database.backup import copy_store
-link = os.link
-def die(*arguments, **options):
+from imagekeep.database import backup
+rename = backup._rename_exclusively
+def die(*arguments):
     if sys.argv[3] == "after":
-        link(*arguments, **options)
+        rename(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-os.link = die
-copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
+backup._rename_exclusively = die
+backup.copy_store(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 NAME = ".imagekeep-copy-0123456789abcdef"

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,8 @@ class Bench:
             migrate(path)
             for backup in path.parent.glob(f"{path.name}.*.backup"):
                 backup.unlink()
+            with closing(connect(path)) as connection:  # the frozen store follows a source that is not here
+                connection.execute("UPDATE identity SET source = NULL, namespace = NULL")
         return path
 
     def layout(self) -> str:

@@ -226,7 +226,7 @@ static int change_names(char kind, int from_at, const char *from, int to_at, con
     int done = to ? (int)syscall(number, from_at, from, to_at, to, flags)
                   : (int)syscall(number, from_at, from, flags);
     int error = errno;
-    if (!done && (first || second) && !(flags & AT_REMOVEDIR)) {
+    if (!done && (first || second) && (to || !(flags & AT_REMOVEDIR))) {
         if (!first || (to && !second))
             abort(); /* a file that comes from elsewhere, or goes there, is not followed */
         record(kind, 0, 0, first, second, NULL, 0);
@@ -254,6 +254,11 @@ int rename(const char *from, const char *to)
 int renameat(int from_at, const char *from, int to_at, const char *to)
 {
     return change_names('R', from_at, from, to_at, to, SYS_renameat2, 0);
+}
+
+int renameat2(int from_at, const char *from, int to_at, const char *to, unsigned flags)
+{
+    return change_names('R', from_at, from, to_at, to, SYS_renameat2, (int)flags);
 }
 
 int link(const char *from, const char *to)

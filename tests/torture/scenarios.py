@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.torture.clients import besiege
+from tests.torture.copies import copy
 from tests.torture.crowd import crowd
 from tests.torture.faults import inflict
 from tests.torture.flips import flip
@@ -38,6 +39,7 @@ SCENARIOS = {
     "kills": Scenario(kill, 1000),
     "power": Scenario(cut_power, 5000),
     "migrations": Scenario(move, 20),
+    "copies": Scenario(copy, 300),
     "processes": Scenario(crowd, 60),
     "forks": Scenario(fork_often, 1000),
     "replacements": Scenario(replace_often, 60),

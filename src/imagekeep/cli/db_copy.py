@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.argument("file", required=False)
 @click.pass_obj
 def back_up(settings: Settings, file: str | None) -> None:
-    """Copy the store to a new file, and print the file's name.
+    """Copy the store to a new file, and print its name.
 
-    By default that is beside the store, named after the revision and the time. The copy is one state of the
-    store, whatever is written meanwhile. `imagekeep db restore` puts it back.
+    The default is a file beside the store, named after the revision and the time. The copy is one state of the
+    store, whatever is written meanwhile, and is verified before it gets its name. `imagekeep db restore` puts it
+    back.
     """
     with reading(settings.path) as (_, revision):
         default = backup_path(settings.path, revision)
@@ -36,30 +37,30 @@ def back_up(settings: Settings, file: str | None) -> None:
 @click.argument("file")
 @click.pass_obj
 def restore(settings: Settings, file: str) -> None:
-    """Put a copy into the store's place, and keep the store as it was.
+    """Replace the store with a copy, and back up the store as it was.
 
-    That happens in one step, also for programs that have the store open; none has to be stopped. The name of the
-    copy that is kept is printed. Do not copy the file over the store yourself: what the old -wal file holds
-    would be read into it.
+    This is one step, also for programs that have the store open; none has to be stopped. The name of the backup is
+    printed. Do not copy the file over the store yourself: SQLite would read the old -wal file into it.
 
-    The store then says what it said when the copy was made. `imagekeep sync` brings what has changed since; a
-    watcher, which hears of changes only as they happen, does so when it next compares all, within ten minutes.
+    The copy is checked first: its pages, and that each table, view and trigger is imagekeep's. The restored store
+    gets a new id. `imagekeep sync` brings what has changed since the copy; a watcher does so when it next compares
+    everything, within ten minutes.
     """
     kept = restore_store(settings.path, Path(file))
     write_line(f"restored {printable(file)}")
     if kept:
         write_line(f"copy from before: {kept}")
-    warn("what has changed since that copy is missing until `imagekeep sync`")
+    warn("changes since that copy are missing until `imagekeep sync`")
 
 
 @command("imagekeep db export images-of-this-node.db")
 @click.argument("file")
 @click.pass_obj
 def export(settings: Settings, file: str) -> None:
-    """Copy the store to a new file that needs no write access.
+    """Copy the store to a new file that can be read without write access.
 
-    The file's name is printed. Whoever may not write beside a live store cannot read it; this copy is read
-    from anywhere, by `sqlite3` or as a store. It holds every config, so it begins as readable by you alone.
+    The file's name is printed. Reading a live store takes permission to write beside it; this copy can be read from
+    anywhere, by `sqlite3` or as a store. It holds every config, so only you can read it at first.
     """
     with reading(settings.path):
         pass
@@ -70,3 +71,7 @@ def copy(path: Path, destination: Path) -> None:
     """Copy the store, and print where to; raises as `copy_store` does."""
     copy_store(path, destination)
     write_line(str(destination))
+    if destination.stat().st_mode & 0o077:
+        warn(
+            "its file system keeps no modes: other users may be able to read this copy, with every config in it"
+        )

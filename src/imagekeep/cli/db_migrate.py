@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @command("imagekeep db migrate --dry-run", "imagekeep db migrate")
-@click.option("--dry-run", is_flag=True, help="Take the real path, and roll it back.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.pass_obj
 def migrate_store(settings: Settings, dry_run: bool) -> None:
-    """Move the schema to this imagekeep's revision.
+    """Migrate the store to this release's schema.
 
-    The file is copied first, and the copy's name is printed. Whatever fails, the store is as it was.
+    The file is backed up first, and the backup's name is printed. If anything fails, the store is unchanged.
     """
     require_store(settings.path)
     for line in _lines(migrate(settings.path, dry_run=dry_run)):
@@ -30,7 +30,7 @@ def migrate_store(settings: Settings, dry_run: bool) -> None:
 
 
 def _lines(migration: Migration) -> list[str]:
-    """Say what a migration did."""
+    """Return what a migration did, in words."""
     if migration.before == migration.after:
         return [f"nothing to do: the schema is at revision {migration.after}"]
     move = f"from revision {migration.before or 'base'} to {migration.after}"

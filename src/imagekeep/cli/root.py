@@ -45,18 +45,20 @@ image = LazyGroup(
 
 database = LazyGroup(
     "db",
-    help="Look after the store's file.",
+    help="Manage the store file.",
     table={
         "info": Place("db_info:show_info", "Show what the store is and holds."),
         "check": Place(
             "db_check:check_store", "Check every invariant, and name each object and row that breaks one."
         ),
-        "migrate": Place("db_migrate:migrate_store", "Move the schema to this imagekeep's revision."),
-        "backup": Place("db_copy:back_up", "Copy the store to a new file, and print the file's name."),
+        "migrate": Place("db_migrate:migrate_store", "Migrate the store to this release's schema."),
+        "backup": Place("db_copy:back_up", "Copy the store to a new file, and print its name."),
         "restore": Place(
-            "db_copy:restore", "Put a copy into the store's place, and keep the store as it was."
+            "db_copy:restore", "Replace the store with a copy, and back up the store as it was."
         ),
-        "export": Place("db_copy:export", "Copy the store to a new file that needs no write access."),
+        "export": Place(
+            "db_copy:export", "Copy the store to a new file that can be read without write access."
+        ),
     },
 )
 

@@ -228,24 +228,39 @@ def _sync(directory: PrivateDirectory) -> None:
 
 
 def _name(directory: PrivateDirectory, parent: int, name: str) -> None:
-    """Move the file to its name; raise FileExistsError if that has been taken meanwhile."""
-    try:
-        os.link(_FILE, name, src_dir_fd=directory.descriptor, dst_dir_fd=parent)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links: SMB, exFAT, many of FUSE
-        _rename(directory.descriptor, parent, name)
+    """Move the file to its name; raise FileExistsError if that has been taken meanwhile.
+
+    File systems differ: not all know an exclusive rename, and SMB, exFAT and many FUSE file systems have no hard
+    links. Linking comes second because the file then has two names for a moment.
+    """
+    for move in (_rename_exclusively, _link):
+        try:
+            move(directory.descriptor, parent, name)
+        except FileExistsError:
+            raise
+        except OSError:
+            continue
+        return
+    _rename_over_placeholder(directory.descriptor, parent, name)
 
 
-def _rename(directory: int, parent: int, name: str) -> None:
-    """Rename the file, which without hard links takes a call that Python lacks, or a placeholder."""
+def _rename_exclusively(directory: int, parent: int, name: str) -> None:
+    """Rename the file unless the name is taken, by a call of Linux that Python lacks."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "renameat2"):
-        arguments = (directory, os.fsencode(_FILE), parent, os.fsencode(name), _RENAME_NOREPLACE)
-        if libc.renameat2(*arguments) == 0:
-            return
-        if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    arguments = (directory, os.fsencode(_FILE), parent, os.fsencode(name), _RENAME_NOREPLACE)
+    if libc.renameat2(*arguments):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _link(directory: int, parent: int, name: str) -> None:
+    os.link(_FILE, name, src_dir_fd=directory, dst_dir_fd=parent)
+    os.unlink(_FILE, dir_fd=directory)
+
+
+def _rename_over_placeholder(directory: int, parent: int, name: str) -> None:
+    """Take the name by an empty file, and rename over that."""
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE, dir_fd=parent))
     try:
         os.rename(_FILE, name, src_dir_fd=directory, dst_dir_fd=parent)
