@@ -210,9 +210,9 @@ def test_a_directory_of_another_user_is_refused(store_path: Path) -> None:
 def test_a_group_of_others_may_not_write_to_the_directory(store_path: Path) -> None:
     store_path.parent.chmod(0o775)
     Reader.open(store_path).close()  # root's own group
-    os.chown(store_path.parent, 0, 8)
+    os.chown(store_path.parent, 0, 54321)
 
-    with pytest.raises(UntrustedFileError, match=r"group mail can write to it: mode 0775, .*chmod g-w"):
+    with pytest.raises(UntrustedFileError, match=r"group 54321 can write to it: mode 0775, .*chmod g-w"):
         Reader.open(store_path)
 
 
@@ -242,6 +242,30 @@ def test_root_reads_and_writes_the_store_of_another_user(
     assert owners == dict.fromkeys(owners, NOBODY)
     with without_privileges(), Reader.open(path) as reader:
         assert [one.reference for one in reader.incomplete()] == ["a"]
+
+
+OPEN = "import sys; from imagekeep import Reader; Reader.open(sys.argv[1]).close()"
+
+
+@needs_root
+@pytest.mark.parametrize(("above", "works"), [(0, False), (1, True)])
+def test_in_a_container_directories_above_may_be_the_hosts(tmp_path: Path, above: int, works: bool) -> None:
+    path = tmp_path / "host" / "own" / "images.db"
+    Store.open(path).close()
+    path.parents[above].chmod(0o755)
+    os.chown(path.parents[above], 54321, 54321)
+    container = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*container, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("making a user namespace is not permitted")
+
+    done = subprocess.run(
+        [*container, sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert ("who can replace the store" not in done.stderr) == works
+    assert (done.returncode == 0) == works
+    with pytest.raises(UntrustedFileError, match="owner 54321, who can replace the store"):
+        Reader.open(path)
 
 
 # --- other users' files

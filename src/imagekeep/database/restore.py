@@ -20,9 +20,9 @@ from imagekeep.database.driver import sqlite
 from imagekeep.database.lock import lock_references, writer_lock
 from imagekeep.database.revision import exists, find_revision, read_schema, require_known, require_unchanged
 from imagekeep.database.schema_check import expected_objects
+from imagekeep.database.trusted_files import require_no_remains
 from imagekeep.errors import (
     CorruptStoreError,
-    FailedPreconditionError,
     InvalidArgumentError,
     NotAStoreError,
     NotFoundError,
@@ -44,7 +44,7 @@ def restore_store(path: Path, copy: Path) -> Path | None:
     if not exists(copy):
         raise NotFoundError(f"no such file: {printable(copy)}")
     if not exists(path):
-        _require_no_log(path)
+        require_no_remains(path)
         with new_file(path) as partial:
             _stage(partial, copy)
         return None
@@ -98,15 +98,6 @@ def _replace(path: Path, partial: Path) -> Path:
             kept.unlink()  # the store is what it was: a backup of each try would fill the disk
             raise
     return kept
-
-
-def _require_no_log(path: Path) -> None:
-    """Refuse to make a store beside the -wal file of one that is gone: SQLite would read it into this one."""
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise FailedPreconditionError(
-            f"{printable(log)} belongs to a store that is not there; move it to that store, or remove it"
-        )
 
 
 def _keep(path: Path) -> Path:

@@ -83,8 +83,7 @@ def _require_trusted(path: Path, store: Named, *, writing: bool) -> None:
     require_regular(store, NotAStoreError)
     owners = trusted_owners(store)
     directories = list(_directories(path))
-    for directory in directories:
-        _require_directory(directory, owners)
+    _require_directories(directories, owners)
     if not store.status.st_size:
         require_no_remains(path)
     if writing and store.status.st_uid not in trusted_owners(None) and _is_shared(directories[0]):
@@ -100,8 +99,7 @@ def _require_trusted(path: Path, store: Named, *, writing: bool) -> None:
 
 def require_trusted_directory(path: Path, what: str = "store") -> None:
     """Raise UntrustedFileError if another user could replace a store, or `what` it is, that is made at `path`."""
-    for directory in _directories(path):
-        _require_directory(directory, trusted_owners(None), what)
+    _require_directories(_directories(path), trusted_owners(None), what)
 
 
 def require_no_remains(path: Path) -> None:
@@ -200,10 +198,18 @@ def _upwards(directory: str) -> Iterator[Named]:
         directory = above
 
 
-def _require_directory(directory: Named, owners: set[int], what: str = "store") -> None:
-    """Raise UntrustedFileError if a user who is not trusted can replace what is in a directory."""
+def _require_directories(directories: Iterable[Named], owners: set[int], what: str = "store") -> None:
+    """Raise UntrustedFileError if a user who is not trusted can replace what is in a directory.
+
+    All but the first may belong to a user who is none of this user namespace, as `/` does in some containers.
+    """
+    for number, directory in enumerate(directories):
+        _require_directory(directory, owners, what, or_unmapped=number > 0)
+
+
+def _require_directory(directory: Named, owners: set[int], what: str, *, or_unmapped: bool) -> None:
     status = directory.status
-    if status.st_uid not in owners and not _is_unmapped(status.st_uid):
+    if status.st_uid not in owners and not (or_unmapped and _is_unmapped(status.st_uid)):
         raise _refuse(
             directory,
             f"{_described(directory)}, who can replace the {what}",
