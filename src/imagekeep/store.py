@@ -46,7 +46,7 @@ from imagekeep.reader import Reader
 from imagekeep.reference import check_name
 from imagekeep.sources.protocol import identity_of
 from imagekeep.sources.specifier import open_source
-from imagekeep.sync import SyncReport, sync
+from imagekeep.sync import NOTHING, Alongside, SyncReport, sync
 from imagekeep.transition import ReferenceChange, ReferenceState, Transition, change_to, decide
 from imagekeep.watcher_status import timestamp
 
@@ -63,8 +63,6 @@ if TYPE_CHECKING:
     from imagekeep.oci.image import ImageFacts
     from imagekeep.sources.protocol import Source
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
-
-    StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -230,51 +228,44 @@ class Store(Reader):
         observed: Mapping[str, ObservedImage | None],
         *,
         failures: Mapping[str, ImagekeepError] | None = None,
-        status: StatusUpdate | None = None,
+        alongside: Alongside = NOTHING,
         dry_run: bool = False,
     ) -> dict[str, Transition]:
         """Write what was observed of many references in one transaction: all of it, or nothing.
 
         `failures` has the references that could not be read, and why: they are kept as incomplete until they can
-        be read or are gone. `status` returns the watcher's status to write in the same transaction. With
-        `dry_run` everything is decided and written, and then rolled back.
+        be read or are gone. With `dry_run` everything is decided and written, and then rolled back.
         """
         for reference, image in observed.items():
             _check(reference, image)
 
         with self._transaction(dry_run=dry_run) as cursor:
             before = queries.states_of(cursor, observed)
-            return _write(
+            return self._write(
                 cursor,
                 [
                     change_to(reference, before.get(reference), image, self._wanted)
                     for reference, image in observed.items()
                 ],
                 failures or {},
-                status,
+                alongside,
             )
 
     def mark_verified(
         self,
         records: Collection[ImageRecord],
         *,
-        follow: bool = False,
-        replace_source: bool = False,
-        status: StatusUpdate | None = None,
+        alongside: Alongside = NOTHING,
         dry_run: bool = False,
     ) -> dict[str, Transition]:
         """Note, in one transaction, which records point at the target that the store has read before.
 
         A digest fixes all that is beneath it, so no document is read for these; only their pins can have
-        changed. A reference that is missing in the answer has to be observed. With `follow` the store remembers
-        its source in the same transaction, and raises SourceMismatchError if it follows another one, unless
-        `replace_source` is set. `status` and `dry_run` as in `apply_all`.
+        changed. A reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
         """
         with self._transaction(dry_run=dry_run) as cursor:
-            if follow:
-                self._follow(cursor, replace=replace_source)
             states = queries.states_of(cursor, [record.reference for record in records])
-            return _write(
+            return self._write(
                 cursor,
                 [
                     ReferenceChange(record.reference, decide(before, after), before, after)
@@ -282,8 +273,15 @@ class Store(Reader):
                     if (before := states.get(record.reference)) and self.is_current(before, record)
                     for after in [before.with_pin(record.pinned)]
                 ],
-                status=status,
+                alongside=alongside,
             )
+
+    def remember_source(self, *, replace: bool = False) -> None:
+        """Remember which source the store follows; raises SourceMismatchError for another one unless `replace`."""
+        source, follows = self._source_identity(), self.identity().follows
+        if source is not None and (follows is None or not source.is_same(follows)):
+            with self._transaction() as cursor:
+                self._follow(cursor, replace=replace)
 
     def _follow(self, cursor: sqlite.Cursor, *, replace: bool) -> None:
         """Remember the source, or raise SourceMismatchError if the store follows another one."""
@@ -292,6 +290,24 @@ class Store(Reader):
             _require_same_source(self.path, follows, source)
         if source is not None and (follows is None or not source.is_same(follows)):
             write_source(cursor, source)
+
+    def _write(
+        self,
+        cursor: sqlite.Cursor,
+        changes: Sequence[ReferenceChange],
+        failures: Mapping[str, ImagekeepError] = MappingProxyType({}),
+        alongside: Alongside = NOTHING,
+    ) -> dict[str, Transition]:
+        """Write changes, and what belongs beside them if there are any; return what each was to its reference."""
+        transitions = _write(cursor, changes)
+        if failures:
+            write_incomplete(cursor, failures, timestamp())
+        if changes or failures:
+            if alongside.follow:
+                self._follow(cursor, replace=alongside.replace_source)
+            if alongside.status:
+                write_watcher(cursor, alongside.status(transitions, failures))
+        return transitions
 
     def is_current(self, state: ReferenceState, record: ImageRecord) -> bool:
         """Return whether the store has read the image beneath this record's target, for its platform."""
@@ -373,20 +389,10 @@ class Store(Reader):
             yield cursor
 
 
-def _write(
-    cursor: sqlite.Cursor,
-    changes: Sequence[ReferenceChange],
-    failures: Mapping[str, ImagekeepError] = MappingProxyType({}),
-    status: StatusUpdate | None = None,
-) -> dict[str, Transition]:
-    """Write changes, and the watcher's status if there are any; return what each was to its reference."""
-    now = timestamp()
-    transitions = {change.reference: change.transition for change in changes}
-    write_changes(cursor, changes, now)
-    write_incomplete(cursor, failures, now)
-    if status and (changes or failures):
-        write_watcher(cursor, status(transitions, failures))
-    return transitions
+def _write(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange]) -> dict[str, Transition]:
+    """Write changes; return what each was to its reference."""
+    write_changes(cursor, changes, timestamp())
+    return {change.reference: change.transition for change in changes}
 
 
 def _require_same_source(path: Path, follows: SourceIdentity | None, source: SourceIdentity | None) -> None:

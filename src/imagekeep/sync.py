@@ -15,7 +15,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imagekeep.errors import (
     AlreadyWatchedError,
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 
     from imagekeep.image import ImageRecord, ObservedImage
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.store import StatusUpdate, Store
+    from imagekeep.store import Store
     from imagekeep.transition import Transition
+    from imagekeep.watcher_status import WatcherState
+
+    StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
 BATCH = 128
 """References written in one transaction; with configs of the usual size, 1 MB."""
@@ -87,6 +90,21 @@ class SyncReport:
         return {name: transition for name, transition in self.transitions.items() if transition.changed}
 
 
+class Alongside(NamedTuple):
+    """What is written in the same transactions as a sync's changes, if there are any.
+
+    With `follow` the store remembers its source, and SourceMismatchError is raised if it follows another one,
+    unless `replace_source` is set. `status` returns the watcher's status after these transitions and failures.
+    """
+
+    follow: bool = False
+    replace_source: bool = False
+    status: StatusUpdate | None = None
+
+
+NOTHING = Alongside()
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One sync: what it was asked for, and what it has done so far."""
@@ -95,8 +113,7 @@ class _Run:
     report: SyncReport
     verify: bool
     dry_run: bool
-    replace_source: bool
-    status: StatusUpdate | None
+    alongside: Alongside
 
 
 def sync(
@@ -117,7 +134,8 @@ def sync(
     own errors; what was written before stays. A sync of all references raises SourceMismatchError if the store
     follows another source, and with `replace_source` AlreadyWatchedError while a watcher follows that one.
     """
-    run = _Run(store, SyncReport(), verify, dry_run, replace_source, status)
+    alongside = Alongside(references is None, replace_source, status)
+    run = _Run(store, SyncReport(), verify, dry_run, alongside)
     report = run.report
     names = _confirm_listing(run) if references is None else dict.fromkeys(references)
     waiting = [name for name in names if _can_keep(name, report)]
@@ -129,6 +147,8 @@ def sync(
         done += len(batch)
         if progress:
             progress(done, total)
+    if references is None and not dry_run:
+        store.remember_source(replace=replace_source)
     return report
 
 
@@ -153,15 +173,8 @@ def _confirm_listing(run: _Run) -> dict[str, None]:
     with store.lock_references(None):
         records = list(store.require_source().records())
         confirmed = run.report.transitions
-        confirmed.update(
-            store.mark_verified(
-                () if run.verify else records,
-                follow=True,
-                replace_source=run.replace_source,
-                status=run.status,
-                dry_run=run.dry_run,
-            )
-        )
+        if not run.verify:
+            confirmed.update(store.mark_verified(records, alongside=run.alongside, dry_run=run.dry_run))
         left = sorted(
             (record for record in records if record.reference not in confirmed),
             key=lambda record: record.target.digest,
@@ -177,7 +190,7 @@ def _check_source(run: _Run) -> None:
     try:
         run.store.require_same_source()
     except SourceMismatchError:
-        if not run.replace_source:
+        if not run.alongside.replace_source:
             raise
         if run.store.is_watched():
             raise AlreadyWatchedError(
@@ -196,7 +209,7 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
         gone = [name for name in gone if failures.pop(name)]
         if not run.verify:
-            confirmed = store.mark_verified(found.values(), status=run.status, dry_run=run.dry_run)
+            confirmed = store.mark_verified(found.values(), alongside=run.alongside, dry_run=run.dry_run)
             report.transitions.update(confirmed)
         unread = [record for name, record in found.items() if name not in report.transitions]
         for name, image in _read(pool, store, unread, failures):
@@ -212,7 +225,7 @@ def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[
     """Write what was observed and what could not be read, in one transaction, and report it."""
     if observed or failures:
         run.report.transitions.update(
-            run.store.apply_all(observed, failures=failures, status=run.status, dry_run=run.dry_run)
+            run.store.apply_all(observed, failures=failures, alongside=run.alongside, dry_run=run.dry_run)
         )
     run.report.image_ids.update((name, image.id) for name, image in observed.items() if image)
     run.report.failures.update(failures)

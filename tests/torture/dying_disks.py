@@ -36,7 +36,7 @@ def dying_disk(bench: Bench) -> None:
             room = bench.draw.randrange(400_000)
             filler = backing / "filler"
             filler.write_bytes(bytes(max(0, shutil.disk_usage(backing).free - room)))
-            outcome = run(bench.path, "--source", _layout(bench, number), "sync")
+            outcome = run(bench.path, "--source", _layout(bench, number), "sync", "--replace-source")
             if outcome.crashed or outcome.code not in {0, *REFUSALS}:
                 bench.seen.append((Harm.CRASHED, f"{room} left: {outcome}"))
             elif outcome.code and not is_named(outcome, ""):
@@ -44,7 +44,7 @@ def dying_disk(bench: Bench) -> None:
             filler.unlink()
             _plug_in_again(bench, backing)
             _require(bench, number, acknowledged=outcome.code == 0)
-            bench.works(("--source", _layout(bench, number), "sync"), ("db", "check"))
+            bench.works(("--source", _layout(bench, number), "sync", "--replace-source"), ("db", "check"))
 
 
 def _layout(bench: Bench, number: int) -> str:
