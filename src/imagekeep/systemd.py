@@ -1,4 +1,4 @@
-"""Tells systemd how a service is doing (sd_notify(3)), where it was started by one that wants to know."""
+"""Notifies systemd of a service's state (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def notify(state: str) -> bool:
-    """Send a state such as `READY=1` or `STOPPING=1`; tell whether there was anyone to send it to.
+    """Send a state such as `READY=1` or `STOPPING=1`; return whether it was sent.
 
-    A service manager that cannot be reached is no reason to end: it notices by itself.
+    Failures are ignored: a service manager that is not notified times out by itself.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
-    if address.startswith("@"):  # a socket of the abstract namespace begins with a NUL
+    if address.startswith("@"):  # an abstract socket, whose name begins with a NUL
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:

@@ -97,7 +97,7 @@ def test_calls_whose_request_never_comes_stop_nobody_and_are_ended(client: Clien
             why += payload
         if not waiting:
             break
-    assert b"the request did not come within" in why
+    assert b"the request did not arrive within" in why
 
 
 def test_a_client_that_takes_no_reply_stops_nobody_and_is_hung_up_on_in_the_end(

@@ -40,7 +40,7 @@ def test_a_second_server_says_so_and_ends(tmp_path: Path, run: Run) -> None:  # 
     with serving(tmp_path, source=f"oci:{tmp_path / 'busybox'}") as server:
         result = run("serve", "--listen", f"unix://{server.socket}")
     assert result.code == 4
-    assert "another server answers" in result.err
+    assert "is in use by another server" in result.err
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ Name = tuple[str, str]
 
 
 def sort_key(image: ImageSummary) -> tuple[int, str]:
-    """Return the key of crictl's order: by the first tag, else by the first digest, else by the id.
+    """Return the key of crictl's order: by the first tag, else the first digest, else the id.
 
-    crictl compares two images by what both of them have, which orders no list of several kinds; here those
-    with a tag come first, then those with a digest.
+    crictl compares two images by what both have, which is not a total order; here images with a tag come first,
+    then those with a digest.
     """
-    for name in image.references:  # the first tag is among the first of them: the rest need not be parsed
+    for name in image.references:  # the first tag comes early; the rest need not be parsed
         if tags := repo_tags([name]):
             return 0, tags[0]
     if digests := image.repo_digests:
@@ -33,10 +33,10 @@ def sort_key(image: ImageSummary) -> tuple[int, str]:
 
 
 def names(image: ImageSummary, wanted: Reference | None = None) -> list[Name]:
-    """Return the repository and the tag of each row that shows an image, NONE where it has none.
+    """Return the repository and the tag of each row of an image, NONE if it has none.
 
-    Where a name is wanted, only those that have its repository and its tag, or all of them if it is a digest
-    that the image has.
+    If a name is wanted, only those with its repository and its tag, or all of them if it is a digest that the
+    image has.
     """
     tagged = [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in image.repo_tags)]
     if wanted is None and tagged:
@@ -52,18 +52,18 @@ def names(image: ImageSummary, wanted: Reference | None = None) -> list[Name]:
 
 
 class Columns(NamedTuple):
-    """Which columns a table of images has, and whether its ids and digests are truncated."""
+    """The columns of a table of images, and whether ids and digests are truncated."""
 
     digests: bool
     pinned: bool
     truncated: bool
 
     def heading(self) -> list[str]:
-        """Return the row above the others."""
+        """Return the header row."""
         return self._row("IMAGE", "TAG", "DIGEST", "IMAGE ID", "SIZE", "PINNED")
 
     def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[str]]:
-        """Give a row for each name under which an image is shown; `wanted` as in `names`."""
+        """Yield a row for each name of an image; `wanted` as in `names`."""
         printable = truncate if self.truncated else str
         digests = image.repo_digests if self.digests else ()
         digest = printable(digests[0].partition("@")[2]) if digests else NONE
@@ -77,7 +77,7 @@ class Columns(NamedTuple):
 
 
 def message(image: Image) -> dict[str, Any]:
-    """Return the CRI's message runtime.v1.Image as protobuf's JSON, every field shown: 64-bit numbers are texts."""
+    """Return runtime.v1.Image as protobuf's JSON with every field; 64-bit numbers are strings."""
     uid, username = split_user(image.config["config"].get("User", ""))
     return {
         "id": image.id,

@@ -93,7 +93,7 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
         "watch": Place(
             "watch:watch_source", "Follow the source, and make the store say what it says as it changes."
         ),
-        "serve": Place("serve:serve_images", "Serve the CRI image service, and follow the source."),
+        "serve": Place("serve:serve_images", "Serve the CRI image service, and keep the store up to date."),
         "query": Place("query:query_store", "Run a read-only SQL query."),
         "db": database,
         "systemd-units": Place("systemd_units:systemd_units", "Print where the systemd units are."),

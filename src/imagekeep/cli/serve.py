@@ -35,9 +35,9 @@ log = logging.getLogger("imagekeep.cri")
 
 
 def _parse_mode(context: click.Context, option: click.Parameter, mode: str) -> int:
-    """Return a file's mode that is written in octal."""
+    """Parse an octal file mode."""
     if not re.fullmatch("0?[0-7]{3}", mode):
-        raise click.BadParameter("give it in octal, such as 0660")
+        raise click.BadParameter("must be octal, such as 0660")
     return int(mode, 8)
 
 
@@ -50,7 +50,7 @@ def _parse_mode(context: click.Context, option: click.Parameter, mode: str) -> i
     metavar="ADDRESS",
     default="unix:///run/imagekeep/imagekeep.sock",
     show_default=True,
-    help="The socket to serve at.",
+    help="Socket to listen on.",
 )
 @click.option(
     "--socket-mode",
@@ -58,13 +58,11 @@ def _parse_mode(context: click.Context, option: click.Parameter, mode: str) -> i
     default="0600",
     show_default=True,
     callback=_parse_mode,
-    help="The socket's mode, in octal.",
+    help="Mode of the socket, in octal.",
 )
-@click.option("--socket-group", metavar="GROUP", help="The socket's group; by default the server's own.")
+@click.option("--socket-group", metavar="GROUP", help="Group of the socket; the server's by default.")
 @click.option("--metrics", metavar="ADDRESS", help="Serve Prometheus metrics at 127.0.0.1:PORT.")
-@click.option(
-    "--filter-images", is_flag=True, help="Let lists honour an image filter, which containerd ignores."
-)
+@click.option("--filter-images", is_flag=True, help="Honor image filters in lists; containerd ignores them.")
 @log_format
 @log_level
 @click.pass_obj
@@ -78,10 +76,10 @@ def serve_images(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Serve the CRI image service, and follow the source.
+    """Serve the CRI image service, and keep the store up to date.
 
-    It answers at once with what the store knew when it was last written, whether or not the source is there, and
-    goes on until SIGTERM or SIGINT. `crictl -i unix:///run/imagekeep/imagekeep.sock images` asks it.
+    Answers at once from the store, whether or not the source is available, until SIGTERM or SIGINT. To try it:
+    `crictl -i unix:///run/imagekeep/imagekeep.sock images`.
     """
     start_logging(log_format, log_level)
     path, access = parse_address(listen), Access(socket_mode, socket_group)
@@ -102,26 +100,24 @@ def serve_images(
             filter_images=filter_images,
         )
         if config.watcher is None:
-            log.warning(
-                "nothing follows the source; `imagekeep sync`, as often as needed, brings its changes here"
-            )
+            log.warning("not following a source; run `imagekeep sync` periodically")
         asyncio.run(serve_until_signal(_with_metrics(config, metrics) if metrics else config))
 
 
 def _watcher(
     settings: Settings, source: Source | None, store_factory: StoreFactory | None
 ) -> WatcherThread | None:
-    """Return what follows the source, if that supports watching."""
+    """Return a watcher of the source, if that supports watching."""
     if source is None or store_factory is None or not is_watchable(source):
         return None
     return WatcherThread(store_factory, settings.source or "")
 
 
 def _open_source(settings: Settings) -> Source:
-    """Return the source, to look at what it can do; nothing is asked of it."""
+    """Return the source, without asking it anything."""
     if settings.source == f"archive:{STANDARD_INPUT_MARK}":
         raise click.UsageError(
-            "standard input can be read only once; sync it first, then serve without a source"
+            "standard input can be read only once: sync it first, then serve without a source"
         )
     return open_source(settings.source or "", base_name=settings.base_name, namespace=settings.namespace)
 
@@ -129,7 +125,7 @@ def _open_source(settings: Settings) -> Source:
 @contextlib.contextmanager
 def _store_of(settings: Settings) -> Iterator[Store]:
     """Open the store with its source, to write."""
-    # Imported here, usually in a thread: it brings SQLAlchemy, which takes longer than all that a read needs.
+    # Imported here, usually in a thread: it takes longer than all that a read needs.
     from imagekeep.cli.open_store import open_store
 
     with open_store(settings) as store:
@@ -137,7 +133,7 @@ def _store_of(settings: Settings) -> Iterator[Store]:
 
 
 def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
-    """Return the same with metrics shown at an address."""
+    """Return the same configuration with a metrics page."""
     # Imported here because it is an extra of its own.
     from imagekeep.cri.metrics import Metrics, parse_target, scraping
 
@@ -147,6 +143,6 @@ def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
 
 
 def _image_directory(settings: Settings) -> Path:
-    """Return the directory that stands for the images' filesystem: a layout's own, else the store's."""
+    """Return the directory to report as the images' filesystem: a layout's own, else the store's."""
     scheme, _, place = (settings.source or "").partition(":")
     return Path(place).absolute() if scheme == "oci" else settings.path.absolute().parent

@@ -1,4 +1,4 @@
-"""Hands calls on to the CRI of containerd, at the socket of the source, and its replies and refusals back."""
+"""Forwards calls to containerd's CRI, at the source's socket, and returns its replies and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
     ("grpc.max_metadata_size", TRAILER_BYTES_MAX),
     ("grpc.use_local_subchannel_pool", 1),
-    # A containerd that was started again is back within a second; gRPC's own back-off grows to two minutes.
+    # A restarted containerd is back within a second; gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
@@ -28,17 +28,17 @@ _OPTIONS: Final = (
 )
 
 
-class Relay:
-    """Asks the containerd at `socket`; it is first connected to by the first call."""
+class CriProxy:
+    """Calls the containerd at `socket`; the first call connects."""
 
     def __init__(self, socket: str) -> None:
         self._socket = full_path(socket)
         self._channel: Any = None
 
     async def ask(self, method: Method[Request, Reply], request: Request, *, timeout: float | None) -> Reply:
-        """Return what containerd answers; raises its refusal as a Refusal, code and words as they came.
+        """Return containerd's reply; raises its error as an RpcError with the same code and message.
 
-        A caller that is cancelled cancels the call at containerd.
+        Cancelling the caller cancels the call at containerd.
         """
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(grpc_address(self._socket), options=_OPTIONS)
@@ -54,15 +54,15 @@ class Relay:
         return reply
 
     async def close(self) -> None:
-        """End the calls that are under way."""
+        """End the calls in flight."""
         if self._channel is not None:
             await self._channel.close()
 
 
 def cri_socket_of(source: Source) -> str | None:
-    """Return where the CRI of a source answers, or None where it has none that speaks of the same images.
+    """Return the socket of a source's CRI, or None if it has none for the same images.
 
-    containerd's CRI knows one namespace, so that a pull by it would not show in a store of another.
+    containerd's CRI uses one namespace; a pull would not show in a store of another.
     """
     if isinstance(source, Containerd) and source.namespace == DEFAULT_NAMESPACE:
         return source.socket

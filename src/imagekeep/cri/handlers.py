@@ -1,8 +1,8 @@
 """Joins gRPC's calls with the functions that answer them: bounded in time and memory, and counted.
 
-Every call is taken as a stream of its own, also where there is one request and one reply: only so can a client
-that begins a call and never sends the request be let go of after a while. One that never takes its reply keeps
-that waiting, and nobody else, until its connection has come of age (server): gRPC lets no handler end such a call.
+Every call is handled as a stream of requests, even if it has one: only then can a call whose request never arrives
+be ended. gRPC lets no handler end a call whose reply is never read; it lasts until its connection reaches its
+maximum age (server), and its reply counts against a budget.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Code: TypeAlias = grpc.StatusCode
 
 
 class RpcError(Exception):
-    """Raised to end a call with this code and message."""
+    """Ends a call with this code and message."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -48,15 +48,15 @@ CODES: Final[Mapping[Category, Code]] = {
 
 
 def rpc_error_of(error: ImagekeepError) -> RpcError:
-    """Return how an error of ours is answered; its message names things, and never shows a config."""
+    """Return the RPC error for one of ours; its message names things, and never quotes a config."""
     return RpcError(CODES[error.category], str(error))
 
 
 def unresolved(name: str, error: ImagekeepError) -> RpcError:
-    """Return how a name that could not be resolved is answered (containerd: ImageStatus, RemoveImage).
+    """Return the RPC error for a name that cannot be resolved (containerd: ImageStatus, RemoveImage).
 
-    A name that begins several ids is ambiguous. So is the empty name, which begins all of them; containerd takes
-    it for the only image where it has just one, and imagekeep never does.
+    A truncated id of several images is ambiguous. So is the empty name; if containerd has only one image, it takes
+    the empty name for that, and imagekeep never does.
     """
     if isinstance(error, AmbiguousError) or (not name and isinstance(error, InvalidArgumentError)):
         return RpcError(Code.UNKNOWN, f'can not resolve "{name}" locally: ambiguous digest string')
@@ -64,7 +64,7 @@ def unresolved(name: str, error: ImagekeepError) -> RpcError:
 
 
 RECEIVE_TIMEOUT: Final = 10.0
-"""Seconds that a client has to send the request of a call that it began."""
+"""Seconds that a client has to send a call's request."""
 
 REPLIES_BYTES_MAX: Final = 256 << 20
 """The most bytes of large replies under way at once: 60 lists of 12,000 images."""
@@ -74,10 +74,10 @@ SMALL_REPLY_BYTES: Final = 64 << 10
 
 
 class Call(Protocol):
-    """What an answer may ask of the call that it answers."""
+    """What a handler may ask of its call."""
 
     def time_remaining(self) -> float | None:
-        """Return the seconds until the client gives up, or None where it never does."""
+        """Return the seconds until the client's deadline, or None without one."""
         ...
 
 
@@ -109,13 +109,13 @@ class Replies:
 One = Callable[[Any, Call], Awaitable[Any]]
 Many = Callable[[Any, Call], AsyncIterator[Any]]
 Observe = Callable[[str, str, float], None]
-"""Takes a method's path, the name of a code, and how many seconds the call took."""
+"""Called with a method's path, the name of the code, and the call's seconds."""
 
 
 class Endpoint(NamedTuple):
-    """A method, and the function that answers it: with one reply, or with many where the method streams.
+    """A method, and the function that answers it: with one reply, or with many if the method streams.
 
-    One that `converses` is asked again on the same call, until the client has no more questions.
+    One that `converses` answers further requests on the same call, until the client sends no more.
     """
 
     method: Method[Any, Any]
@@ -129,7 +129,7 @@ def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[An
     replies = Replies()
     for endpoint in endpoints:
         _, service, name = endpoint.method.path.split("/")
-        # Where there is one reply, gRPC sends it and the code of the call together.
+        # If there is one reply, gRPC sends it and the code of the call together.
         many = endpoint.method.streams
         make: Any = grpc.stream_stream_rpc_method_handler if many else grpc.stream_unary_rpc_method_handler
         services.setdefault(service, {})[name] = make(_behaviour(endpoint, observe, replies))
@@ -197,24 +197,24 @@ async def _receive_first(method: Method[Any, Any], context: Any) -> Message:
 
 
 async def _receive(method: Method[Any, Any], context: Any) -> Message | None:
-    """Return the next request of a call, or None where the client sends no more.
+    """Return the next request of a call, or None if the client sends no more.
 
-    Raises Refusal where none comes in time, or none that can be read.
+    Raises RpcError if none arrives in time, or it cannot be decoded.
     """
     try:
         async with asyncio.timeout(RECEIVE_TIMEOUT):
             encoded = await context.read()
     except TimeoutError:
-        message = f"the request did not come within {RECEIVE_TIMEOUT:g} s"
+        message = f"the request did not arrive within {RECEIVE_TIMEOUT:g} s"
         raise RpcError(Code.DEADLINE_EXCEEDED, message) from None
     if encoded is grpc.aio.EOF:
         return None
     try:
         return decode(method.request, encoded)
     except ValueError:
-        raise RpcError(Code.INTERNAL, "the request is no message of this method") from None
+        raise RpcError(Code.INTERNAL, "the request is not a message of this method") from None
 
 
 def _encode(reply: Message | bytes) -> bytes:
-    """Return a reply's bytes; what is answered often is kept encoded."""
+    """Return a reply's bytes; frequent replies are cached encoded."""
     return reply if isinstance(reply, bytes) else reply.SerializeToString()

@@ -1,8 +1,8 @@
-"""`runtime.v1.ImageService`: what is asked of images, answered from the store.
+"""`runtime.v1.ImageService`, answered from the store.
 
-The semantics are containerd's (internal/cri/server/images): an image is found by a whole id, a reference in any
-spelling, or the beginning of an id; an unknown one is an empty reply, and nothing to remove; a list takes no
-notice of its filter, unless it is told to.
+The semantics are containerd's (internal/cri/server/images): an image is found by its id, a reference in any
+spelling, or a truncated id; an unknown one is an empty reply and nothing to remove; lists ignore their filter
+unless configured otherwise.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from imagekeep.watcher_status import FilesystemUsage, timestamp
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from imagekeep.cri.cri_proxy import Relay
+    from imagekeep.cri.cri_proxy import CriProxy
     from imagekeep.cri.handlers import Call
-    from imagekeep.cri.mutations import Changes
+    from imagekeep.cri.mutations import Mutations
     from imagekeep.image import Image
     from imagekeep.protobuf import cri_pb2 as cri
     from imagekeep.reader import Reader
@@ -32,40 +32,40 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.cri")
 
 USAGE_WAIT: Final = 1.0
-"""Seconds to wait for the source's usage, which takes it a millisecond; crictl waits for two."""
+"""Seconds to wait for the source's usage, which takes a millisecond; crictl waits two seconds."""
 
 RECORD_INTERVAL: Final = 60.0
 """Seconds between two records of usage. A kubelet asks every 10 s, and each record is a synced write."""
 
 STATUSES_MAX: Final = 4096
-"""Replies to ImageStatus that are kept: some 2 MB, as most are half a kilobyte."""
+"""Maximum cached replies to ImageStatus: about 2 MB, as most are half a kilobyte."""
 
 STATUS_BYTES_MAX: Final = 4096
-"""A longer reply is not kept: an image may have any number of references."""
+"""Maximum size of a cached reply; an image may have any number of references."""
 
 PULLS_MAX: Final = 64
 """Pulls under way at once; each keeps its request. A kubelet pulls one image at a time, or ten."""
 
 
 class ImageService:
-    """Answers the image service's calls: reads on the event loop, the rest by `changes` and `relay`.
+    """Answers the image service's calls: reads on the event loop, the rest by `mutations` and `proxy`.
 
-    `relay` is None where the source has no CRI of its own; `mountpoint` is then the directory that ImageFsInfo
-    names. With `filter_images` lists honour the image that a filter names.
+    `proxy` is None if the source has no CRI of its own; `mountpoint` is then the directory that ImageFsInfo
+    names. With `filter_images` lists honor the image that a filter names.
     """
 
     def __init__(
         self,
         reader: Reader,
-        changes: Changes,
-        relay: Relay | None,
+        mutations: Mutations,
+        proxy: CriProxy | None,
         *,
         mountpoint: str,
         filter_images: bool = False,
     ) -> None:
         self._reader = reader
-        self._changes = changes
-        self._relay = relay
+        self._mutations = mutations
+        self._proxy = proxy
         self._mountpoint = mountpoint
         self._filter_images = filter_images
         self._listing = Listing(reader)
@@ -102,30 +102,30 @@ class ImageService:
         return reply
 
     async def remove_image(self, request: cri.RemoveImageRequest, call: Call) -> cri.RemoveImageResponse:
-        """Answer RemoveImage: every reference goes, at the source first; an unknown image is success."""
+        """Answer RemoveImage: remove every reference, at the source first; an unknown image is success."""
         image = self._resolve(request.image.image)
         if image is not None:
-            await self._changes.remove(image)
+            await self._mutations.remove(image)
         return REMOVE_IMAGE.response()
 
     async def pull_image(self, request: cri.PullImageRequest, call: Call) -> cri.PullImageResponse:
-        """Answer PullImage: containerd pulls, and the store follows before the reply is sent.
+        """Answer PullImage: containerd pulls, and the store is updated before the reply is sent.
 
-        The request is handed on as it came. It may hold a password, so nothing here prints it.
+        The request is forwarded unchanged. It may hold a password, so nothing here prints it.
         """
-        if self._relay is None:
+        if self._proxy is None:
             raise RpcError(
                 Code.UNIMPLEMENTED,
-                "imagekeep pulls no images itself: it hands a pull to the CRI of its source, which here has none",
+                "imagekeep forwards pulls to its source's CRI, and this source has none",
             )
         if self._pulls >= PULLS_MAX:
             raise RpcError(Code.RESOURCE_EXHAUSTED, f"{PULLS_MAX} pulls are under way; try again")
         self._pulls += 1
         try:
-            reply = await self._relay.ask(PULL_IMAGE, request, timeout=call.time_remaining())
+            reply = await self._proxy.ask(PULL_IMAGE, request, timeout=call.time_remaining())
         finally:
             self._pulls -= 1
-        await self._changes.follow_pull(request.image.image, reply.image_ref)
+        await self._mutations.follow_pull(request.image.image, reply.image_ref)
         return reply
 
     async def image_fs_info(self, request: cri.ImageFsInfoRequest, call: Call) -> cri.ImageFsInfoResponse:
@@ -135,9 +135,9 @@ class ImageService:
         is an image service at all (cri-client, validateServiceConnection). If the source's CRI does not answer, the
         reply is its last one, from the store if this process has had none; the timestamp says from when.
         """
-        if self._relay is not None:
+        if self._proxy is not None:
             try:
-                reply = await self._relay.ask(IMAGE_FS_INFO, request, timeout=USAGE_WAIT)
+                reply = await self._proxy.ask(IMAGE_FS_INFO, request, timeout=USAGE_WAIT)
             except RpcError as refusal:
                 log.debug("no usage from the source: %s %s", refusal.code.name, refusal.message)
             else:
@@ -158,7 +158,7 @@ class ImageService:
 
     async def _try_to_record(self, usage: FilesystemUsage) -> None:
         try:
-            await self._changes.record_usage(usage)
+            await self._mutations.record_usage(usage)
         except (ImagekeepError, RpcError, RuntimeError) as error:  # the last where the server ends
             log.debug("cannot record the usage of the source's filesystem: %s", error)
 
@@ -171,7 +171,7 @@ class ImageService:
         return [] if image is None else [encode(image, user_or_none(image))]
 
     def _resolve(self, name: str) -> Image | None:
-        """Return the image that a name stands for, or None (containerd: LocalResolve)."""
+        """Return the image that a name refers to, or None (containerd: LocalResolve)."""
         try:
             return self._reader.local_resolve(name)
         except ImageNotFoundError:
@@ -181,7 +181,7 @@ class ImageService:
 
 
 class _Statuses:
-    """The replies to ImageStatus, encoded, by the name that was asked for: kept until anybody changes the store."""
+    """The replies to ImageStatus, encoded, by the requested name: kept until the store changes."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -189,7 +189,7 @@ class _Statuses:
         self._replies: dict[str, bytes] = {}
 
     def current(self) -> dict[str, bytes]:
-        """Return the replies that are still true; one made from now on may be added."""
+        """Return the replies that are still valid; new ones may be added."""
         version = self._reader.data_version()
         if version != self._version:
             self._version, self._replies = version, {}

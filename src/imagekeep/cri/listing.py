@@ -1,8 +1,7 @@
-"""Every image as the CRI lists it, encoded once and kept.
+"""Every image as the CRI lists it, encoded once and cached.
 
-With 1,000 images a reply takes 90 ms to make of rows, and 0.03 ms to send again. What is kept is checked, not
-trusted: a whole reply is sent again while no one has changed the store, and one image's part of it while its row
-is the same.
+For 1,000 images a reply takes 90 ms to make from rows, and 0.03 ms to send again. A whole reply is sent again while
+the store is unchanged, and one image's part of it while its row is.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ if TYPE_CHECKING:
     from imagekeep.reader import Reader
 
 SLICE: Final = 256
-"""Images encoded before other calls get their turn: some 20 ms."""
+"""Images to encode before other calls get their turn: about 20 ms."""
 
 STREAM_BATCH: Final = 1000
 """Images in one message of a stream: some 300 KB. containerd sends 5,000."""
 
 TRIES: Final = 3
-"""How often a state is looked at whose images go while they are read, before one is read at a stretch."""
+"""Attempts at reading a state whose images are removed meanwhile, before it is read in one transaction."""
 
 
 class Listing:
-    """Gives the images of one state of the store, in the order of ids, each encoded as a CRI message.
+    """The images of one state of the store in the order of ids, each encoded as a CRI message.
 
-    It keeps what the last list had.
+    The last list is cached.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -59,7 +58,7 @@ class Listing:
         return self._batches
 
     async def images(self) -> list[bytes]:
-        """Return the encoded images; a list that nobody may change."""
+        """Return the encoded images; the list must not be changed."""
         async with self._lock:
             version = self._reader.data_version()
             if version != self._version:
@@ -73,13 +72,13 @@ class Listing:
             try:
                 known = await self._encode_all(images)
             except ImageNotFoundError:
-                continue  # an image went before its config was read: the list is of no state any more
+                continue  # an image was removed before its config was read: the list is of no one state
             self._known = known
             return [encoded for _, encoded in known.values()]
         return [encode(image, user_or_none(image)) for image in self._reader.iter()]
 
     async def _encode_all(self, images: Iterable[ImageSummary]) -> dict[str, tuple[ImageSummary, bytes]]:
-        """Return each image by its id, with its encoding; raises ImageNotFoundError where one went meanwhile."""
+        """Return each image with its encoding, by id; raises ImageNotFoundError if one was removed meanwhile."""
         made: dict[str, tuple[ImageSummary, bytes]] = {}
         fresh = 0
         for image in images:

@@ -1,6 +1,6 @@
-"""Makes the CRI's messages of what the store knows; no function here reads anything.
+"""Makes the CRI's messages from what the store has; nothing here does I/O.
 
-Each follows containerd's of the same subject (internal/cri/server/images).
+Each matches containerd's (internal/cri/server/images).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _USER_ONLY: Final = struct({"config": struct({"User": text})})
 _ESCAPES: Final = str.maketrans(
     {character: f"\\u{ord(character):04x}" for character in ("<", ">", "&", "\u2028", "\u2029")}
 )
-"""What Go's encoder escapes beyond what JSON demands (encoding/json, HTMLEscape)."""
+"""What Go's encoder escapes beyond what JSON requires (encoding/json, HTMLEscape)."""
 
 
 class User(NamedTuple):
-    """Who an image's processes run as: a number or a name, or neither."""
+    """The user an image's processes run as: a number, a name, or neither."""
 
     uid: int | None = None
     username: str = ""
 
 
 def user_of(config_json: bytes, image_id: str) -> User:
-    """Return the user that a config document names; nothing else of it is decoded.
+    """Return the user that a config document names, decoding nothing else.
 
     Raises InvalidDocumentError.
     """
@@ -58,18 +58,18 @@ def image_message(image: ImageSummary, user: User) -> cri.Image:
         pinned=image.pinned,
     )
     if user.uid is not None:
-        message.uid.value = user.uid  # set, and so told, for the user 0 too
+        message.uid.value = user.uid  # set, and so sent, for user 0 too
     return message
 
 
 def status_reply(image: StoredImage, user: User, *, verbose: bool) -> cri.ImageStatusResponse:
-    """Return what ImageStatus answers of an image; raises InvalidDocumentError where `verbose` needs its config."""
+    """Return the reply to ImageStatus; raises InvalidDocumentError if `verbose` needs an unreadable config."""
     info = {"info": info_document(image)} if verbose else {}
     return IMAGE_STATUS.response(image=image_message(image, user), info=info)
 
 
 def info_document(image: StoredImage) -> str:
-    """Return the JSON that containerd tells of an image when asked to be verbose (toCRIImageInfo)."""
+    """Return the JSON that containerd adds to a verbose reply (toCRIImageInfo)."""
     document = {"chainID": image.chain_id, "imageSpec": image.config}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
 
@@ -94,9 +94,9 @@ def reported_usage(reply: cri.ImageFsInfoResponse) -> FilesystemUsage | None:
 
 
 def user_or_none(image: StoredImage) -> User:
-    """Return the user of an image, and none where its config cannot be read.
+    """Return the user of an image, or none if its config cannot be read.
 
-    Such a config comes from a program that wrote the file itself, and is no reason to answer nothing at all.
+    Such a config comes from a program that wrote the file itself; the other images are still listed.
     """
     try:
         return user_of(image.config_json, image.id)
@@ -105,7 +105,7 @@ def user_or_none(image: StoredImage) -> User:
 
 
 def encode(image: ImageSummary, user: User) -> bytes:
-    """Return an image as it stands in a list's reply: its message, as an element of field 1."""
+    """Return an image as it is encoded in a list's reply: as an element of field 1."""
     message: bytes = image_message(image, user).SerializeToString()
     return b"\x0a" + _varint(len(message)) + message
 

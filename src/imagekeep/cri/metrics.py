@@ -48,20 +48,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.metrics")
 
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 30, 120)
-"""From a read of one image, which takes a tenth of a millisecond, to a pull."""
+"""From reading one image, a tenth of a millisecond, to a pull."""
 
 
 class Metrics:
-    """Counts calls, and looks at the store when it is asked."""
+    """Counts calls, and reads the store when collected."""
 
     def __init__(self, reader: Reader, watcher: Following) -> None:
         self._registry = CollectorRegistry()
         self._calls = Counter(
-            "imagekeep_grpc_calls", "Calls that ended.", ["method", "code"], registry=self._registry
+            "imagekeep_grpc_calls", "Completed calls.", ["method", "code"], registry=self._registry
         )
         self._latency = Histogram(
             "imagekeep_grpc_seconds",
-            "How long calls took.",
+            "Duration of calls in seconds.",
             ["method"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -80,18 +80,18 @@ class Metrics:
 
 
 class _StoreCollector:
-    """Reads the store's numbers whenever they are collected."""
+    """Collects the store's numbers."""
 
     def __init__(self, reader: Reader, watcher: Following) -> None:
         self._reader = reader
         self._current = watcher
 
     def describe(self) -> Iterator[Metric]:
-        """Give nothing: the names are told when they are collected, and the store need not answer before."""
+        """Yield nothing, so that registering does not read the store."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the store's numbers, or only that it cannot be read."""
+        """Yield the store's numbers, or only that it cannot be read."""
         try:
             metrics = [*self._counts(), *self._watcher()]
         except ImagekeepError:
@@ -110,23 +110,27 @@ class _StoreCollector:
         if counts.oldest_verified_at is not None:
             yield GaugeMetricFamily(
                 "imagekeep_oldest_verified_seconds",
-                "Seconds since the source last confirmed the reference that it confirmed longest ago.",
+                "Age of the oldest verification of a reference, in seconds.",
                 value=time.time() - counts.oldest_verified_at / 1e6,
             )
         size = size_on_disk(self._reader.path)
-        yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store's file.", value=size)
+        yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store in bytes.", value=size)
 
     def _watcher(self) -> Iterator[Metric]:
         watcher = self._current.state()
         following = watcher is not None and watcher.connected_at is not None
         yield GaugeMetricFamily(
-            "imagekeep_source_followed", "Whether events are heard.", value=int(following)
+            "imagekeep_source_followed",
+            "Whether the source's events are being followed.",
+            value=int(following),
         )
         if watcher is None:
             return
-        yield CounterMetricFamily("imagekeep_events", "Events followed.", value=watcher.events)
-        yield CounterMetricFamily("imagekeep_reconciles", "Reconciles done.", value=watcher.reconciles)
-        yield CounterMetricFamily("imagekeep_watch_errors", "Failures of the watcher.", value=watcher.errors)
+        yield CounterMetricFamily("imagekeep_events", "Events received.", value=watcher.events)
+        yield CounterMetricFamily(
+            "imagekeep_reconciles", "Full syncs by the watcher.", value=watcher.reconciles
+        )
+        yield CounterMetricFamily("imagekeep_watch_errors", "Errors of the watcher.", value=watcher.errors)
 
 
 HEAD_BYTES_MAX: Final = 8192

@@ -1,4 +1,4 @@
-"""What changes the source and the store, in threads of its own: no read waits for it."""
+"""Runs removals and pulls in a thread pool, so that no read waits for them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 THREADS: Final = 8
-"""Changes made at once. They wait for containerd, and then for one another at the store's writers' lock."""
+"""Concurrent mutations. They wait for containerd, and then for the store's writer lock."""
 
 WAITING_MAX: Final = 64
-"""Changes under way or waiting; a kubelet removes images one after another."""
+"""Maximum mutations running or waiting; a kubelet removes images one after another."""
 
 
-class Changes:
-    """Removes images and follows pulls, in a store with its source that the first of them opens.
+class Mutations:
+    """Removes images and records pulls in a store that the first of them opens with its source.
 
-    `store_factory` opens them; None is a server that was given no source.
+    `store_factory` opens it; None is a server without a source.
     """
 
     def __init__(self, store_factory: StoreFactory | None) -> None:
@@ -49,14 +49,14 @@ class Changes:
         self._waiting = 0
 
     async def remove(self, image: Image) -> None:
-        """Remove every reference of an image at the source, and let the store follow each.
+        """Remove every reference of an image at the source, and update the store after each.
 
-        Raises what source and store raise: ReadOnlySourceError for a source that cannot be changed.
+        Raises what source and store raise, and ReadOnlySourceError for a source that cannot be changed.
         """
         await self._run(lambda store: remove_image(store, image))
 
     async def follow_pull(self, name: str, image_id: str) -> None:
-        """Let the store follow what a pull of `name` made; raises what source and store raise."""
+        """Update the store with what a pull of `name` created; raises what source and store raise."""
         await self._run(lambda store: follow_pull(store, name, image_id))
 
     async def record_usage(self, usage: FilesystemUsage) -> None:
@@ -64,16 +64,16 @@ class Changes:
         await self._run(lambda store: store.record_image_filesystem(usage))
 
     def close(self) -> None:
-        """End what is under way at the source, wait for the threads, and close the store."""
+        """End calls in flight at the source, wait for the threads, and close the store."""
         if self._store is not None:
             close_source(self._store)
         self._pool.shutdown(cancel_futures=True)
         self._opened.close()
 
     async def _run(self, change: Callable[[Store], Answer]) -> Answer:
-        """Run a change in a thread, unless too many wait already."""
+        """Run a mutation in a thread, unless too many are waiting already."""
         if self._waiting >= WAITING_MAX:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes of images are waiting; try again")
+            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes are waiting; try again")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -85,7 +85,7 @@ class Changes:
     def _open_store(self) -> Store:
         if self._store_factory is None:
             raise RpcError(
-                Code.FAILED_PRECONDITION, "this imagekeep has no source, so there is nothing to change"
+                Code.FAILED_PRECONDITION, "imagekeep serves without a source, so images cannot be changed"
             )
         with self._lock:
             if self._store is None:
@@ -96,11 +96,11 @@ class Changes:
 def remove_image(store: Store, image: Image) -> None:
     """Remove every reference of an image at the source; raises as `remove_references` does."""
     for _ in remove_references(store, require_changeable(store.require_source()), image.references):
-        pass  # the CRI tells no more than that all are gone
+        pass  # the CRI reports only that all were removed
 
 
 def follow_pull(store: Store, name: str, image_id: str) -> None:
-    """Ask the source again for the three references that a pull makes: the name, its digest, and the image id.
+    """Update the three references that a pull creates: the name, its digest, and the image id.
 
     Raises the first error of those that could not be read (containerd: internal/cri/server/images, PullImage).
     """
@@ -112,7 +112,7 @@ def follow_pull(store: Store, name: str, image_id: str) -> None:
 
 
 def close_source(store: Store) -> None:
-    """End every call that is under way at a store's source, where it makes any."""
+    """End every call in flight at a store's source."""
     close = getattr(store.source, "close", None)
     if close is not None:
         with contextlib.suppress(ImagekeepError):

@@ -1,8 +1,8 @@
-"""Serves the CRI until it is told to stop.
+"""Serves the CRI until stopped.
 
-One event loop answers. Its bounds keep one client from stopping another: each connection has so many calls at
-once, each message has a largest size, a connection that begins nothing or answers no ping is closed, and a call
-whose client does nothing is ended (handlers).
+One event loop answers. Bounds keep one client from stopping another: connections, calls, message sizes and replies
+in flight are limited, and what exceeds a limit is refused. A connection that is idle or answers no ping is closed,
+and a call whose request does not arrive is ended (handlers).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc.aio
 
 from imagekeep.cri import protocol
-from imagekeep.cri.cri_proxy import Relay
+from imagekeep.cri.cri_proxy import CriProxy
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
-from imagekeep.cri.mutations import Changes
+from imagekeep.cri.mutations import Mutations
 from imagekeep.cri.server_info import CHECK, REFLECT, Health, Reflection, RuntimeService
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
 from imagekeep.cri.watcher_thread import OtherWatcher
@@ -61,34 +61,34 @@ SENT_BYTES_MAX: Final = 16 << 20
 """The largest reply, as containerd's; a kubelet and crictl take no more. StreamImages has no such end."""
 
 GRACE: Final = 0.5
-"""Seconds that calls have to end once the server is told to."""
+"""Seconds that calls have to end once the server stops."""
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
     ("grpc.max_send_message_length", SENT_BYTES_MAX),
-    # Calls of one connection at once; a client that wants more of them waits, and others do not.
+    # Concurrent calls of one connection; a client that makes more waits, and others do not.
     ("grpc.max_concurrent_streams", 64),
-    # One that connects has this long to say that it speaks HTTP/2.
+    # Time to complete the HTTP/2 handshake.
     ("grpc.server_handshake_timeout_ms", 5_000),
-    # A client that hangs answers no ping, and its connection is closed: 15 s later at most.
+    # The connection of a client that hangs is closed within 15 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),  # without it a ping has a minute, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients connect again by themselves with their next call.
     ("grpc.max_connection_idle_ms", 300_000),
-    # An old connection is asked to go, which clients do without losing a call, and is closed an hour later. So ends
-    # also what a client that answers pings, and takes no reply, keeps waiting.
+    # An old connection is asked to close, which clients do without losing a call, and is closed an hour later. This
+    # also ends the calls of a client that answers pings but never reads a reply.
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),
-    # Two servers on one path would each get some of the calls.
+    # Two servers on one path would share its calls.
     ("grpc.so_reuseport", 0),
 )
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What is served, and how.
+    """What to serve, and how.
 
     `store_factory` opens the store with its source, once for each thread that changes something; None is a server
     without a source. `watcher` is not started yet; None is a source that does not support watching. `cri_socket` is
@@ -126,17 +126,17 @@ async def serve_until_signal(config: ServerConfig) -> None:
 
 
 async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; whatever is under way then has `GRACE` to end.
+    """Serve until `stop` is set; calls in flight then have `GRACE` to end.
 
-    The first call is answered before anything is asked of the source. Raises the errors of `exclusive_socket` and
-    `grant`, and the error with which following the source ended, where it cannot go on.
+    Calls are answered before the source is first asked. Raises as `exclusive_socket` and `grant` do, and the error
+    that ended the watcher.
     """
     with exclusive_socket(config.path):
-        changes = Changes(config.store_factory)
-        relay = Relay(config.cri_socket) if config.cri_socket is not None else None
+        mutations = Mutations(config.store_factory)
+        proxy = CriProxy(config.cri_socket) if config.cri_socket is not None else None
         options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_allowed()))
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
-        server.add_generic_rpc_handlers(generic_handlers(endpoints(config, changes, relay), config.observe))
+        server.add_generic_rpc_handlers(generic_handlers(endpoints(config, mutations, proxy), config.observe))
         try:
             _listen(server, config)
             await server.start()
@@ -148,7 +148,7 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
                 await stop.wait()
                 notify("STOPPING=1")
         finally:
-            await _end(server, changes, relay, config.watcher)
+            await _end(server, mutations, proxy, config.watcher)
     if config.watcher is not None and config.watcher.error is not None:
         raise config.watcher.error
 
@@ -173,12 +173,12 @@ def connections_allowed() -> int:
     return allowed
 
 
-def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> list[Endpoint]:
-    """Return everything that is answered, and by what."""
+def endpoints(config: ServerConfig, mutations: Mutations, proxy: CriProxy | None) -> list[Endpoint]:
+    """Return every method served, and what answers it."""
     images = ImageService(
         config.reader,
-        changes,
-        relay,
+        mutations,
+        proxy,
         mountpoint=config.mountpoint,
         filter_images=config.filter_images,
     )
@@ -199,7 +199,7 @@ def endpoints(config: ServerConfig, changes: Changes, relay: Relay | None) -> li
 
 
 def _listen(server: Any, config: ServerConfig) -> None:
-    """Bind the socket, this user's alone until its group and mode are set."""
+    """Bind the socket; only this user can connect until its group and mode are set."""
     with private():
         try:
             server.add_insecure_port(grpc_address(config.path))
@@ -208,13 +208,15 @@ def _listen(server: Any, config: ServerConfig) -> None:
     grant(config.path, config.access)
 
 
-async def _end(server: Any, changes: Changes, relay: Relay | None, watcher: WatcherThread | None) -> None:
+async def _end(
+    server: Any, mutations: Mutations, proxy: CriProxy | None, watcher: WatcherThread | None
+) -> None:
     """End the calls, then the threads, whose own calls to the source are cancelled."""
     if watcher is not None:
         watcher.stop()
     await server.stop(GRACE)
-    if relay is not None:
-        await relay.close()
-    await asyncio.to_thread(changes.close)
+    if proxy is not None:
+        await proxy.close()
+    await asyncio.to_thread(mutations.close)
     if watcher is not None and watcher.is_alive():
         await asyncio.to_thread(watcher.join)

@@ -72,7 +72,7 @@ class Health:
 
 
 class Reflection:
-    """Describes the services to clients that have no `.proto` file of theirs."""
+    """Describes the services to clients without `.proto` files."""
 
     def __init__(self) -> None:
         services = (*SERVED, CHECK.service, REFLECT[1].service)
@@ -110,13 +110,13 @@ async def _only(
 
 
 KUBELET_API_VERSION: Final = "0.1.0"
-"""What containerd says too; clients only look whether it is there (internal/cri/server/version.go)."""
+"""The value containerd sends; clients only check that there is one (internal/cri/server/version.go)."""
 
 NAME: Final = "imagekeep"
 
 
 class RuntimeService:
-    """Says who answers, and how things are."""
+    """Answers Version and Status."""
 
     def __init__(self, watcher: Following) -> None:
         self._watcher = watcher
@@ -132,7 +132,7 @@ class RuntimeService:
         )
 
     async def status(self, request: cri.StatusRequest, call: Call) -> cri.StatusResponse:
-        """Answer Status: no container and no network can be had here, and whether the source is followed."""
+        """Answer Status: neither containers nor networks are available; adds whether the source is followed."""
         watcher = self._watcher.state()
         info = {"watcher": json.dumps(dataclasses.asdict(watcher))} if watcher and request.verbose else {}
         reply = STATUS.response(info=info)
@@ -143,7 +143,7 @@ class RuntimeService:
 
 
 def installed_version() -> str:
-    """Return imagekeep's version, or `unknown` where it runs without being installed."""
+    """Return imagekeep's version, or `unknown` if it is not installed."""
     try:
         return version(NAME)
     except PackageNotFoundError:
@@ -151,7 +151,7 @@ def installed_version() -> str:
 
 
 def source_condition(watcher: WatcherState | None) -> cri.RuntimeCondition:
-    """Return whether what is answered follows the source, as a condition of our own kind."""
+    """Return whether the source is followed, as a condition of our own."""
     condition = RuntimeCondition(type="SourceFollowed")
     if watcher is None:
         condition.reason, condition.message = (
@@ -168,5 +168,5 @@ def source_condition(watcher: WatcherState | None) -> cri.RuntimeCondition:
 
 def _images_only(kind: str) -> cri.RuntimeCondition:
     return RuntimeCondition(
-        type=kind, reason="ImagesOnly", message="imagekeep serves images, and runs no containers"
+        type=kind, reason="ImagesOnly", message="imagekeep serves images and runs no containers"
     )

@@ -27,11 +27,11 @@ PATH_BYTES_MAX: Final = 107
 """The longest path of a unix socket (unix(7): sun_path, without its closing NUL)."""
 
 ANSWER_WAIT: Final = 1.0
-"""Seconds to connect to a socket that is there."""
+"""Seconds to wait for a server on an existing socket."""
 
 
 class Access(NamedTuple):
-    """Who may use a socket: its mode, and its group where that is not the server's."""
+    """Who may connect: the socket's mode, and its group if not the server's."""
 
     mode: int = 0o600
     group: str | None = None
@@ -113,13 +113,13 @@ def grant(path: Path, access: Access) -> None:
 
 
 def _group_id(group: str) -> int:
-    """Return the id of a group that is given by its name or as a number."""
+    """Return the id of a group given by name or number."""
     if group.isascii() and group.isdigit():
         return int(group)
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        raise InvalidArgumentError(f"no group is named {printable(group)}") from None
+        raise InvalidArgumentError(f"unknown group {printable(group)!r}") from None
 
 
 def _open_lock(path: Path) -> int:
@@ -173,12 +173,12 @@ def _remove_stale(path: Path) -> None:
 
 
 def _taken(path: Path) -> FailedPreconditionError:
-    return FailedPreconditionError(f"another server answers at {printable(path)}")
+    return FailedPreconditionError(f"{printable(path)} is in use by another server")
 
 
 @contextlib.contextmanager
 def _translating(path: Path) -> Iterator[None]:
-    """Raise what the system raises as an error of ours that names the socket."""
+    """Translate OSError into an error that names the socket."""
     try:
         yield
     except PermissionError as error:

@@ -6,9 +6,9 @@
                                                                                 ├──> stuck, lost, stays
     containerd's CRI       ──> ListImages: images and their names               ┘
 
-The service keeps its images in memory, follows the records by events, and reads them all again only when
-containerd starts. What it gets wrong on the way stays wrong until then (containerd issues 14080 and 7698). The two
-come over the same socket, so that a difference is told from outside, with nothing restarted.
+The service keeps its images in memory, updates them from events, and rereads the records only when containerd
+starts. Until then its mistakes last (containerd issues 14080 and 7698). Both can be read over the same socket, so
+they can be compared without a restart.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ CALL_TIMEOUT: Final = 10.0
 """Seconds for ListImages, which answers from memory."""
 
 PAUSE: Final = 0.25
-"""Seconds between two looks. The service shows a new record some 4 ms after containerd has it."""
+"""Seconds between two comparisons. The service shows a new record about 4 ms after containerd has it."""
 
 
 class Fault(enum.StrEnum):
-    """What is wrong with what the service says, seen from containerd's records."""
+    """How the service differs from containerd's records."""
 
     STUCK = "stuck"
     """It lists an image that no record names."""
 
     LOST = "lost"
-    """It does not show a name that a record has, or an image whose records have no other names than ids."""
+    """It does not show a name that a record has, or an image whose records are only named by ids."""
 
     LINGERING = "stays"
-    """It shows a name for an image for which no record has it."""
+    """It shows a name for an image that no record gives it."""
 
 
 class Stale(NamedTuple):
-    """One thing that the service has wrong: a tag or a digest, or an image id where the image has neither."""
+    """A difference: a tag or a digest, or an image id if the image has neither."""
 
     name: str
     fault: Fault
@@ -63,7 +63,7 @@ class Stale(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What containerd's records say: the references of each image id, and those whose image cannot be read."""
+    """containerd's records: the references of each image id, and those whose image cannot be read."""
 
     references: Mapping[str, AbstractSet[str]]
     unread: AbstractSet[str] = frozenset()
@@ -74,7 +74,7 @@ def find_stale(store: Store, pause: float = PAUSE) -> list[Stale]:
 
     What differs is looked at again after `pause` seconds, and what differed both times is returned: the service
     may be about to follow. Nothing is changed, in the store neither. Pins are not compared: containerd 1.6 does
-    not tell them. Raises FailedPreconditionError for a source that has no CRI, SourceUnsupportedError where
+    not report them. Raises FailedPreconditionError for a source that has no CRI, SourceUnsupportedError where
     containerd's CRI plugin is off, and as the source does.
     """
     socket = cri_socket_of(store.require_source())

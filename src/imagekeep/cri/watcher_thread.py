@@ -56,7 +56,7 @@ class WatcherThread(threading.Thread):
                     self._watcher = watcher
                 watcher.run(on_start=self._follows.set)
         except BaseException as error:
-            if not self._stopping:  # what fails because it was told to end is no failure
+            if not self._stopping:  # errors caused by stopping are expected
                 self.error = error
                 self._loop.call_soon_threadsafe(self._ended.set)
         finally:
