@@ -150,7 +150,7 @@ def test_removing_an_unknown_image_is_success_whatever_the_source(client: Client
 
 def test_without_a_source_a_removal_is_refused(begin: Serve, store: Store) -> None:
     answer = begin().ask("RemoveImage", named("busybox:1.35"))
-    assert (answer.code, "no source" in answer.details) == ("FAILED_PRECONDITION", True)
+    assert (answer.code, "without a source" in answer.details) == ("FAILED_PRECONDITION", True)
 
 
 def test_a_source_without_a_cri_pulls_nothing(client: Client) -> None:
