@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -33,7 +34,14 @@ class StoreFiles(NamedTuple):
 
 def identify(path: Path | str) -> StoreFiles:
     """Return which files the path names now."""
-    return StoreFiles(file_id(path), file_id(f"{path}-wal"), file_id(f"{path}-shm"))
+    database, wal, shm = _names(path)
+    return StoreFiles(file_id(database), file_id(wal), file_id(shm))
+
+
+@lru_cache(maxsize=64)
+def _names(path: Path | str) -> tuple[str, str, str]:
+    """Return the names of a store's files; to make them anew takes as long as to look at the files."""
+    return str(path), f"{path}-wal", f"{path}-shm"
 
 
 def has_lost_wal(path: Path, opened: StoreFiles) -> bool:

@@ -71,7 +71,15 @@ class ReadConnections:
         It is asked again if the process forked or the store was replaced meanwhile. Raises the errors of
         `translate`.
         """
-        return self._using(lambda kept: _in_snapshot(kept.cursor, query, *arguments))
+        while True:  # what `_using` does, without a function of its own for the most frequent
+            kept = self.acquire()
+            generation = kept.generation
+            try:
+                return _in_snapshot(kept.cursor, query, *arguments)
+            except DRIVER_ERRORS as error:
+                self._raise_unless_outdated(kept, generation, error)
+            finally:
+                kept.busy = False
 
     def data_version(self) -> int:
         """Return a number that is another one after any change that this thread can see, and after each opening."""
