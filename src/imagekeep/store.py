@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from imagekeep.database import queries
 from imagekeep.database.create import open_or_create
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
-from imagekeep.database.lock import lock_references, watcher_lock
+from imagekeep.database.lock import WatcherLock, lock_references
 from imagekeep.database.writes import (
     write_changes,
     write_image_filesystem,
@@ -184,21 +184,29 @@ class Store(Reader):
             write_image_filesystem(cursor, usage)
 
     @contextlib.contextmanager
-    def watcher_lock(self) -> Iterator[None]:
+    def watcher_lock(self) -> Iterator[Callable[[], None]]:
         """Be the one watcher of this store until the context ends, or the process does.
 
-        Raises AlreadyWatchedError, naming the other watcher, and StoreUnavailableError.
+        Yields what takes the lock again, in case the store was deleted and made anew with its lock file. Both raise
+        AlreadyWatchedError, naming the other watcher, and StoreUnavailableError.
         """
-        with contextlib.ExitStack() as stack:
+        lock = WatcherLock(self.path)
+
+        def take() -> None:
             try:
-                stack.enter_context(watcher_lock(self.path))
+                lock.take()
             except AlreadyWatchedError as error:
                 other = self.watcher()
                 who = f"process {other.process_id}, source {printable(other.source)}" if other else "another"
                 raise AlreadyWatchedError(
                     f"store {printable(self.path)}: already watched ({who}); stop that watcher first"
                 ) from error
-            yield
+
+        take()
+        try:
+            yield take
+        finally:
+            lock.release()
 
     def require_same_source(self) -> None:
         """Raise SourceMismatchError if the store follows another source than the one it was opened with.

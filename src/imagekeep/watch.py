@@ -28,6 +28,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import (
+    AlreadyWatchedError,
     ImagekeepError,
     SourceMismatchError,
     SourceUnavailableError,
@@ -92,18 +93,18 @@ class Watcher:
         `on_start` is called once this is the store's only watcher. Raises AlreadyWatchedError if it is not, and
         SourceMismatchError if the store follows another source, or begins to.
         """
-        with self._store.watcher_lock():
+        with self._store.watcher_lock() as take_lock:
             self._store.require_same_source()
             if on_start:
                 on_start()
             self._try_to_record()
             try:
-                self._run()
+                self._run(take_lock)
             finally:
                 self._try_to_record(connected_at=None, stopped_at=timestamp())
         log.info("stopped following %s", self.state.source)
 
-    def _run(self) -> None:
+    def _run(self, take_lock: Callable[[], None]) -> None:
         """Follow the source again and again, with pauses that grow until it was heard for a while.
 
         A source whose stream ends at once every time, whatever the reason, would otherwise be asked without end.
@@ -112,8 +113,9 @@ class Watcher:
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
+                take_lock()
                 self._follow()
-            except SourceMismatchError:
+            except (AlreadyWatchedError, SourceMismatchError):
                 raise
             except ImagekeepError as error:
                 if self._stopping.is_set():

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.database.lock import ALL_REFERENCES, WRITERS, is_watched, locked, watcher_lock
+from imagekeep.database.lock import ALL_REFERENCES, WRITERS, WatcherLock, is_watched, locked
 from imagekeep.errors import AlreadyWatchedError, PermissionDeniedError
 from tests.permissions import without_privileges
 
@@ -21,22 +22,22 @@ if TYPE_CHECKING:
 HOLD = """
 import sys
 from pathlib import Path
-from imagekeep.database.lock import watcher_lock
-with watcher_lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
+from imagekeep.database.lock import WatcherLock
+WatcherLock(Path(sys.argv[1])).take()
+print("held", flush=True)
+sys.stdin.read()
 """
 
 FORK = """
 import os, sys
 from pathlib import Path
-from imagekeep.database.lock import watcher_lock
-with watcher_lock(Path(sys.argv[1])):
-    if os.fork() == 0:
-        sys.stdin.read()  # outlives its parent, which is killed
-        os._exit(0)
+from imagekeep.database.lock import WatcherLock
+WatcherLock(Path(sys.argv[1])).take()
+if os.fork() == 0:
     print("forked", flush=True)
-    sys.stdin.read()
+    sys.stdin.read()  # outlives its parent, which is killed
+    os._exit(0)
+sys.stdin.read()
 """
 
 ASK = """
@@ -45,6 +46,16 @@ from pathlib import Path
 from imagekeep.database.lock import is_watched
 print(is_watched(Path(sys.argv[1])))
 """
+
+
+@contextmanager
+def watcher_lock(path: Path) -> Iterator[WatcherLock]:
+    lock = WatcherLock(path)
+    lock.take()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 @pytest.fixture
@@ -119,3 +130,16 @@ def test_writers_are_no_watcher(path: Path) -> None:
 def test_who_may_not_read_the_lock_file_is_told_so(path: Path) -> None:
     with watcher_lock(path), without_privileges(), pytest.raises(PermissionDeniedError, match="lock file"):
         is_watched(path)
+
+
+def test_a_lock_is_taken_again_on_the_file_that_is_there_now(path: Path) -> None:
+    with watcher_lock(path) as first:
+        first.take()
+        path.with_name("images.db-lock").unlink()
+        assert not is_watched(path)
+        first.take()
+        assert is_watched(path)
+        path.with_name("images.db-lock").unlink()
+        with watcher_lock(path), pytest.raises(AlreadyWatchedError):
+            first.take()
+    assert not is_watched(path)

@@ -239,7 +239,7 @@ def test_a_store_that_is_deleted_is_waited_for_and_filled_again(
     image_id = source.put(APP, 1)
     with follow(look=0.01) as watcher:
         wait_until(names(store, APP, image_id))
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-lock"):
             Path(f"{store.path}{suffix}").unlink(missing_ok=True)
         wait_until(lambda: "no such file" in (watcher.state.last_error or ""))
         assert watcher.state.connected_at is None
@@ -249,6 +249,7 @@ def test_a_store_that_is_deleted_is_waited_for_and_filled_again(
         with Reader.open(store.path) as reader:
             wait_until(lambda: [image.references for image in reader.list()] == [(APP,)])
         wait_until(lambda: watcher.state.connected_at and store.watcher() == watcher.state)
+        assert store.is_watched()
 
 
 def test_a_store_that_is_restored_is_filled_again(

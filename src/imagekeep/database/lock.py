@@ -122,6 +122,13 @@ class _LockFile:
             self.descriptor = _open(path)
             _files.add(self)
 
+    def is_at(self, path: Path) -> bool:
+        """Return whether this is the lock file that the store at `path` has now."""
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), os.lstat(f"{path}-lock"))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Drop the locks and close the file, except in a forked child, to which neither belongs."""
         if self not in _files:
@@ -147,19 +154,38 @@ def _close_inherited(_prepared: bool) -> None:
 forks.register(after_in_child=_close_inherited)
 
 
-@contextlib.contextmanager
-def watcher_lock(path: Path) -> Iterator[None]:
-    """Hold the watcher's lock of the store at `path`, without waiting.
+class WatcherLock:
+    """The lock of the one watcher of the store at `path`."""
 
-    Raises AlreadyWatchedError if another watcher holds it, and as `locked` does.
-    """
-    file = _LockFile(path)
-    try:
-        if not _try(file.descriptor, WATCHER, path):
-            raise AlreadyWatchedError(f"store {printable(path)}: already watched by another process")
-        yield
-    finally:
-        file.close()
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: _LockFile | None = None
+
+    def take(self) -> None:
+        """Take the lock without waiting, unless it is held on the lock file that is there now.
+
+        A store may be deleted and made anew, together with its lock file. Raises AlreadyWatchedError if another
+        watcher holds it, and as `locked` does.
+        """
+        if self._file is not None and self._file.is_at(self._path):
+            return
+        self.release()
+        file = _LockFile(self._path)
+        try:
+            if not _try(file.descriptor, WATCHER, self._path):
+                raise AlreadyWatchedError(
+                    f"store {printable(self._path)}: already watched by another process"
+                )
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def release(self) -> None:
+        """Drop the lock, if it is held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 @contextlib.contextmanager
