@@ -15,7 +15,7 @@ from imagekeep.cli.store_file import reading
 from imagekeep.database.driver import DRIVER, sqlite
 from imagekeep.database.lock import is_watched
 from imagekeep.database.queries import count, identity, incomplete_references, watcher_state
-from imagekeep.database.revision import HEAD, REVISIONS, require_head
+from imagekeep.database.revision import HEAD, REVISIONS, read_schema, require_head, require_unchanged
 from imagekeep.database.size import size_on_disk
 from imagekeep.errors import PermissionDeniedError, SchemaVersionError
 from imagekeep.identity import SourceIdentity
@@ -41,6 +41,7 @@ def show_info(settings: Settings, output: str) -> None:
     path = settings.path
     with reading(path) as (connection, revision):
         cursor = connection.cursor()
+        require_unchanged(read_schema(cursor, path), path)
         counts = count(cursor) if revision in REVISIONS else None
         document = describe(path, revision, counts)
         if revision == HEAD:
