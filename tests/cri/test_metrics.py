@@ -222,3 +222,18 @@ def test_a_flood_of_the_metrics_port_leaves_the_cri_its_descriptors(tmp_path: Pa
             assert {client.ask("ListImages", timeout=5).code for _ in range(50)} == {"OK"}
         assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) < 128
         assert len(server.log.read_text().splitlines()) < 10
+
+
+def test_connections_that_cannot_be_accepted_are_logged_once(tmp_path: Path, port: int) -> None:
+    with Store.open(tmp_path / "images.db"):
+        pass
+    with serving(tmp_path, f"--metrics=127.0.0.1:{port}") as server:
+        soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, hard))
+        with contextlib.ExitStack() as stack:
+            for _ in range(CLIENTS_MAX):
+                stack.enter_context(connect(port))
+            wait_until(lambda: "cannot accept connections" in server.log.read_text())
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        wait_until(lambda: "imagekeep_images" in scrape_or_nothing(port))
+        assert server.log.read_text().count("cannot accept connections") == 1

@@ -13,6 +13,7 @@ import pytest
 from imagekeep.cli.serve import serve_images
 from imagekeep.cli.settings import SYSTEM_STORE
 from imagekeep.cli.systemd_units import SHIPPED_PROGRAM, UNITS
+from imagekeep.cri.server import CONNECTIONS_MAX, DESCRIPTORS, OTHER_DESCRIPTORS
 
 
 @pytest.fixture(params=["watch", "serve"])
@@ -70,3 +71,12 @@ def test_the_server_may_make_its_socket_and_others_reach_it() -> None:
 
 def test_two_watchers_do_not_run_at_once() -> None:
     assert "\nConflicts=imagekeep-watch.service\n" in (UNITS / "imagekeep-serve.service").read_text()
+
+
+def test_its_memory_is_bounded(service: configparser.SectionProxy) -> None:
+    assert service["MemoryMax"] in ("512M", "1G")
+
+
+def test_the_server_has_the_descriptors_that_it_counts_on() -> None:
+    service = service_of(UNITS / "imagekeep-serve.service")
+    assert int(service["LimitNOFILE"]) == DESCRIPTORS >= CONNECTIONS_MAX + OTHER_DESCRIPTORS
