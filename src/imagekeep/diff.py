@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
+from imagekeep.oci.image import SharedDocuments
 from imagekeep.reference import check_name
 from imagekeep.sync import is_of_source
 from imagekeep.transition import ReferenceState, Transition, decide
@@ -55,6 +56,21 @@ PAUSES = (0.25, 1.0)
 """Seconds before each further look at what differs; the last only while a watcher runs, which may catch up."""
 
 
+class TargetIds:
+    """The image ids beneath the targets of one look at a source, each read once, within the limits of a sync."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._shared = SharedDocuments()
+        self._ids: dict[Descriptor, str] = {}
+
+    def read(self, target: Descriptor) -> str:
+        """Return the image id beneath a target; raises as `Store.read_image` does."""
+        if target not in self._ids:
+            self._ids[target] = self._store.read_image(target, self._shared).id
+        return self._ids[target]
+
+
 def find_differences(store: Store, pauses: Sequence[float] = PAUSES) -> list[Difference]:
     """Compare what the store says with what its source says now, reference by reference, in order of names.
 
@@ -74,7 +90,7 @@ def _look(store: Store) -> dict[tuple[str, ReferenceState | None], Difference]:
     """Compare once; return each difference by the reference and what the store says of it."""
     states = store.states()
     records = {record.reference: record for record in store.require_source().records()}
-    ids: dict[Descriptor, str] = {}
+    ids = TargetIds(store)
     compared = {
         (name, states.get(name)): _compare(store, name, states.get(name), records.get(name), ids)
         for name in {*states, *records}
@@ -87,7 +103,7 @@ def _compare(
     name: str,
     before: ReferenceState | None,
     record: ImageRecord | None,
-    ids: dict[Descriptor, str],
+    ids: TargetIds,
 ) -> Difference | None:
     """Compare one reference, or return None where the two agree; `ids` keeps what was read of each target."""
     store_id = before.image_id if before else None
@@ -102,7 +118,7 @@ def _compare(
 
 
 def state_at_source(
-    store: Store, before: ReferenceState | None, record: ImageRecord, ids: dict[Descriptor, str]
+    store: Store, before: ReferenceState | None, record: ImageRecord, ids: TargetIds
 ) -> ReferenceState:
     """Return what a record says, reading documents only where the store has not read them before.
 
@@ -112,7 +128,4 @@ def state_at_source(
     check_name(record.reference)
     if before is not None and store.is_current(before, record):
         return before.with_pin(record.pinned)
-    target = record.target
-    if target not in ids:
-        ids[target] = store.read_image(target).id
-    return ReferenceState(ids[target], record.pinned, target.digest)
+    return ReferenceState(ids.read(record.target), record.pinned, record.target.digest)

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.oci.image import ImageFacts
+    from imagekeep.oci.image import ImageFacts, SharedDocuments
     from imagekeep.sources.protocol import Source
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
 
@@ -169,9 +169,12 @@ class Store(Reader):
             error.reference = reference
             raise
 
-    def read_image(self, target: Descriptor) -> ImageFacts:
-        """Read the image for the store's platform beneath a target at the source; raises as `update` does."""
-        return read_image(target, self.require_source(), self._matcher)
+    def read_image(self, target: Descriptor, shared: SharedDocuments | None = None) -> ImageFacts:
+        """Read the image for the store's platform beneath a target at the source; raises as `update` does.
+
+        Images read with the same `shared` share its limits.
+        """
+        return read_image(target, self.require_source(), self._matcher, shared)
 
     def record_watcher(self, state: WatcherState) -> None:
         """Note how far the watcher of the source has come."""

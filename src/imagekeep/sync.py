@@ -11,9 +11,11 @@ refuses another one unless it is told to replace it.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -31,6 +33,7 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.image import observed_of
+from imagekeep.oci.image import SharedDocuments
 from imagekeep.reference import check_name
 
 if TYPE_CHECKING:
@@ -114,6 +117,7 @@ class _Run:
     verify: bool
     dry_run: bool
     alongside: Alongside
+    shared: SharedDocuments = field(default_factory=SharedDocuments)
 
 
 def sync(
@@ -212,7 +216,7 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
             confirmed = store.mark_verified(found.values(), alongside=run.alongside, dry_run=run.dry_run)
             report.transitions.update(confirmed)
         unread = [record for name, record in found.items() if name not in report.transitions]
-        for name, image in _read(pool, store, unread, failures):
+        for name, image in _read(pool, run, unread, failures):
             observed[name] = image
             held += len(image.config_json)
             if held > HELD_BYTES:
@@ -232,14 +236,15 @@ def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[
 
 
 def _read(
-    pool: ThreadPoolExecutor, store: Store, records: list[ImageRecord], failures: dict[str, ImagekeepError]
+    pool: ThreadPoolExecutor, run: _Run, records: list[ImageRecord], failures: dict[str, ImagekeepError]
 ) -> Iterator[tuple[str, ObservedImage]]:
     """Read the images beneath the records' targets, each target once; collect the errors by reference."""
     by_target: dict[Descriptor, list[ImageRecord]] = {}
     for record in records:
         by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
-    for target, facts in _ask(pool, store.read_image, by_target, unreadable):
+    read = partial(run.store.read_image, shared=run.shared)
+    for target, facts in _ask(pool, read, by_target, unreadable):
         for record in by_target[target]:
             yield record.reference, observed_of(record, facts)
     failures.update({r.reference: error for target, error in unreadable.items() for r in by_target[target]})
@@ -266,7 +271,8 @@ def _ask(
                 # Of a source that hangs each would take its whole deadline, with the references held.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-            failures[subject] = error
+            # A copy has no traceback, which would hold the documents that were read.
+            failures[subject] = copy.copy(error)
         else:
             yield subject, answer
         asked.extend((subject, pool.submit(question, subject)) for subject in islice(rest, 1))

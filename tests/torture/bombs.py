@@ -19,10 +19,12 @@ from imagekeep.sync import sync
 from tests.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, REF_NAME, LayoutWriter, named
 from tests.torture.orders import PLATFORM
 from tests.torture.tar_bombs import (
+    docker_archive_of_one_layer,
     gzip_of_documents,
     gzip_of_zeros,
     tar_of_huge_headers,
     tar_of_links_in_a_ring,
+    tar_of_long_names,
     tar_of_many_members,
 )
 
@@ -207,6 +209,35 @@ def config_of_8_mib(directory: Path) -> Callable[[], object]:
     return _layout(directory, *entries)
 
 
+def _dense_manifest(number: int) -> bytes:
+    """A manifest of 8 MiB in as many layers as it may have, and much of nothing."""
+    layers = b",".join([b'{"annotations":{"a":""}}'] * 99_000)
+    start = b'{"schemaVersion":2,"annotations":{"n":"%d"},"layers":[%s],"x":[' % (number, layers)
+    return start + b",".join([b"{}"] * ((7_900_000 - len(start)) // 3)) + b"]}"
+
+
+def one_document_of_many_sizes(directory: Path) -> Callable[[], object]:
+    """One dense manifest that thousands of entries name, each with another size."""
+    layout = _writer(directory)
+    digest = layout.blob(_dense_manifest(0))
+    return _layout(
+        directory, *({"mediaType": OCI_MANIFEST, "digest": digest, "size": size} for size in range(20_000))
+    )
+
+
+def dense_documents(directory: Path) -> Callable[[], object]:
+    """Dense manifests that are read at the same time."""
+    layout = _writer(directory)
+    documents = [_dense_manifest(number) for number in range(24)]
+    return _layout(
+        directory,
+        *(
+            {"mediaType": OCI_MANIFEST, "digest": layout.blob(document), "size": len(document)}
+            for document in documents
+        ),
+    )
+
+
 def references_of_10_mb(directory: Path) -> Callable[[], object]:
     names = (
         "a" * 10_000_000,
@@ -286,6 +317,7 @@ BOMBS: dict[str, Callable[[Path], Callable[[], object]]] = {
             huge_text,
         ),
         *(config_of_8_mib, references_of_10_mb, platforms_of_10_mb, annotation_of_8_mb),
-        *(inline_content, descriptor_of_nothing),
+        *(inline_content, descriptor_of_nothing, one_document_of_many_sizes, dense_documents),
+        *(tar_of_long_names, docker_archive_of_one_layer),
     )
 }

@@ -9,6 +9,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 from imagekeep.sources.archive import Archive
+from tests.images import tar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,3 +87,18 @@ def tar_of_links_in_a_ring(directory: Path) -> Callable[[], object]:
         header.size = len(manifest)
         archive.addfile(header, io.BytesIO(manifest))
     return lambda: Archive(io.BytesIO(buffer.getvalue())).records()
+
+
+def tar_of_long_names(directory: Path) -> Callable[[], object]:
+    """Links with names and targets as long as they may be, which compress to nothing."""
+    link = tarfile.TarInfo("d/" * 2000 + "a")
+    link.type, link.linkname = tarfile.SYMTYPE, "b" * 4000
+    member = link.tobuf(tarfile.GNU_FORMAT)
+    return lambda: Archive(io.BytesIO(gzip.compress(member * 30_000, 1))).records()
+
+
+def docker_archive_of_one_layer(directory: Path) -> Callable[[], object]:
+    """Images that name one layer, again and again."""
+    images = [{"Config": "layer", "Layers": ["layer"] * 99_000}] * 8
+    content = tar_of({"layer": b"{}", "manifest.json": json.dumps(images).encode()})
+    return lambda: Archive(io.BytesIO(gzip.compress(content, 1))).records()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.protocol import LIST_IMAGES
-from imagekeep.diff import state_at_source
+from imagekeep.diff import TargetIds, state_at_source
 from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnsupportedError, printable
 from imagekeep.reference import repo_digests, repo_tags
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from imagekeep.oci.descriptor import Descriptor
     from imagekeep.store import Store
 
 CALL_TIMEOUT: Final = 10.0
@@ -131,7 +130,7 @@ def _shown(connection: Connection) -> dict[str, set[str]]:
 def _recorded(store: Store) -> Recorded:
     """Ask for containerd's records; read the images that the store does not know."""
     states = store.states()
-    ids: dict[Descriptor, str] = {}
+    ids = TargetIds(store)
     references: dict[str, set[str]] = {}
     unread = set()
     for record in store.require_source().records():

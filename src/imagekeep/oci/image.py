@@ -5,18 +5,20 @@
     target ──> index ──> manifest ──> config     `choose_manifest`, then the ids of `ImageFacts`
                    └──────────┴──> layers        `compressed_size`
 
-An image is read within limits of its own, and the images of one sync within a `ReadBudget` that they share: a
+An image is read within limits of its own, and the images of one sync within a `SharedDocuments` that they share: a
 source is not trusted, and a small index can name the same large document many times.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
+from collections import OrderedDict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from imagekeep.digest import digest_of
 from imagekeep.errors import ContentNotFoundError, CorruptContentError, ImagekeepError, Stage, printable
@@ -31,12 +33,14 @@ from imagekeep.oci.documents import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imagekeep.oci.content import ContentReader
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.documents import Index, Manifest
     from imagekeep.platform import PlatformMatcher
+
+Decoded = TypeVar("Decoded")
 
 DOCUMENTS_LIMIT: Final = 1_000
 """Maximum number of documents read for one image.
@@ -52,8 +56,17 @@ BYTES_LIMIT: Final = 32 * 1024 * 1024
 SYNC_BYTES_LIMIT: Final = 256 * 1024 * 1024
 """Maximum bytes of documents read in one sync: some 15,000 images that the store has not read before."""
 
+SYNC_LARGE_LIMIT: Final = 4 * 8 * 1024 * 1024
+"""Maximum bytes of large documents read in one sync, of which each 8 MiB can take seconds to decode."""
+
+DECODED_KEPT: Final = 16
+"""How many decoded documents the images of a sync share: they are read in the order of their targets' digests."""
+
 LARGE_BYTES: Final = 1024 * 1024
-"""Bytes of documents from which an image is read alone: decoded, they take up to thirty times as much memory."""
+"""Bytes from which a document is large; an image that has as many is read alone.
+
+Decoded, a document can take thirty times its size in memory; those of real images have kilobytes.
+"""
 
 PLATFORMS_NAMED: Final = 10
 """How many platforms an error lists."""
@@ -76,26 +89,51 @@ class ImageFacts:
     config_json: bytes = field(repr=False)
 
 
-class ReadBudget:
-    """The documents that the images of one sync may read together; safe to use from several threads.
+class SharedDocuments:
+    """What the images of one sync may read together, and what was decoded last; safe to use from several threads.
 
-    The bytes of every document count, also of one that was read before, because each reading takes time.
+    The bytes of every document count, also of one that was read before, because each reading takes time. What a
+    document says is known by its digest, so that of many targets that name one document it is decoded once.
     """
 
-    def __init__(self, limit: int = SYNC_BYTES_LIMIT) -> None:
+    def __init__(self, limit: int = SYNC_BYTES_LIMIT, large_limit: int = SYNC_LARGE_LIMIT) -> None:
         self.alone = threading.Lock()
-        self._limit = limit
-        self._left = limit
+        self._limit, self._large_limit = limit, large_limit
+        self._read = self._large_read = 0
         self._lock = threading.Lock()
+        self._decoded: OrderedDict[tuple[object, str], object] = OrderedDict()
 
     def spend(self, count: int) -> None:
-        """Count the bytes of a document; raises CorruptContentError once they exceed the limit."""
+        """Count the bytes of a document; raises CorruptContentError once they exceed a limit."""
         with self._lock:
-            self._left -= count
-            if self._left < 0:
-                raise CorruptContentError(
-                    f"the documents read by one sync exceed {self._limit} bytes; sync again to read the rest"
-                )
+            self._read += count
+            self._large_read += count if count > LARGE_BYTES else 0
+            if self._read > self._limit:
+                raise _spent("the documents", self._limit)
+            if self._large_read > self._large_limit and count > LARGE_BYTES:
+                raise _spent(f"the documents of more than {LARGE_BYTES} bytes", self._large_limit)
+
+    def decode(self, parse: Callable[[bytes, str], Decoded], document: bytes, digest: str) -> Decoded:
+        """Return what `parse` makes of a document, once for those decoded last; raises as `parse` does."""
+        key = (parse, digest)
+        with self._lock:
+            known = self._decoded.get(key)
+        if known is None:
+            try:
+                known = parse(document, digest)
+            except ImagekeepError as error:
+                known = copy.copy(error)  # without the traceback, which holds the document
+            with self._lock:
+                self._decoded[key] = known
+                if len(self._decoded) > DECODED_KEPT:
+                    self._decoded.popitem(last=False)
+        if isinstance(known, ImagekeepError):
+            raise copy.copy(known)
+        return cast("Decoded", known)
+
+
+def _spent(what: str, limit: int) -> CorruptContentError:
+    return CorruptContentError(f"{what} read by one sync exceed {limit} bytes; sync again to read the rest")
 
 
 class ImageReader:
@@ -105,12 +143,11 @@ class ImageReader:
     another of the same digest is not; what it says is known by its digest.
     """
 
-    def __init__(self, content: ContentReader, budget: ReadBudget | None = None) -> None:
+    def __init__(self, content: ContentReader, shared: SharedDocuments | None = None) -> None:
         self._content = content
-        self._budget = budget or ReadBudget()
+        self._shared = shared or SharedDocuments()
         self._documents: dict[Descriptor, bytes] = {}
-        self._manifests: dict[str, Manifest] = {}
-        self._indexes: dict[str, Index] = {}
+        self._decoded: dict[tuple[object, str], object] = {}
         self._bytes_left = BYTES_LIMIT
         self._stack = ExitStack()
         self._is_alone = False
@@ -126,13 +163,14 @@ class ImageReader:
         if descriptor not in self._documents:
             if len(self._documents) >= DOCUMENTS_LIMIT:
                 raise CorruptContentError(f"the image has more than {DOCUMENTS_LIMIT} documents")
+            self._shared.spend(0)
             document = read_document(self._content, descriptor)
-            self._budget.spend(len(document))
+            self._shared.spend(len(document))
             self._bytes_left -= len(document)
             if self._bytes_left < 0:
                 raise CorruptContentError(f"the image's documents have more than {BYTES_LIMIT} bytes")
             if self._bytes_left < BYTES_LIMIT - LARGE_BYTES and not self._is_alone:
-                self._stack.enter_context(self._budget.alone)
+                self._stack.enter_context(self._shared.alone)
                 self._is_alone = True
             self._documents[descriptor] = document
         return self._documents[descriptor]
@@ -147,33 +185,38 @@ class ImageReader:
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Return a decoded manifest; raises as `document` and `parse_manifest` do."""
-        document = self.document(descriptor)
-        if descriptor.digest not in self._manifests:
-            self._manifests[descriptor.digest] = parse_manifest(document, descriptor.digest)
-        return self._manifests[descriptor.digest]
+        return self.decode(parse_manifest, descriptor)
 
     def index(self, descriptor: Descriptor) -> Index:
         """Return a decoded index; raises as `document` and `parse_index` do."""
+        return self.decode(parse_index, descriptor)
+
+    def decode(self, parse: Callable[[bytes, str], Decoded], descriptor: Descriptor) -> Decoded:
+        """Return what `parse` makes of a document, once; raises as `document` and `parse` do."""
         document = self.document(descriptor)
-        if descriptor.digest not in self._indexes:
-            self._indexes[descriptor.digest] = parse_index(document, descriptor.digest)
-        return self._indexes[descriptor.digest]
+        key = (parse, descriptor.digest)
+        if key not in self._decoded:
+            self._decoded[key] = self._shared.decode(parse, document, descriptor.digest)
+        return cast("Decoded", self._decoded[key])
 
 
 def read_image(
-    target: Descriptor, content: ContentReader, matcher: PlatformMatcher, budget: ReadBudget | None = None
+    target: Descriptor,
+    content: ContentReader,
+    matcher: PlatformMatcher,
+    shared: SharedDocuments | None = None,
 ) -> ImageFacts:
     """Read the image that a target stands for on a platform (containerd: getImage, once it has the record).
 
-    Images read with one `budget` share its limits. Raises ContentNotFoundError, InvalidDigestError,
+    Images read with the same `shared` share its limits. Raises ContentNotFoundError, InvalidDigestError,
     InvalidDocumentError, CorruptContentError and what the content raises. The error's `stage` says whether it
     came while the layers' ids or the size was read.
     """
-    with ImageReader(content, budget) as reader:
+    with ImageReader(content, shared) as reader:
         with _at(Stage.DIFF_IDS):
             config = choose_manifest(target, reader, matcher).config
             config_json = reader.document(config)
-            diff_ids = parse_diff_ids(config_json, config.digest)
+            diff_ids = reader.decode(parse_diff_ids, config)
         with _at(Stage.SIZE):
             size = compressed_size(target, reader, matcher)
     return ImageFacts(config.digest, chain_id(diff_ids), size, config_json)
@@ -248,8 +291,7 @@ def _fits(entry: Descriptor, manifest: Manifest, reader: ImageReader, matcher: P
     """Return whether an index's chosen entry matches: by its config document if it says no platform."""
     if entry.platform is not None:
         return True
-    config = manifest.config
-    return matcher.matches(parse_config_platform(reader.document(config), config.digest))
+    return matcher.matches(reader.decode(parse_config_platform, manifest.config))
 
 
 def _no_match(

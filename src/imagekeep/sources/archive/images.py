@@ -21,7 +21,7 @@ from imagekeep.errors import (
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 from imagekeep.oci.gojson import Reason
-from imagekeep.oci.image import ImageReader, ReadBudget
+from imagekeep.oci.image import ImageReader, SharedDocuments
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.archive.docker import MANIFEST_FILE, Converter, entries_of, saved_images
 from imagekeep.sources.listing import parse_entries
@@ -112,10 +112,10 @@ class ArchivedImages:
 
     def _configs_by_target(self, listed: tuple[Entry, ...]) -> dict[Descriptor, set[str]]:
         """Return the configs that each target of index.json leads to."""
-        budget = ReadBudget()
+        shared = SharedDocuments()
         configs: dict[Descriptor, set[str]] = {}
         for target in dict.fromkeys(entry.target for entry in listed):
-            with ImageReader(self, budget) as reader:
+            with ImageReader(self, shared) as reader:
                 configs[target] = _configs(target, reader)
         return configs
 
