@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from imagekeep.errors import (
@@ -10,8 +12,15 @@ from imagekeep.errors import (
     InvalidDocumentError,
     Stage,
 )
-from imagekeep.oci.documents import OCI_MANIFEST
-from imagekeep.oci.image import BYTES_LIMIT, DOCUMENTS_LIMIT, ImageFacts, read_image
+from imagekeep.oci.documents import OCI_MANIFEST, Manifest, parse_manifest
+from imagekeep.oci.image import (
+    BYTES_LIMIT,
+    DOCUMENTS_LIMIT,
+    LARGE_BYTES,
+    ImageFacts,
+    SharedDocuments,
+    read_image,
+)
 from imagekeep.platform import Platform, only
 from tests.oci.blobs import HOST, PLATFORM, Blobs, Entry, descriptor, layer, linux_amd64
 
@@ -153,3 +162,54 @@ def test_more_bytes_than_the_limit_are_refused() -> None:
     with pytest.raises(CorruptContentError, match="bytes") as caught:
         facts_of(content, content.add_manifest(*large))
     assert caught.value.stage is Stage.SIZE
+
+
+def test_images_that_share_documents_share_their_limits() -> None:
+    content = Blobs()
+    targets = [descriptor(content.add_manifest(layer(number))) for number in range(3)]
+    first = len(content.blobs[targets[0].digest]) + len(json.dumps(PLATFORM))
+    shared = SharedDocuments(first)
+    read_image(targets[0], content, linux_amd64(), shared)
+    for target in targets[1:]:
+        with pytest.raises(CorruptContentError, match=f"read by one sync exceed {first} bytes; sync again"):
+            read_image(target, content, linux_amd64(), shared)
+    assert content.reads == 3  # once the limit is met nothing is read
+
+
+def test_large_documents_have_a_limit_of_their_own() -> None:
+    content = Blobs()
+    large = descriptor(content.add_manifest(config={**PLATFORM, "author": "x" * LARGE_BYTES}))
+    other = descriptor(content.add_manifest(config={**PLATFORM, "author": "y" * LARGE_BYTES}))
+    shared = SharedDocuments(large_limit=LARGE_BYTES * 3 // 2)
+    read_image(large, content, linux_amd64(), shared)
+    with pytest.raises(
+        CorruptContentError, match=f"of more than {LARGE_BYTES} bytes read by one sync exceed"
+    ):
+        read_image(other, content, linux_amd64(), shared)
+    assert read_image(descriptor(content.add_manifest(layer(1))), content, linux_amd64(), shared)
+
+
+def test_a_document_that_many_targets_name_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = Blobs()
+    target = descriptor(content.add_manifest(layer(1)))
+    decoded: list[str] = []
+
+    def counted(document: bytes, name: str) -> Manifest:
+        decoded.append(name)
+        return parse_manifest(document, name)
+
+    monkeypatch.setattr("imagekeep.oci.image.parse_manifest", counted)
+    shared = SharedDocuments()
+    sizes = {read_image(target._replace(size=n), content, linux_amd64(), shared).size - n for n in range(8)}
+    assert len(sizes) == 1
+    assert decoded == [target.digest]
+
+
+def test_a_document_that_is_none_is_refused_each_time_with_its_stage() -> None:
+    content = Blobs()
+    target = descriptor(content.add(OCI_MANIFEST, b"not json"))
+    shared = SharedDocuments()
+    for size in range(3):
+        with pytest.raises(InvalidDocumentError, match="not valid JSON") as raised:
+            read_image(target._replace(size=size), content, linux_amd64(), shared)
+        assert raised.value.stage is Stage.DIFF_IDS

@@ -129,7 +129,7 @@ class OCILayout:
                     self._reading = reading = replace(reading, listing=listing)
                 return reading.listing
         except FileNotFoundError:
-            raise _missing(self.directory / INDEX_FILE) from None
+            raise self._not_a_layout(INDEX_FILE) from None
 
     def _read_index(self, opened: int, signature: Signature) -> _Reading:
         """Read and parse index.json; the same bytes give the same listing, so that what hangs on it stays."""
@@ -153,18 +153,17 @@ class OCILayout:
             with open_regular(self.directory, LAYOUT_FILE) as opened:
                 check_layout_version(read_whole(opened, DOCUMENT_LIMIT, str(path)), str(path))
         except FileNotFoundError:
-            raise self._not_a_layout() from None
+            raise self._not_a_layout(LAYOUT_FILE) from None
 
-    def _not_a_layout(self) -> InvalidDocumentError:
-        """Return the error for a directory without the file that marks a layout, after a look at what it is."""
+    def _not_a_layout(self, missing: str) -> InvalidDocumentError:
+        """Return the error for a directory without a file of a layout, after a look at what it is."""
         try:
             with open_regular(self.directory, SKOPEO_FILE) as opened:
                 if read_whole(opened, DOCUMENT_LIMIT, SKOPEO_FILE).startswith(SKOPEO_MARK):
-                    name = str(self.directory)
-                    return skopeo_directory(name)
+                    return skopeo_directory(str(self.directory))
         except (FileNotFoundError, ImagekeepError):
             pass
-        return _missing(self.directory / LAYOUT_FILE)
+        return _missing(self.directory / missing)
 
     def _missing_blob(self, digest: str) -> ContentNotFoundError:
         return ContentNotFoundError(f"layout {printable(self.directory)} has no blob {digest}")
