@@ -23,7 +23,49 @@ if TYPE_CHECKING:
 
 # An example takes longer than usual where as many workers run as there are processors.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=False)
+settings.register_profile("quick", parent=settings.get_profile("ci"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+SLOW = (
+    "cli/test_completion.py",
+    "cli/test_db.py",
+    "cli/test_help.py",
+    "cri/",
+    "database/test_abandoned.py",
+    "database/test_alembic.py",
+    "database/test_driver.py",
+    "database/test_lock.py",
+    "database/test_migrate.py",
+    "database/test_open_or_create.py",
+    "database/test_watcher_lock.py",
+    "properties/",
+    "sources/test_archive_untrusted.py",
+    "sources/test_containerd",
+    "sources/test_like_containerd.py",
+    "sources/test_tar.py",
+    "test_benchmark.py",
+    "test_comparison.py",
+    "test_concurrency.py",
+    "test_forks.py",
+    "test_image_actions.py",
+    "test_imports.py",
+    "test_oracles.py",
+    "test_package.py",
+    "test_readme.py",
+    "test_replaced.py",
+    "torture/",
+    "watch/",
+)
+"""How the paths of the tests begin that start many processes or a daemon, or that feed megabytes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what is not for `scripts/test --quick`."""
+    here = Path(__file__).parent
+    for item in items:
+        if str(item.path.relative_to(here)).startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,7 @@ def test_stacked_accents_are_each_an_escape() -> None:
     assert escape("a" + "\u0300" * 3) == "a" + "\\u0300" * 3
 
 
+@pytest.mark.slow
 def test_every_character_is_itself_or_ascii() -> None:
     for code in range(sys.maxunicode + 1):
         character = chr(code)

@@ -177,6 +177,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])
 @pytest.mark.parametrize("sql", LARGE.values(), ids=LARGE.keys())
 def test_a_query_takes_no_more_memory_for_what_it_shows(directory: Path, sql: str, output: str) -> None:
