@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.cri.metrics import CLIENTS_MAX, Loopback, Metrics, is_local, parse_target, scraping
+from imagekeep.cri.metrics import CLIENTS_MAX, Loopback, Metrics, OneAtATime, is_local, parse_target, scraping
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
 from imagekeep.image import Image
@@ -117,6 +117,22 @@ def test_a_store_that_cannot_be_read_is_told(metrics: Metrics, reader: Reader) -
 )
 def test_only_a_host_of_this_machine_is_local(host: str | None, local: bool) -> None:
     assert is_local(host) is local
+
+
+def test_no_page_is_made_once_the_server_stops() -> None:
+    """Its thread would read a store that is being closed."""
+    made: list[str] = []
+    statuses: list[str] = []
+
+    def page(environ: object, start_response: object) -> list[bytes]:
+        made.append("page")
+        return [b"page"]
+
+    pages = OneAtATime(page)
+    assert b"".join(pages({}, lambda status, *_: statuses.append(status))) == b"page"  # type: ignore[arg-type]
+    pages.close()
+    pages({}, lambda status, *_: statuses.append(status))  # type: ignore[arg-type]
+    assert (made, statuses) == (["page"], ["503 Service Unavailable"])
 
 
 def test_a_request_for_another_host_is_refused(begin: Serve, shown: dict[str, Any], port: int) -> None:

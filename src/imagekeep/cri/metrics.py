@@ -171,7 +171,8 @@ def parse_target(target: str) -> Loopback:
 async def scraping(target: Loopback, page: WSGIApplication) -> AsyncIterator[None]:
     """Serve the page until the context ends; raises FailedPreconditionError if the address cannot be used."""
     server = _listen(target)
-    server.set_app(one_at_a_time(local_only(page)))
+    pages = OneAtATime(page)
+    server.set_app(local_only(pages))
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="imagekeep-metrics", daemon=True)
     thread.start()
     try:
@@ -179,6 +180,7 @@ async def scraping(target: Loopback, page: WSGIApplication) -> AsyncIterator[Non
     finally:
         await asyncio.to_thread(server.shutdown)
         server.server_close()
+        await asyncio.to_thread(pages.close)
 
 
 def _listen(target: Loopback) -> _Server:
@@ -219,15 +221,29 @@ def is_local(host: str | None) -> bool:
         return name.lower() == "localhost"
 
 
-def one_at_a_time(page: WSGIApplication) -> WSGIApplication:
-    """Make one page at a time, so that the threads of several clients do not compete with the CRI's."""
-    lock = threading.Lock()
+class OneAtATime:
+    """Makes one page at a time, so that the threads of several clients do not compete with the CRI's.
 
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        with lock:
-            return list(page(environ, start_response))
+    Once closed it makes none: the store that a page reads must not be closed while it is read.
+    """
 
-    return application
+    def __init__(self, page: WSGIApplication) -> None:
+        self._page = page
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or refuse it once closed."""
+        with self._lock:
+            if not self._closed:
+                return list(self._page(environ, start_response))
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"the server is stopping\n"]
+
+    def close(self) -> None:
+        """Wait for the page that is being made, and make no more."""
+        with self._lock:
+            self._closed = True
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
