@@ -236,6 +236,20 @@ def test_a_write_during_which_the_store_is_replaced_is_not_acknowledged(store: S
     assert references_at(store.path) == {OTHER, THIRD}
 
 
+def test_a_read_inside_a_write_that_finds_the_store_replaced_ends_the_write(
+    store: Store, other: Path
+) -> None:
+    def read_another() -> None:
+        with store._transaction() as cursor:  # noqa: SLF001
+            replace(store.path, other)
+            soon(store.references, [OTHER])
+            cursor.execute("SELECT 1")
+
+    with pytest.raises(StoreReplacedError):
+        read_another()
+    assert references_at(store.path) == {OTHER}
+
+
 def text(path: Path) -> None:
     path.write_text("no database, but some text" * 100)
 

@@ -206,8 +206,10 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
         except BaseException as error:
             with contextlib.suppress(sqlite.Error):
                 cursor.execute(statements.ROLLBACK)
-            if kept.connection is not connection:
-                raise forked(kept.path) from error
+            if (
+                kept.connection is not connection
+            ):  # by a fork or a read of this thread, inside the transaction
+                raise (forked if kept.files == identify(kept.path) else replaced)(kept.path) from error
             kept.close_if_stuck()
             raise
         if not kept.is_current():
