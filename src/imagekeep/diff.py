@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DifferenceKind(enum.StrEnum):
-    """In what the store and the source differ about one reference, seen from the store."""
+    """How the source differs from the store about one reference."""
 
     ADDED = "added"
     GONE = "gone"
@@ -43,7 +43,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One reference about which the two differ: the image ids that they say, and why one cannot be read."""
+    """A reference about which store and source differ: both image ids, and why one cannot be read."""
 
     reference: str
     kind: DifferenceKind
@@ -105,7 +105,7 @@ def _compare(
     record: ImageRecord | None,
     ids: TargetIds,
 ) -> Difference | None:
-    """Compare one reference, or return None where the two agree; `ids` keeps what was read of each target."""
+    """Compare one reference; return None if the two agree. `ids` caches the image id of each target."""
     store_id = before.image_id if before else None
     try:
         after = state_at_source(store, before, record, ids) if record else None
@@ -120,10 +120,10 @@ def _compare(
 def state_at_source(
     store: Store, before: ReferenceState | None, record: ImageRecord, ids: TargetIds
 ) -> ReferenceState:
-    """Return what a record says, reading documents only where the store has not read them before.
+    """Return the state that a record implies, reading documents only if the store has not read them before.
 
-    `before` is what the store says, and `ids` keeps what was read of each target. Raises InvalidReferenceError
-    for a name that no store can keep, and as `Store.read_image` does.
+    `before` is the store's state, and `ids` caches the image id of each target. Raises InvalidReferenceError for a
+    name that no store can keep, and as `Store.read_image` does.
     """
     check_name(record.reference)
     if before is not None and store.is_current(before, record):

@@ -23,7 +23,7 @@
     │   ├── ReadOnlySourceError       the source cannot be changed
     │   ├── SourceUnsupportedError    the source does not know the request
     │   └── MissingExtraError         a package that only this needs is not installed
-    ├── PermissionDeniedError         the file or socket is not ours to use
+    ├── PermissionDeniedError         no permission to use the file or socket
     ├── UnavailableError              a thing needed did not answer; trying again may help
     │   ├── StoreBusyError            other writers held the store for longer than the wait
     │   ├── StoreUnavailableError     the disk is full, gone or read-only

@@ -37,7 +37,7 @@ configuration pins (`pinned_images`, `sandbox`) when it hears of the change, som
 
 
 class Action(enum.StrEnum):
-    """What was done to the name beside it: an image's id where it was deleted, else a reference."""
+    """What was done: to an image id if the image was deleted, else to a reference."""
 
     UNTAGGED = "untagged"
     DELETED = "deleted"
@@ -46,17 +46,17 @@ class Action(enum.StrEnum):
 
 
 class ActionResult(NamedTuple):
-    """One thing that an action did."""
+    """One change that an action made."""
 
     deed: Action
     name: str
 
 
 def remove_references(store: Store, source: Changeable, references: Sequence[str]) -> Iterator[str]:
-    """Remove references at the source in their order, the last synchronously; give each once the store followed.
+    """Remove references at the source in order, the last synchronously; yield each once the store is updated.
 
-    One that somebody else has just removed is no failure (containerd: internal/cri/server/images, RemoveImage).
-    Raises what source and store raise.
+    A reference that is already gone is not an error (containerd: internal/cri/server/images, RemoveImage). Raises
+    what source and store raise.
     """
     for reference in references:
         with suppress(ImageNotFoundError):
@@ -66,10 +66,10 @@ def remove_references(store: Store, source: Changeable, references: Sequence[str
 
 
 class Actions:
-    """Changes a store's source and lets the store follow; made by `begin`.
+    """Changes a store's source and then updates the store; made by `begin`.
 
-    Each method returns what it did, and hands each to `tell` as soon as it is done: where an action fails half
-    way, that much was told. Each raises what the source and the store raise.
+    Each method returns what it did, and calls `tell` with each result as soon as it is done, also if the action
+    fails later. Each raises what the source and the store raise.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Actions:
     def begin(cls, store: Store, tell: Callable[[ActionResult], object] | None = None) -> Actions:
         """Sync the store with its source, which must be one that can be changed, and return its actions.
 
-        A store that says what was true an hour ago would let a name be removed that has moved to another image
-        since, or call an image deleted that has a new name. References that cannot be read do not matter here.
-        Raises ReadOnlySourceError, FailedPreconditionError for a store without a source, and as `sync` does.
+        With a store that is out of date, a name could be removed that has moved to another image since, or an image
+        reported as deleted that has a new name. References that cannot be read do not matter here. Raises
+        ReadOnlySourceError, FailedPreconditionError for a store without a source, and as `sync` does.
         """
         source = require_changeable(store.require_source())
         sync(store)
@@ -110,9 +110,9 @@ class Actions:
         return outcomes
 
     def untag(self, name: str, *, force: bool = False) -> list[ActionResult]:
-        """Remove one reference, and with its last one the image; it need not be one that could be read.
+        """Remove one reference, and the image with its last one; its image need not be readable.
 
-        Raises ImageNotFoundError, and ImagePinnedError where the reference pins its image unless `force` is set.
+        Raises ImageNotFoundError, and ImagePinnedError if the reference pins its image unless `force` is set.
         """
         record = self._record(name)
         if record.pinned and not force:
@@ -183,7 +183,7 @@ class Actions:
         return outcomes
 
     def _tell_if_deleted(self, image_id: str, outcomes: list[ActionResult]) -> None:
-        """Note that an image went, unless it still has a reference, or got one meanwhile."""
+        """Report the image as deleted, unless it still has a reference or got a new one."""
         try:
             self._store.get(image_id)
         except ImageNotFoundError:
@@ -195,7 +195,7 @@ class Actions:
             self._tell(outcome)
 
     def _record(self, name: str) -> ImageRecord:
-        """Return the source's record of a reference spelt exactly so, else in its canonical form."""
+        """Return the source's record of a reference as given, else in its canonical form."""
         try:
             return self._source.get(name)
         except ImageNotFoundError:

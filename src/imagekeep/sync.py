@@ -51,10 +51,10 @@ BATCH = 128
 """References written in one transaction; with configs of the usual size, 1 MB."""
 
 HELD_BYTES = 64 << 20
-"""Bytes of configs that are held to be written; what a batch has more of takes a transaction of its own."""
+"""Bytes of configs held before they are written; a batch with more takes further transactions."""
 
 MAX_WORKERS = 8
-"""Documents read at once: enough to hide the round trips to a daemon, few enough for its socket."""
+"""Documents read concurrently: enough to hide the round trips to a daemon, few enough for its socket."""
 
 SOURCE_FAILURES = (
     SourceUnavailableError,
@@ -62,10 +62,10 @@ SOURCE_FAILURES = (
     FailedPreconditionError,
     NamespaceNotFoundError,
 )
-"""What a source raises of itself, whichever reference it was asked for; SourceFaultError aside, which is of one."""
+"""Errors of the source as a whole, except SourceFaultError, which is of one reference."""
 
 MAX_PENDING = 2 * MAX_WORKERS
-"""Answers that may wait to be taken, and questions that wait to be asked, so that no reader is idle."""
+"""Maximum number of reads in flight or waiting to be taken, so that no worker is idle."""
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -73,9 +73,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync did: the transition of each reference, and the error of each that could not be read.
+    """What a sync did: the transition of each reference, or the error that kept it from being read.
 
-    `image_ids` has the image of each reference whose documents were read; what was confirmed is not in it.
+    `image_ids` has the image of each reference whose documents were read, not of those that were confirmed.
     """
 
     transitions: dict[str, Transition] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class SyncReport:
 
     @property
     def changed(self) -> dict[str, Transition]:
-        """Return the references of which the store says something else now."""
+        """Return the references that changed."""
         return {name: transition for name, transition in self.transitions.items() if transition.changed}
 
 
@@ -157,12 +157,12 @@ def sync(
 
 
 def is_of_source(error: ImagekeepError) -> bool:
-    """Return whether a source failed as a whole, so that asking it for other references is in vain."""
+    """Return whether a source failed as a whole, so that asking it for other references is useless."""
     return isinstance(error, SOURCE_FAILURES) and not isinstance(error, SourceFaultError)
 
 
 def _can_keep(name: str, report: SyncReport) -> bool:
-    """Return whether a store can keep this name; report one that it cannot, as what could not be read."""
+    """Return whether a store can keep this name; report it as a failure if not."""
     try:
         check_name(name)
     except InvalidReferenceError as error:
@@ -171,7 +171,7 @@ def _can_keep(name: str, report: SyncReport) -> bool:
 
 
 def _confirm_listing(run: _Run) -> dict[str, None]:
-    """Confirm what the source lists unchanged; return the other references, those of one target side by side."""
+    """Confirm the references that are unchanged; return the others, grouped by target."""
     store = run.store
     _check_source(run)
     with store.lock_references(None):
@@ -203,7 +203,7 @@ def _check_source(run: _Run) -> None:
 
 
 def _sync_batch(run: _Run, batch: list[str]) -> None:
-    """Ask for the references of one batch, read what is not confirmed by that, and write it all."""
+    """Update one batch: ask for its records, read what these do not confirm, and write it all."""
     store, report = run.store, run.report
     failures: dict[str, ImagekeepError] = {}
     observed: dict[str, ObservedImage | None] = {}
@@ -256,9 +256,9 @@ def _ask(
     subjects: Iterable[Asked],
     failures: dict[Asked, ImagekeepError],
 ) -> Iterator[tuple[Asked, Answer]]:
-    """Give what `question` answers for each subject; note the errors of those for which it raises.
+    """Yield what `question` returns for each subject; collect the errors of those for which it raises.
 
-    Few answers wait to be taken at any time, for each may hold a document.
+    Few answers wait to be taken at any time, because each may hold a document.
     """
     rest = iter(subjects)
     asked = deque((subject, pool.submit(question, subject)) for subject in islice(rest, MAX_PENDING))
@@ -268,7 +268,7 @@ def _ask(
             answer = future.result()
         except ImagekeepError as error:
             if is_of_source(error):
-                # Of a source that hangs each would take its whole deadline, with the references held.
+                # With a source that hangs, each would take its whole timeout, with the references locked.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
             # A copy has no traceback, which would hold the documents that were read.

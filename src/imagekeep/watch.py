@@ -6,11 +6,11 @@
         ^                                                                                        │
         └─────────────────────────────── back off ───────────────────────────────────────────────┘
 
-Subscribing gives no sign of life before its first event, so a change can fall between a reconcile and the
-moment from which the stream really tells; that is what the second reconcile is for. An event only says which
-reference to look at again: what it is now is asked of the source, and many events of one reference that wait
-together are one question. A reference whose content has not arrived is asked for again after a while, and
-stands in incomplete_refs meanwhile. Nothing is kept in memory that a restart would miss: a reconcile finds it.
+A subscription gives no sign of life before its first event, so a change can fall between a reconcile and the
+moment when the subscription takes effect; the second reconcile finds it. An event only names a reference to read
+again from the source, and several waiting events of one reference are one read. A reference whose content has not
+arrived is retried, and is in incomplete_refs meanwhile. Nothing in memory is needed after a restart: a reconcile
+finds everything.
 
 The status is written in the transactions of the sync itself, so that a change costs one fsync, not two.
 """
@@ -51,29 +51,29 @@ log = logging.getLogger("imagekeep.watch")
 
 @dataclass(frozen=True, slots=True)
 class WatchIntervals:
-    """The watcher's waits, in seconds."""
+    """The watcher's intervals in seconds."""
 
     settle: float = 1.0
-    """After which a stream that has said nothing is taken for live, and the second reconcile done."""
+    """Before the second reconcile, if no event came earlier."""
 
     reconcile: float = 600.0
-    """Between reconciles of a quiet source: it finds what no event told, whatever the reason."""
+    """Between reconciles, which find what no event reported."""
 
     retry: float = 0.25
-    """Before a reference that could not be read is tried again; then twice as long each time."""
+    """Before the first retry of a reference that could not be read; doubled each time."""
 
     back_off: float = 0.1
-    """Before the source is asked again after it was lost; then twice as long each time."""
+    """Before the first retry of a source that was lost; doubled each time."""
 
     longest: float = 30.0
-    """The most that the two before grow to."""
+    """Maximum of the two before."""
 
     look: float = 1.0
     """Between looks whether the store is still the one that was synced; a restored one has missed events."""
 
 
 class Watcher:
-    """Keeps a store saying what its source says, until it is stopped.
+    """Keeps a store up to date with its source until it is stopped.
 
     Made with a store whose source is Watchable; raises FailedPreconditionError for others.
     """
@@ -127,10 +127,10 @@ class Watcher:
                 pause = min(pause * 2, self._pace.longest)
 
     def stop(self) -> None:
-        """End `run` soon, from another thread: a call that is under way fails at once.
+        """End `run` soon, from another thread: calls in flight fail at once.
 
-        Not from a signal handler, which runs in the middle of what the main thread does and would wait for the
-        locks that this holds.
+        Not from a signal handler, which interrupts the main thread and could wait for locks that this thread
+        holds.
         """
         self._stopping.set()
         self._inbox.put(None)
@@ -158,9 +158,9 @@ class Watcher:
                     self._sync(references)
 
     def _take(self, seconds: float) -> list[str]:
-        """Return the references that events tell of, waiting for the first; each once.
+        """Return the references of the waiting events, each once, after waiting for the first.
 
-        Raises the error with which the stream was lost.
+        Raises the error that ended the stream.
         """
         events: list[SourceEvent] = []
         with contextlib.suppress(Empty):
@@ -192,7 +192,7 @@ class Watcher:
             else:
                 log.info("%s %s", transition, reference, extra=extra)
         for reference, error in report.failures.items():
-            # What goes on failing is tried again twice a minute: its warning is given once.
+            # What keeps failing is retried twice a minute: warn once.
             level = logging.DEBUG if self._retries.has(reference) else logging.WARNING
             log.log(level, "cannot read %s: %s", reference, error, extra={"reference": reference})
         self._retries.update(report.transitions, report.failures)
@@ -219,24 +219,24 @@ class Watcher:
         self._try_to_record(connected_at=None)
 
     def _try_to_record(self, **changes: int | None) -> None:
-        """Keep how far the watcher has come; a store that cannot be written to now is no reason to end."""
+        """Record the status; a store that cannot be written to now does not end the watcher."""
         try:
             self._note(**changes)
         except ImagekeepError as failure:
-            log.error("cannot note how far the watcher has come: %s", failure)
+            log.error("cannot record the watcher status: %s", failure)
 
     def _note(self, **changes: int | None) -> None:
-        """Keep how far the watcher has come, in the store too."""
+        """Update the status, in the store too."""
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
         self._store.record_watcher(self.state)
 
 
 MAX_EVENTS = 10_000
-"""Events that may wait: a source that tells more is reconciled instead, which finds what they told."""
+"""Maximum number of waiting events; with more, the watcher reconnects and reconciles instead."""
 
 
 class _Pump:
-    """Carries events from a subscription, which blocks, to the watcher's inbox, in a thread of its own."""
+    """Carries events from a subscription, which blocks, to the watcher's inbox in a thread."""
 
     def __init__(self, events: Events, inbox: SimpleQueue[SourceEvent | ImagekeepError | None]) -> None:
         self._events = events
@@ -250,18 +250,18 @@ class _Pump:
         try:
             for event in self._events:
                 if self._inbox.qsize() >= MAX_EVENTS:
-                    lost = SourceUnavailableError("the source tells more events than can be followed")
+                    lost = SourceUnavailableError("the source sends more events than can be followed")
                     break
                 self._inbox.put(event)
         except ImagekeepError as error:
             lost = error
         finally:
-            # Whatever ended it: a watcher that is not told would listen to nothing from then on.
+            # Whatever ended it, the watcher must know, or it would wait for events for ever.
             if not self._closing:
                 self._inbox.put(lost)
 
     def close(self) -> None:
-        """Cancel the subscription; what was still waiting in the inbox is found by the next reconcile."""
+        """Cancel the subscription and empty the inbox; the next reconcile finds what was in it."""
         self._closing = True
         self._events.cancel()
         self._thread.join()
@@ -271,7 +271,7 @@ class _Pump:
 
 
 class _Retries:
-    """When to try again what could not be read: each reference with a wait of its own, which doubles."""
+    """When to retry references that could not be read; each has a wait of its own, which doubles."""
 
     def __init__(self, pace: WatchIntervals) -> None:
         self._pace = pace

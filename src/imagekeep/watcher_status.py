@@ -1,4 +1,4 @@
-"""What a store knows of its own currency: the time, the watcher of its source, and what could not be read."""
+"""The watcher status and the incomplete references that a store keeps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WatcherState:
-    """How far the last watcher of a store has come; times in microseconds since 1970, UTC.
+    """The status of a store's last watcher; times in microseconds since 1970, UTC.
 
-    `connected_at` is None while the source's events are not being heard, `stopped_at` while the watcher has not
-    said that it ended: one that was killed never says so. Whether it runs, only its lock says
+    `connected_at` is None while it is not connected to the source, and `stopped_at` until it stops; a watcher that
+    was killed never sets it. Whether it runs, only its lock says
     (`Reader.is_watched`); `process_id` is for people, and may be of another PID namespace.
     """
 
@@ -31,7 +31,7 @@ class WatcherState:
 
 @dataclass(frozen=True, slots=True)
 class IncompleteReference:
-    """A reference that the source has, and whose image could not be read when it was last tried."""
+    """A reference at the source whose image could not be read when last tried."""
 
     reference: str
     error: str
@@ -51,5 +51,5 @@ class FilesystemUsage:
 
 
 def timestamp() -> int:
-    """Return the time as a store keeps it: microseconds since 1970, UTC."""
+    """Return the current time in microseconds since 1970, UTC."""
     return time.time_ns() // 1000

@@ -116,11 +116,11 @@ def test_a_source_that_is_only_read_is_refused_saying_so(run: Run) -> None:
     assert result.err.startswith("Error: the source is read-only: ")
 
 
-def test_a_socket_that_is_not_there_is_told(run: Run) -> None:
+def test_a_socket_that_is_not_there_is_told(run: Run, directory: Path) -> None:
     result = run("--source", "containerd:nothing", "image", "rm", "busybox:1.36")
     assert (result.code, result.err) == (
         ExitCode.FAILED,
-        "Error: no socket at nothing; is containerd running?\n",
+        f"Error: no socket at {directory}/nothing; is containerd running?\n",
     )
 
 

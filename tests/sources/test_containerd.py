@@ -211,7 +211,7 @@ def test_a_namespace_that_lost_its_last_image_still_is_one(daemon: Daemon, tmp_p
 
 @pytest.mark.parametrize("namespace", ["", "a b", "-x", 'k8s.io",topic=="/', "ü", "x" * 77, "k8s.io\n"])
 def test_a_name_that_can_be_no_namespace_is_refused(namespace: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="is no namespace"):
+    with pytest.raises(InvalidArgumentError, match="invalid containerd namespace"):
         Containerd(namespace=namespace)
 
 

@@ -118,7 +118,7 @@ def test_a_socket_on_which_nobody_listens_is_told(tmp_path: Path) -> None:
     path = tmp_path / "left"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    with pytest.raises(SourceUnavailableError, match=f"nobody listens at {path}"):
+    with pytest.raises(SourceUnavailableError, match=f"nothing listens at {path}"):
         Containerd(str(path)).version()
 
 
@@ -126,7 +126,7 @@ def test_a_socket_of_another_kind_is_told(tmp_path: Path) -> None:
     path = tmp_path / "datagrams"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
-        with pytest.raises(SourceUnavailableError, match=f"nobody listens at {path}"):
+        with pytest.raises(SourceUnavailableError, match=f"nothing listens at {path}"):
             Containerd(str(path)).version()
 
 
@@ -134,7 +134,7 @@ def test_a_socket_of_another_kind_is_told(tmp_path: Path) -> None:
 def test_what_is_no_socket_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(InvalidArgumentError, match=f"{name} is no socket"):
+    with pytest.raises(InvalidArgumentError, match=f"{name} is not a socket"):
         Containerd(str(tmp_path / name)).version()
 
 
@@ -150,7 +150,7 @@ def test_a_socket_that_is_not_ours_is_told(public_directory: Path) -> None:
         private.bind(str(path))
         path.chmod(0)
         private.listen()
-        with without_privileges(), pytest.raises(PermissionDeniedError, match=f"{path} is not ours to use"):
+        with without_privileges(), pytest.raises(PermissionDeniedError, match=f"permission denied: {path}"):
             Containerd(str(path)).version()
 
 
@@ -232,7 +232,7 @@ def test_a_containerd_that_was_killed_is_told_by_what_it_left(tmp_path: Path) ->
     with running(tmp_path / "containerd", CRI) as daemon, Containerd(daemon.socket) as source:
         source.version()
         daemon.end(signal.SIGKILL)
-        with pytest.raises(SourceUnavailableError, match=f"nobody listens at {daemon.socket}"):
+        with pytest.raises(SourceUnavailableError, match=f"nothing listens at {daemon.socket}"):
             source.version()
 
 

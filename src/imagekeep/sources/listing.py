@@ -55,7 +55,7 @@ class Listing:
         try:
             return self.by_reference[reference]
         except KeyError:
-            raise ImageNotFoundError(f"no image is named {printable(reference)}") from None
+            raise ImageNotFoundError(f"no such image: {printable(reference)}") from None
 
     def records(self) -> list[ImageRecord]:
         """Return every record."""

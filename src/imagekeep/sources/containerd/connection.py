@@ -1,8 +1,8 @@
-"""Calls to one containerd over its socket: the namespace, the deadlines, and what gRPC's failures mean.
+"""Calls one containerd over its socket: sets namespace and timeouts, and translates gRPC's errors.
 
-Every call ends: with an answer, at its deadline, or with one of imagekeep's errors, which names the socket. A
-socket that is missing, or not ours to use, is found by a plain connect before gRPC is asked, because gRPC tells
-all of these as one "unavailable".
+Every call ends: with an answer, at its timeout, or with one of imagekeep's errors, which names the socket. A
+plain connect before the first call finds a socket that is missing or may not be used, because gRPC reports all of
+these as "unavailable".
 """
 
 from __future__ import annotations
@@ -44,31 +44,31 @@ if TYPE_CHECKING:
     from imagekeep.protobuf import Method, Request
 
 RECEIVED_BYTES_MAX: Final = 32 << 20
-"""The largest answer that is taken: a listing of some 100,000 records.
+"""The largest answer accepted: a listing of some 100,000 records.
 
-gRPC's own limit of 4 MiB would end at 13,000. containerd sends at most 16 MiB unless its configuration says
-otherwise (`max_send_message_size`), so that this is room for one that was told to send more.
+gRPC's default of 4 MiB would end at 13,000. containerd sends at most 16 MiB unless configured otherwise
+(`max_send_message_size`).
 """
 
 TRAILER_BYTES_MAX: Final = 1 << 20
-"""The longest words of a failure that are taken, percent-encoded as HTTP/2 has them.
+"""The longest error message accepted, percent-encoded as in HTTP/2.
 
-containerd says which name it has not, quoted: four bytes for each of up to 32,768. gRPC's own limit of 8 KiB would
-make of "not found" a failure of containerd itself, and no sync would get past a record of a long name that went.
+containerd quotes the name that it does not have: four bytes for each of up to 32,768. With gRPC's default of
+8 KiB a "not found" for a long name would look like a failure of containerd, and stop every sync.
 """
 
 DETAIL_LENGTH_MAX: Final = 500
-"""The most characters of containerd's own words in a message."""
+"""Maximum length of containerd's own message in an error."""
 
 CONNECT_TIMEOUT: Final = 2.0
-"""Seconds to connect; a socket of this machine takes microseconds, unless its backlog is full."""
+"""Seconds to connect; a local socket takes microseconds unless its backlog is full."""
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
     ("grpc.max_metadata_size", TRAILER_BYTES_MAX),
-    # A connection of its own, whose back-off nobody else in the process has made long.
+    # A connection of our own: its back-off is not made long by others in the process.
     ("grpc.use_local_subchannel_pool", 1),
-    # gRPC's own go from 1 s to 2 minutes; a containerd that was started again is back within a second.
+    # gRPC's defaults go from 1 s to 2 minutes; a restarted containerd is back within a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
@@ -86,16 +86,16 @@ _KINDS: Final[Mapping[Any, type[ImagekeepError]]] = {
     grpc.StatusCode.UNAVAILABLE: SourceUnavailableError,
     grpc.StatusCode.UNIMPLEMENTED: SourceUnsupportedError,
 }
-"""The error for each of gRPC's codes; for those not listed, SourceFaultError, unless we ended the call ourselves.
+"""The error for each gRPC code; the others become SourceFaultError.
 
-containerd answers UNKNOWN for whatever goes wrong on its side: a blob that its disk cannot read, say.
+containerd answers UNKNOWN for whatever goes wrong on its side, such as a blob that its disk cannot read.
 """
 
 
 class Connection:
-    """Calls the methods of the containerd at one socket, in one namespace; opened by the first call.
+    """Calls methods of the containerd at one socket, in one namespace; the first call opens it.
 
-    It may be used from several threads at once, and in a child after a fork, which opens its own.
+    Safe to use from several threads and in a forked child, which opens a connection of its own.
     """
 
     def __init__(self, path: str, namespace: str) -> None:
@@ -115,9 +115,9 @@ class Connection:
         timeout: float,
         missing: ImagekeepError | None = None,
     ) -> Reply:
-        """Return the answer to a request; `missing` is the error to raise where nothing has the name.
+        """Return the answer to a request; `missing` is the error to raise for NOT_FOUND.
 
-        Raises what `_KINDS` lists, and the errors of `check_socket`.
+        Raises the errors in `_KINDS`, and those of `check_socket` and `decode`.
         """
         try:
             encoded = self._invoke(method, request, timeout)
@@ -135,7 +135,7 @@ class Connection:
     ) -> Stream[Reply]:
         """Return the stream of answers to a request; raises as `call` does, now or while it is read.
 
-        `timeout` is for the whole of it; None is a stream that lasts until it is cancelled.
+        `timeout` is for the whole stream; None means until it is cancelled.
         """
         return Stream(self, method, self._invoke(method, request, timeout), timeout, missing)
 
@@ -151,7 +151,7 @@ class Connection:
             raise SourceFaultError(f"{self}: the answer to {method.path} is not understood") from failure
 
     def close(self) -> None:
-        """End every call that is under way, and take no more."""
+        """End every call in flight, and accept no more."""
         self._closed = True
         with self._lock:
             if self._channel is not None:
@@ -163,20 +163,20 @@ class Connection:
         return self._closed
 
     def forget(self) -> None:
-        """Leave the channel that there is to the parent, in a child after a fork."""
+        """Abandon the channel in a forked child: it is the parent's."""
         _inherited.append((self._channel, self._callables))
         self._channel = None
         self._callables = {}
         self._lock = threading.Lock()
 
     def error_of(self, failure: Any, timeout: float | None, missing: ImagekeepError | None) -> ImagekeepError:
-        """Return the error that a failed call stands for; raises it instead where the socket tells more."""
+        """Return the error for a failed call; raises it instead if the socket shows a better one."""
         code = failure.code()
         if code is grpc.StatusCode.NOT_FOUND and missing is not None:
             return missing
         if code is grpc.StatusCode.UNAVAILABLE and not self._closed:
             check_socket(self.path)
-        # containerd's reason comes last, after paths of a blob and of its directory.
+        # The message ends with containerd's reason, after the paths of a blob and its directory.
         detail = printable(failure.details() or code.name, DETAIL_LENGTH_MAX)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             detail = f"no answer within {timeout:g} s"
@@ -186,7 +186,7 @@ class Connection:
         return f"containerd at {printable(self.path)}"
 
     def _invoke(self, method: Method[Request, Reply], request: Request, timeout: float | None) -> Any:
-        """Begin a call; raises FailedPreconditionError where the connection was closed."""
+        """Start a call; raises FailedPreconditionError if the connection was closed."""
         try:
             return self._callable(method)(request, timeout=timeout, metadata=self._metadata)
         except ValueError as failure:
@@ -195,7 +195,7 @@ class Connection:
             raise FailedPreconditionError(f"{self}: the connection was closed") from failure
 
     def _callable(self, method: Method[Any, Any]) -> Any:
-        """Return what calls a method, opening the channel where there is none yet."""
+        """Return the callable of a method, opening the channel if necessary."""
         with self._lock:
             if self._closed:
                 raise FailedPreconditionError(f"{self}: the connection was closed")
@@ -213,7 +213,7 @@ class Connection:
 
 
 class Stream(Generic[Reply]):
-    """The answers of one call as they come; ended by `cancel`, from any thread, or by closing the connection."""
+    """Iterates over the answers of a call; ended by `cancel`, from any thread, or by closing the connection."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class Stream(Generic[Reply]):
         self._cancelled = False
 
     def cancel(self) -> None:
-        """End the stream: whoever waits for the next answer gets the end."""
+        """End the stream, also for a thread that waits for the next answer."""
         self._cancelled = True
         self._answers.cancel()
 
@@ -255,10 +255,10 @@ class Stream(Generic[Reply]):
 
 
 def check_socket(path: str) -> None:
-    """Connect to a socket and hang up; raises what is the matter with it.
+    """Connect to a socket and disconnect, to find out what is wrong with it.
 
-    SourceUnavailableError where it is missing or nobody listens, PermissionDeniedError where it is not ours to
-    use, InvalidArgumentError where there is something else, or where no socket can have this path.
+    Raises SourceUnavailableError if it is missing or nothing listens, PermissionDeniedError, and
+    InvalidArgumentError if the path is not a socket or cannot be one.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -266,31 +266,31 @@ def check_socket(path: str) -> None:
             probe.connect(path)
     except PermissionError as failure:
         raise PermissionDeniedError(
-            f"{printable(path)} is not ours to use: {failure.strerror}; run as root, or as its group"
+            f"permission denied: {printable(path)} (run as root or join its group)"
         ) from failure
     except FileNotFoundError as failure:
         raise SourceUnavailableError(f"no socket at {printable(path)}; is containerd running?") from failure
     except TimeoutError as failure:
         raise SourceTimeoutError(
-            f"{printable(path)}: not connected within {CONNECT_TIMEOUT:g} s"
+            f"{printable(path)}: connection timed out after {CONNECT_TIMEOUT:g} s"
         ) from failure
     except OSError as failure:
         raise _unusable(path, failure) from failure
     except (ValueError, UnicodeError) as failure:
-        raise InvalidArgumentError(f"{printable(path)} is no path of a socket: {failure}") from failure
+        raise InvalidArgumentError(f"invalid socket path {printable(path)}: {failure}") from failure
 
 
 def _unusable(path: str, failure: OSError) -> ImagekeepError:
-    """Return the error for a socket that refuses, or for what is none."""
+    """Return the error for a socket that refuses connections, or for a path that is not one."""
     if failure.errno is None:
-        return InvalidArgumentError(f"{printable(path)} is no path of a socket: {failure}")
+        return InvalidArgumentError(f"invalid socket path {printable(path)}: {failure}")
     try:
         is_socket = stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - a path as text, as it was given
     except OSError:
         is_socket = False
     if not is_socket:
-        return InvalidArgumentError(f"{printable(path)} is no socket")
-    return SourceUnavailableError(f"nobody listens at {printable(path)}: {failure.strerror}")
+        return InvalidArgumentError(f"{printable(path)} is not a socket")
+    return SourceUnavailableError(f"nothing listens at {printable(path)}: {failure.strerror}")
 
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -298,7 +298,7 @@ _inherited: list[object] = []
 
 
 def _after_fork(_prepared: bool) -> None:
-    """Let no connection of a forked child use its parent's channel."""
+    """Let connections of a forked child open channels of their own."""
     for connection in _connections:
         connection.forget()
 

@@ -1,7 +1,7 @@
-"""What containerd tells of images as they change (containerd: api/events/image.proto).
+"""Receives containerd's events about images (containerd: api/events/image.proto).
 
-A change is told to those who are subscribed at that moment, once. Nothing tells when a subscription begins to be
-served, and nothing of what was before: whoever follows a containerd lists its images after the first event too.
+An event goes once to those who are subscribed at that moment. containerd does not say when a subscription takes
+effect, so a watcher lists the images again after the first event.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _MESSAGES = {
 class Subscription:
     """Yields events as they come; ended by `cancel`, from any thread, and as a context manager.
 
-    It has no deadline: an idle containerd says nothing for hours. One that ends, ends the subscription within
-    milliseconds, by SourceUnavailableError. One that hangs is told from an idle one by another call.
+    It has no timeout: an idle containerd sends nothing for hours. When containerd exits, the subscription raises
+    SourceUnavailableError within milliseconds. Only another call shows whether it hangs or is idle.
     """
 
     def __init__(self, connection: Connection, namespace: str) -> None:
@@ -57,7 +57,7 @@ class Subscription:
         self._stream = connection.stream(SUBSCRIBE, request, timeout=None)
 
     def cancel(self) -> None:
-        """End the subscription: whoever waits for the next event gets the end."""
+        """End the subscription, also for a thread that waits for the next event."""
         self._stream.cancel()
 
     def __iter__(self) -> Self:
@@ -76,10 +76,10 @@ class Subscription:
 
 
 def event_of(envelope: Envelope) -> ImageEvent | None:
-    """Decode an envelope; None where its name is one that the listing leaves out too.
+    """Decode an envelope; return None for a name that listings leave out too.
 
-    The topic says which message it carries: containerd writes the message's type without the host that
-    protobuf's `Any` has before it. Raises InvalidDocumentError for another topic, or for no such message.
+    The topic says which message it carries, because containerd writes the type without the host that protobuf's
+    `Any` requires. Raises InvalidDocumentError for another topic or message.
     """
     try:
         topic = Topic(envelope.topic)
@@ -88,7 +88,7 @@ def event_of(envelope: Envelope) -> ImageEvent | None:
         document = f"event {printable(envelope.topic)}"
         raise InvalidDocumentError(document, InvalidDocumentError.Reason.TYPE, "not understood") from failure
     reference = reference_of(name)
-    # A time is only shown: one that protobuf does not allow becomes the nearest that it does.
+    # The time is only shown: an invalid one becomes the nearest valid one.
     seconds = min(max(envelope.timestamp.seconds, _FIRST_SECOND), _LAST_SECOND)
     at = seconds * 1_000_000 + envelope.timestamp.nanos // 1000
     return ImageEvent(topic, reference, at) if reference is not None else None

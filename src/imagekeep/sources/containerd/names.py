@@ -1,4 +1,4 @@
-"""Names as containerd keeps them: any bytes, of which those that are UTF-8 can be an image's reference."""
+"""Converts between containerd's names, which may be any bytes, and references, which are UTF-8."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*+")
 
 
 def check_namespace(namespace: str) -> None:
-    """Check that `namespace` can name a namespace (containerd: pkg/identifiers); raises InvalidArgumentError."""
+    """Raise InvalidArgumentError unless this is a valid namespace (containerd: pkg/identifiers)."""
     if len(namespace) > NAMESPACE_LENGTH_MAX or not _NAMESPACE.fullmatch(namespace):
-        raise InvalidArgumentError(f"{printable(namespace)} is no namespace of containerd")
+        raise InvalidArgumentError(f"invalid containerd namespace {printable(namespace)}")
 
 
 def reference_of(name: bytes) -> str | None:
-    """Return a record's name, or None where no store can keep it: it is empty, too long or no UTF-8."""
+    """Return a record's name, or None if no store can keep it: empty, too long or not UTF-8."""
     reference = name.decode("utf-8", "surrogateescape")
     try:
         check_name(reference)
@@ -30,6 +30,6 @@ def reference_of(name: bytes) -> str | None:
 
 
 def name_of(reference: str) -> bytes:
-    """Return a reference as a record's name; raises InvalidReferenceError for what cannot be one."""
+    """Return a reference as a record's name; raises InvalidReferenceError."""
     check_name(reference)
     return reference.encode()

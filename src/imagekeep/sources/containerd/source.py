@@ -1,4 +1,4 @@
-"""containerd's images as a source: its records (images.v1), and the documents beneath them (content.v1)."""
+"""Reads the images of containerd: its records (images.v1) and their documents (content.v1)."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ DEFAULT_NAMESPACE: Final = "k8s.io"
 """The namespace of the CRI plugin (containerd: internal/cri/constants)."""
 
 RECORDS_MAX: Final = 100_000
-"""The most records that a listing may have; a node has hundreds."""
+"""Maximum number of records in a listing; a node has hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How many seconds each kind of call may take.
+    """Timeouts in seconds.
 
-    `call` is one that looks something up, which takes milliseconds, or a second where the disk is busy. `read`
-    is the reading of one document, of at most 8 MiB. `removal` is a synchronous one, which waits for containerd's
-    garbage collection: as long as a kubelet waits for it by default.
+    `call` is for look-ups, which take milliseconds, or a second while the disk is busy. `read` is for one document,
+    of at most 8 MiB. `removal` is for synchronous removals, which wait for containerd's garbage collection: as long
+    as a kubelet waits by default.
     """
 
     call: float = 10.0
@@ -50,20 +50,19 @@ class Timeouts:
 
 
 class ServerVersion(NamedTuple):
-    """What a containerd says it is."""
+    """The version of a containerd."""
 
     version: str
     revision: str
 
 
 class Containerd:
-    """The images of one namespace of a containerd; fulfils `Source` and `Changeable`.
+    """The images in one namespace of a containerd; can be watched and changed.
 
-    It is opened by the first call, may be used from several threads at once and in a child after a fork, and is
-    closed by `close` or as a context manager. Every method raises SourceUnavailableError where containerd does
-    not answer and SourceTimeoutError where not in time, PermissionDeniedError where the socket is not ours to
-    use, InvalidArgumentError where it is no socket, and SourceUnsupportedError where containerd does not know
-    the request.
+    The first call opens the connection; `close`, or leaving the context, closes it. Safe to use from several
+    threads and in a forked child. Every method raises SourceUnavailableError if containerd does not answer,
+    SourceTimeoutError if it does not in time, PermissionDeniedError for the socket, InvalidArgumentError if the
+    path is not a socket, and SourceUnsupportedError if containerd does not know the request.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Containerd:
         namespace: str = DEFAULT_NAMESPACE,
         timeouts: Timeouts | None = None,
     ) -> None:
-        """Name the socket's path and the namespace; nothing is asked yet. Raises InvalidArgumentError."""
+        """Take the path of the socket and a namespace; connects later. Raises InvalidArgumentError."""
         check_namespace(namespace)
         self.socket = socket
         self.namespace = namespace
@@ -82,7 +81,7 @@ class Containerd:
         self._namespace_seen = False
 
     def close(self) -> None:
-        """End every call that is under way, subscriptions too, and take no more."""
+        """End every call in flight, subscriptions too, and accept no more."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -99,7 +98,7 @@ class Containerd:
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this name.
 
-        Raises ImageNotFoundError, InvalidReferenceError for what can be no name, and NamespaceNotFoundError.
+        Raises ImageNotFoundError, InvalidReferenceError and NamespaceNotFoundError.
         """
         request = protocol.GET_IMAGE.request(name=name_of(reference))
         return _record(self._ask(protocol.GET_IMAGE, request, reference).image, reference)
@@ -107,9 +106,9 @@ class Containerd:
     def records(self) -> list[ImageRecord]:
         """Return every record, by one call.
 
-        A name may be any text, and is kept as it is. What no store can keep is left out: a name that is no
-        UTF-8, which containerd 1.6 lets in and no client of 2.x can ask for. Raises NamespaceNotFoundError, and
-        FailedPreconditionError where there are more than RECORDS_MAX records, or more than 32 MiB of them.
+        A name may be any text. Records that no store can keep are left out: those with a name that is not UTF-8,
+        which containerd 1.6 accepts and no client of 2.x can ask for. Raises NamespaceNotFoundError, and
+        FailedPreconditionError if there are more than RECORDS_MAX records, or more than 32 MiB of them.
         """
         request = protocol.LIST_IMAGES.request()
         images = self._connection.call(protocol.LIST_IMAGES, request, timeout=self._timeouts.call).images
@@ -123,10 +122,10 @@ class Containerd:
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.
 
-        Raises InvalidDigestError, ContentNotFoundError, and CorruptContentError where it is larger.
+        Raises InvalidDigestError, ContentNotFoundError, and CorruptContentError if it is larger.
         """
         validate(descriptor.digest)
-        # One byte more than allowed tells a blob that is too large, and no more than that is ever sent.
+        # One byte more than allowed is enough to find a blob that is too large.
         request = protocol.READ_CONTENT.request(digest=descriptor.digest, size=DOCUMENT_LIMIT + 1)
         missing = self._missing_blob(descriptor.digest)
         chunks, size = [], 0
@@ -153,19 +152,19 @@ class Containerd:
         return ContentInfo(digest, answer.info.size)
 
     def version(self) -> ServerVersion:
-        """Return what the containerd says it is; the cheapest call, to see whether it still answers."""
+        """Return the version of containerd; the cheapest call, to see whether it still answers."""
         request = protocol.VERSION.request()
         answer = self._connection.call(protocol.VERSION, request, timeout=self._timeouts.call)
         return ServerVersion(answer.version, answer.revision)
 
     def namespaces(self) -> list[str]:
-        """Return the names of all namespaces; one begins to be with the first image in it."""
+        """Return the names of all namespaces; a namespace exists from its first image on."""
         request = protocol.LIST_NAMESPACES.request()
         answer = self._connection.call(protocol.LIST_NAMESPACES, request, timeout=self._timeouts.call)
         return sorted(namespace.name for namespace in answer.namespaces)
 
     def subscribe(self) -> Subscription:
-        """Ask for the events of this namespace's images from now on; raises here, or while they are read."""
+        """Subscribe to the events of this namespace's images; raises here, or while they are read."""
         return Subscription(self._connection, self.namespace)
 
     def remove(self, reference: str, *, synchronous: bool = False) -> None:
@@ -188,12 +187,12 @@ class Containerd:
     def set_label(self, reference: str, key: str, value: str | None) -> ImageRecord:
         """Set one label of a record, or remove it, in one step; return the record as it is now.
 
-        The others stay, whoever changes them meanwhile: the update is masked to this key, and containerd takes
-        an empty value for a removal (metadata/boltutil, WriteLabels). Raises as `get` does.
+        The other labels stay, even if they change meanwhile: the update is masked to this key, and containerd
+        removes a label whose value is empty (metadata/boltutil, WriteLabels). Raises as `get` does.
         """
         request = protocol.UPDATE_IMAGE.request()
         request.image.name = name_of(reference)
-        # The mask leaves the target as it is. Without any, containerd 2.1 follows a nil pointer, and ends.
+        # The mask leaves the target as it is. Without a target, containerd 2.1 dereferences nil and crashes.
         request.image.target.SetInParent()
         request.image.labels.add(key=key.encode(), value=(value or "").encode())
         request.update_mask.paths.append(f"labels.{key}")
@@ -206,8 +205,8 @@ class Containerd:
         reference: str,
         timeout: float | None = None,
     ) -> Reply:
-        """Make a call about one record; before it is said to be missing, the namespace is looked for."""
-        missing = ImageNotFoundError(f"no image is named {printable(reference)}")
+        """Make a call about one record; if it is missing, check whether the namespace is."""
+        missing = ImageNotFoundError(f"no such image: {printable(reference)}")
         try:
             return self._connection.call(
                 method, request, timeout=timeout or self._timeouts.call, missing=missing
@@ -217,10 +216,10 @@ class Containerd:
             raise
 
     def _require_namespace(self) -> None:
-        """Raise NamespaceNotFoundError where containerd has namespaces, but not this one.
+        """Raise NamespaceNotFoundError if containerd has namespaces, but not this one.
 
-        It answers for a namespace that is not there as for one without images, and a store that followed a
-        wrong name would lose everything. A containerd without any namespace is new: it really has no images.
+        containerd answers for a missing namespace as for an empty one, and a store with a mistyped namespace would
+        lose everything. A containerd without any namespace is new, and really has no images.
         """
         if self._namespace_seen:
             return
@@ -237,7 +236,7 @@ class Containerd:
 
 
 def _record(image: Image, reference: str) -> ImageRecord:
-    """Return what a record says, its texts as they are: of labels too, bytes that are no UTF-8 are kept."""
+    """Convert a record; bytes of labels that are not UTF-8 are kept as surrogates."""
     labels = {_text(label.key): _text(label.value) for label in image.labels}
     target = image.target
     return ImageRecord(reference, Descriptor(target.media_type, target.digest, target.size), labels)
