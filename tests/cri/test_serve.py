@@ -61,10 +61,15 @@ def test_an_archive_that_passes_by_once_is_no_source_to_serve_with(run: Run) -> 
     assert (result.code, "sync it first" in result.err) == (2, True)
 
 
-def test_without_grpc_it_says_what_to_install() -> None:
-    program = (
-        "import sys; sys.modules['grpc'] = None; from imagekeep.cli import main; sys.exit(main(['serve']))"
-    )
+@pytest.mark.parametrize("package", ["grpc", "google.protobuf", "grpc_health", "grpc_reflection"])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(package: str) -> None:
+    without = f"import sys; sys.modules[{package!r}] = None"
+    program = f"{without}; from imagekeep.cli import main; sys.exit(main(['serve']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 125
     assert "pip install 'imagekeep[cri]'" in done.stderr
+
+
+def test_containerds_cri_is_compared_without_what_only_a_server_needs() -> None:
+    program = "import sys; sys.modules['grpc_health'] = None; import imagekeep.cri.stale"
+    subprocess.run([sys.executable, "-c", program], check=True)

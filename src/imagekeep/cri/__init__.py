@@ -19,7 +19,5 @@ try:
     # What is missing is reported before any module of this package needs it.
     import google.protobuf  # noqa: F401
     import grpc  # noqa: F401
-    import grpc_health.v1  # noqa: F401
-    import grpc_reflection.v1alpha  # noqa: F401
 except ImportError as missing:
-    raise MissingExtraError("grpcio", "cri") from missing
+    raise MissingExtraError("grpcio or protobuf", "cri") from missing

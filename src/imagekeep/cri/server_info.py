@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import aio
 
 from imagekeep.cri.handlers import Code, RpcError
 from imagekeep.cri.protocol import SCHEMA, STATUS, VERSION, RuntimeCondition
-from imagekeep.errors import ImagekeepError, printable
+from imagekeep.errors import ImagekeepError, MissingExtraError, printable
 from imagekeep.protobuf import Method
+
+try:
+    from grpc_health.v1 import health_pb2
+    from grpc_reflection.v1alpha import reflection_pb2
+    from grpc_reflection.v1alpha.reflection import aio
+except ImportError as missing:
+    raise MissingExtraError("grpcio-health-checking or grpcio-reflection", "cri") from missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
