@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.cli.exit_codes import ExitCode
+from imagekeep.database.schema import metadata
 from tests.cli.session import PROMPT, run_line, surroundings
 from tests.tools import require
 
@@ -113,3 +114,12 @@ def test_the_exit_codes_are_all_documented() -> None:
     assert table_after("operations.md", "exit codes") == sorted(
         {str(int(code)) for code in ExitCode}, key=int
     )
+
+
+def test_the_drawing_of_the_schema_has_every_column() -> None:
+    design = (CHECKOUT / "docs" / "design.md").read_text(encoding="utf-8")
+    drawing = design.split("```text")[1].split("```")[0]
+    drawn = set(re.findall(r"[a-z_]+", drawing))
+
+    for table in metadata.sorted_tables:
+        assert {table.name, *table.columns.keys()} <= drawn
