@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.cli.exit_codes import ExitCode
-from imagekeep.database.schema import metadata
+from imagekeep.schema import metadata
 from tests.cli.session import PROMPT, run_line, surroundings
 from tests.tools import require
 
