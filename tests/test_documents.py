@@ -46,9 +46,8 @@ class Session:
         printed = []
         for line in block.splitlines():
             if line.startswith(EXPORT):
-                self.environment.update(
-                    variable.split("=", 1) for variable in line.removeprefix(EXPORT).split()
-                )
+                for variable in line.removeprefix(EXPORT).split():
+                    name, _, self.environment[name] = variable.partition("=")
             if line.startswith(PROMPT):
                 printed.append(f"{line}\n")
                 if not line.startswith(EXPORT):
@@ -123,3 +122,10 @@ def test_the_drawing_of_the_schema_has_every_column() -> None:
 
     for table in metadata.sorted_tables:
         assert {table.name, *table.columns.keys()} <= drawn
+
+
+def test_the_metrics_are_all_documented() -> None:
+    collector = (CHECKOUT / "src" / "imagekeep" / "cri" / "metrics.py").read_text(encoding="utf-8")
+    named = set(re.findall(r'"(imagekeep_[a-z_]+)"', collector))
+
+    assert {name.removesuffix("_total") for name in table_after("operations.md", "metrics")} == named
