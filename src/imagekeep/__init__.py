@@ -17,7 +17,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imagekeep.database.queries import Counts, HistoryEntry
+    from imagekeep.diff import Difference, DifferenceKind, find_differences
     from imagekeep.errors import (
+        AlreadyWatchedError,
         AmbiguousError,
         Category,
         ContentNotFoundError,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
         ReadOnlySourceError,
         SchemaVersionError,
         SourceFaultError,
+        SourceMismatchError,
         SourceTimeoutError,
         SourceUnavailableError,
         SourceUnsupportedError,
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UntrustedFileError,
     )
+    from imagekeep.identity import SourceIdentity, StoreIdentity
     from imagekeep.image import Image, ImageRecord, ImageSummary, ObservedImage
     from imagekeep.image_actions import Action, ActionResult, Actions
     from imagekeep.oci.content import ContentInfo
@@ -61,11 +66,26 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive import Archive
     from imagekeep.sources.containerd import Containerd as Containerd
     from imagekeep.sources.oci_layout import OCILayout
-    from imagekeep.sources.protocol import Changeable, Source, Watchable
+    from imagekeep.sources.protocol import Changeable, Identified, Source, Watchable
+    from imagekeep.sources.specifier import open_source
     from imagekeep.store import Store
+    from imagekeep.sync import SyncReport
     from imagekeep.transition import Transition
+    from imagekeep.watch import Watcher, WatchIntervals
 
 _MODULES = {
+    "Counts": "database.queries",
+    "Difference": "diff",
+    "DifferenceKind": "diff",
+    "HistoryEntry": "database.queries",
+    "Identified": "sources.protocol",
+    "SourceIdentity": "identity",
+    "StoreIdentity": "identity",
+    "SyncReport": "sync",
+    "WatchIntervals": "watch",
+    "Watcher": "watch",
+    "find_differences": "diff",
+    "open_source": "sources.specifier",
     "Actions": "image_actions",
     "Archive": "sources.archive",
     "Changeable": "sources.protocol",
@@ -91,6 +111,7 @@ __all__ = [
     "Action",
     "ActionResult",
     "Actions",
+    "AlreadyWatchedError",
     "AmbiguousError",
     "Archive",
     "Category",
@@ -100,8 +121,13 @@ __all__ = [
     "CorruptContentError",
     "CorruptError",
     "CorruptStoreError",
+    "Counts",
     "Descriptor",
+    "Difference",
+    "DifferenceKind",
     "FailedPreconditionError",
+    "HistoryEntry",
+    "Identified",
     "Image",
     "ImageNotFoundError",
     "ImagePinnedError",
@@ -127,22 +153,34 @@ __all__ = [
     "SchemaVersionError",
     "Source",
     "SourceFaultError",
+    "SourceIdentity",
+    "SourceMismatchError",
     "SourceTimeoutError",
     "SourceUnavailableError",
     "SourceUnsupportedError",
     "Stage",
     "Store",
     "StoreBusyError",
+    "StoreIdentity",
     "StoreReplacedError",
     "StoreUnavailableError",
+    "SyncReport",
     "Transition",
     "UnavailableError",
     "UntrustedFileError",
+    "WatchIntervals",
     "Watchable",
+    "Watcher",
+    "find_differences",
+    "open_source",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("imagekeep")
     if name not in __all__ and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Containerd is public without standing in `__all__`: `import *` must not need an extra. The error classes are
@@ -152,4 +190,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({"__version__", *__all__, *_MODULES})
