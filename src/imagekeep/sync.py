@@ -211,7 +211,8 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
     with ThreadPoolExecutor(MAX_WORKERS) as pool:
         found = dict(_ask(pool, store.require_source().get, batch, failures))
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
-        gone = [name for name in gone if failures.pop(name)]
+        for name in gone:
+            del failures[name]
         if not run.verify:
             confirmed = store.mark_verified(found.values(), alongside=run.alongside, dry_run=run.dry_run)
             report.transitions.update(confirmed)

@@ -28,14 +28,14 @@ class ExampleCommand(click.Command):
             option.callback = _show_help
         return option
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
         """Write the examples, each on a line of its own however long it is."""
         if self.examples:
             with formatter.section("Examples"):
                 formatter.write("".join(f"  {example}\n" for example in self.examples))
 
 
-def _show_help(context: click.Context, option: click.Parameter, asked: bool) -> None:
+def _show_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     """Write the help, and end."""
     if asked and not context.resilient_parsing:
         write(f"{context.get_help()}\n")

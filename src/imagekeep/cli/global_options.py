@@ -36,7 +36,7 @@ class GlobalOption(NamedTuple):
             [self.flag, f"_{self.field}"], hidden=True, expose_value=False, callback=self._override
         )
 
-    def _override(self, context: click.Context, option: click.Parameter, value: str | None) -> None:
+    def _override(self, context: click.Context, _option: click.Parameter, value: str | None) -> None:
         if value is not None and not context.resilient_parsing:
             given: dict[str, Any] = {self.field: Path(value) if self.field == "path" else value}
             context.obj = context.obj._replace(**given)

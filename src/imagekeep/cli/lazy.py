@@ -46,11 +46,11 @@ class LazyGroup(ExampleCommand, click.Group):
         self.table = table
         self.aliases = aliases or {}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         """Return the names, in the order in which the help shows them."""
         return list(self.table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's)
         """Return the command of a name, imported now, or None."""
         found = self.table.get(self.aliases.get(cmd_name, cmd_name))
         return found.load() if isinstance(found, Place) else found
@@ -77,7 +77,7 @@ class LazyGroup(ExampleCommand, click.Group):
         commands = [CompletionItem(name, help=_summary(found)) for name, found in fitting]
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
         """Write the list of commands with their summaries."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(found)) for name, found in self.table.items()])

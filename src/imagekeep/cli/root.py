@@ -63,7 +63,7 @@ database = LazyGroup(
 )
 
 
-def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+def _print_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     """Print the versions of imagekeep and of SQLite, and end."""
     if not asked or context.resilient_parsing:
         return

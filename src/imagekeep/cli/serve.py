@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.cri")
 
 
-def _parse_mode(context: click.Context, option: click.Parameter, mode: str) -> int:
+def _parse_mode(_context: click.Context, _option: click.Parameter, mode: str) -> int:
     """Parse an octal file mode."""
     if not re.fullmatch("0?[0-7]{3}", mode):
         raise click.BadParameter("must be octal, such as 0660")

@@ -26,12 +26,12 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]*")
 """What a shell takes as one plain word. A store may hold any name, and a shell would run `$(...)`."""
 
 
-def complete_images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_images(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return references, and ids where one was begun."""
     return _complete(context, incomplete, ids=True)
 
 
-def complete_references(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_references(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return references."""
     return _complete(context, incomplete, ids=False)
 

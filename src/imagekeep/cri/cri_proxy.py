@@ -35,7 +35,13 @@ class CriProxy:
         self._socket = full_path(socket)
         self._channel: Any = None
 
-    async def ask(self, method: Method[Request, Reply], request: Request, *, timeout: float | None) -> Reply:
+    async def ask(
+        self,
+        method: Method[Request, Reply],
+        request: Request,
+        *,
+        timeout: float | None,  # noqa: ASYNC109 (the client's deadline, handed on to containerd)
+    ) -> Reply:
         """Return containerd's reply; raises its error as an RpcError with the same code and message.
 
         Cancelling the caller cancels the call at containerd.

@@ -142,7 +142,7 @@ def _behaviour(
     """Return what gRPC calls with the stream of requests and the context of a call."""
     answer_call = _answer_with_many if endpoint.method.streams else _answer_with_one
 
-    async def behave(requests: Any, context: Any) -> bytes | None:
+    async def behave(_requests: Any, context: Any) -> bytes | None:
         """Answer one call, and observe how it ended; requests are read from the context, which can wait."""
         began, code = time.perf_counter(), Code.CANCELLED
         try:

@@ -290,7 +290,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that left or were too slow."""
-        log.debug("a client of the metrics failed", exc_info=True)
+        log.debug("a client of the metrics failed", exc_info=True)  # noqa: LOG014 (called while it is handled)
 
 
 class _Server6(_Server):

@@ -103,7 +103,7 @@ class ServerConfig:
     watcher: WatcherThread | None = None
     cri_socket: str | None = None
     filter_images: bool = False
-    observe: Observe = lambda path, code, seconds: None
+    observe: Observe = lambda _path, _code, _seconds: None
     beside: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
 
     @property

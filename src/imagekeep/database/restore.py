@@ -114,7 +114,7 @@ def _keep(path: Path) -> Path:
     return kept
 
 
-def _raise_if_busy(status: int, remaining: int, total: int) -> None:
+def _raise_if_busy(status: int, _remaining: int, _total: int) -> None:
     """Give up if the file is still locked after SQLite's own wait: the driver would retry for ever."""
     if status in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED):
         raise StoreBusyError(f"locked by another program for more than {BUSY_WAIT:g} s; retry, or stop it")

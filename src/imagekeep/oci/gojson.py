@@ -134,7 +134,7 @@ def int64(node: Node, previous: int | None) -> int:
     return (previous or 0) if node is None else _integer(node, _INT64)
 
 
-def any_value(node: Node, previous: bool | None) -> bool:
+def any_value(_node: Node, _previous: bool | None) -> bool:
     """Take a Go json.RawMessage whose content does not matter: null too is content."""
     return True
 
@@ -207,7 +207,7 @@ def _take_fresh(nodes: list[Node], shape: Shape[T]) -> list[T]:
     taken: list[T] = []
     try:
         for child in nodes:
-            taken.append(shape(child, None))
+            taken.append(shape(child, None))  # noqa: PERF401 (an error names how many there were)
     except Mismatch as mismatch:
         mismatch.path.append(str(len(taken)))
         raise
@@ -335,7 +335,7 @@ def _flattened(text: str) -> str:
     return "".join([*pieces, text[mark:]])
 
 
-def _reject_constant(constant: str) -> NoReturn:
+def _reject_constant(_constant: str) -> NoReturn:
     """Refuse NaN and the infinities, which Python's scanner would take."""
     raise Mismatch("not valid JSON")
 
