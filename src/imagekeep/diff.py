@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
-from imagekeep.oci.image import SharedDocuments
+from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 from imagekeep.sync import is_of_source
 from imagekeep.transition import ReferenceState, Transition, decide

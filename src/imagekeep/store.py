@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import Image, ImageRecord
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.oci.image import ImageFacts, SharedDocuments
+    from imagekeep.oci.image import ImageFacts
+    from imagekeep.oci.image_reader import SharedDocuments
     from imagekeep.sources.protocol import Source
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
 

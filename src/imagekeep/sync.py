@@ -33,7 +33,7 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.image import observed_of
-from imagekeep.oci.image import SharedDocuments
+from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 
 if TYPE_CHECKING:

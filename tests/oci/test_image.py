@@ -13,14 +13,8 @@ from imagekeep.errors import (
     Stage,
 )
 from imagekeep.oci.documents import OCI_MANIFEST, Manifest, parse_manifest
-from imagekeep.oci.image import (
-    BYTES_LIMIT,
-    DOCUMENTS_LIMIT,
-    LARGE_BYTES,
-    ImageFacts,
-    SharedDocuments,
-    read_image,
-)
+from imagekeep.oci.image import ImageFacts, read_image
+from imagekeep.oci.image_reader import BYTES_LIMIT, DOCUMENTS_LIMIT, LARGE_BYTES, SharedDocuments
 from imagekeep.platform import Platform, only
 from tests.oci.blobs import HOST, PLATFORM, Blobs, Entry, descriptor, layer, linux_amd64
 
@@ -198,7 +192,7 @@ def test_a_document_that_many_targets_name_is_decoded_once(monkeypatch: pytest.M
         decoded.append(name)
         return parse_manifest(document, name)
 
-    monkeypatch.setattr("imagekeep.oci.image.parse_manifest", counted)
+    monkeypatch.setattr("imagekeep.oci.image_reader.parse_manifest", counted)
     shared = SharedDocuments()
     sizes = {read_image(target._replace(size=n), content, linux_amd64(), shared).size - n for n in range(8)}
     assert len(sizes) == 1

@@ -127,3 +127,14 @@ def test_a_directory_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
 def test_a_directory_without_a_layout_is_no_layout(tmp_path: Path) -> None:
     with pytest.raises(InvalidDocumentError, match="no OCI layout"):
         OCILayout(tmp_path).records()
+
+
+@pytest.mark.parametrize("saved_images", ["[]", '[{"Config":"blobs/sha256/x"}]'])
+def test_an_empty_layout_beside_a_manifest_json_that_lists_images_is_an_error(
+    layout: LayoutWriter, source: OCILayout, saved_images: str
+) -> None:
+    (layout.directory / "manifest.json").write_text(saved_images)
+    if saved_images == "[]":
+        assert source.records() == []
+    else:
+        assert "lists images, and index.json none; give the archive itself" in said(source)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.sources.archive import tar
-from imagekeep.sources.archive.tar import Kind, Member, members
-from imagekeep.sources.archive.tar_input import StreamTape
+from imagekeep.sources.archive.tar import Member, MemberType, members
+from imagekeep.sources.archive.tar_input import StreamTarInput
 from tests.tools import run
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
-def tape(content: bytes) -> StreamTape:
-    return StreamTape(io.BytesIO(content), "test.tar")
+def stream(content: bytes) -> StreamTarInput:
+    return StreamTarInput(io.BytesIO(content), "test.tar")
 
 
 def read(content: bytes) -> list[tuple[Member, bytes]]:
-    passing = tape(content)
+    passing = stream(content)
     return [(member, passing.read(member.size)) for member in members(passing)]
 
 
@@ -78,24 +78,26 @@ def test_a_name_longer_than_a_header_is_read(form: int) -> None:
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
 def test_a_long_link_is_read(form: int) -> None:
     content = archive(header("a", tarfile.SYMTYPE, "l" * 300), form=form)
-    assert [(member.kind, member.link) for member, _ in read(content)] == [(Kind.SYMBOLIC_LINK, "l" * 300)]
+    assert [(member.kind, member.link) for member, _ in read(content)] == [
+        (MemberType.SYMBOLIC_LINK, "l" * 300)
+    ]
 
 
 @pytest.mark.parametrize(
     ("flag", "kind"),
     [
-        (tarfile.REGTYPE, Kind.REGULAR),
-        (tarfile.AREGTYPE, Kind.REGULAR),
-        (tarfile.LNKTYPE, Kind.HARD_LINK),
-        (tarfile.SYMTYPE, Kind.SYMBOLIC_LINK),
-        (tarfile.DIRTYPE, Kind.OTHER),
-        (tarfile.CHRTYPE, Kind.OTHER),
-        (tarfile.BLKTYPE, Kind.OTHER),
-        (tarfile.FIFOTYPE, Kind.OTHER),
-        (tarfile.CONTTYPE, Kind.OTHER),
+        (tarfile.REGTYPE, MemberType.REGULAR),
+        (tarfile.AREGTYPE, MemberType.REGULAR),
+        (tarfile.LNKTYPE, MemberType.HARD_LINK),
+        (tarfile.SYMTYPE, MemberType.SYMBOLIC_LINK),
+        (tarfile.DIRTYPE, MemberType.OTHER),
+        (tarfile.CHRTYPE, MemberType.OTHER),
+        (tarfile.BLKTYPE, MemberType.OTHER),
+        (tarfile.FIFOTYPE, MemberType.OTHER),
+        (tarfile.CONTTYPE, MemberType.OTHER),
     ],
 )
-def test_only_files_and_links_are_of_a_kind_that_is_used(flag: bytes, kind: Kind) -> None:
+def test_only_files_and_links_are_of_a_kind_that_is_used(flag: bytes, kind: MemberType) -> None:
     assert [member.kind for member, _ in read(archive(header("a", flag)))] == [kind]
 
 
@@ -105,8 +107,8 @@ def test_what_gnu_tar_writes_is_read(form: str, tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     content = run("tar", "-c", "--format", form, "-C", tmp_path, "a", "b")
     assert [(member.name, member.kind) for member, _ in read(content)] == [
-        ("a", Kind.REGULAR),
-        ("b", Kind.SYMBOLIC_LINK),
+        ("a", MemberType.REGULAR),
+        ("b", MemberType.SYMBOLIC_LINK),
     ]
 
 
@@ -121,7 +123,7 @@ def test_a_size_of_more_than_eleven_octal_digits_is_read_as_binary() -> None:
     entry = header("a")
     entry.size = 1 << 40
     block = entry.tobuf(tarfile.GNU_FORMAT)
-    assert next(members(tape(block))).size == 1 << 40
+    assert next(members(stream(block))).size == 1 << 40
 
 
 def test_an_archive_may_end_without_blocks_of_zeros() -> None:
@@ -203,7 +205,7 @@ def test_a_header_that_claims_gigabytes_is_refused_before_they_are_read(flag: by
     extension = header("x", flag)
     extension.size = 8 << 30
     content = extension.tobuf(tarfile.GNU_FORMAT) + bytes(4 << 20)
-    passing = tape(content)
+    passing = stream(content)
     with pytest.raises(InvalidDocumentError, match="has a header of 8589934592 bytes"):
         list(members(passing))
     assert passing.position == 512

@@ -25,7 +25,7 @@ from imagekeep.digest import split
 from imagekeep.errors import ContentNotFoundError, ImagekeepError, InvalidDocumentError, printable
 from imagekeep.identity import SourceIdentity
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
-from imagekeep.oci.gojson import Reason, decode, parse, struct, text
+from imagekeep.oci.gojson import Reason, decode, list_of, parse, struct, text
 from imagekeep.paths import full_path
 from imagekeep.sources.artifacts import ArtifactFilter
 from imagekeep.sources.directory import Signature, open_regular, read_whole
@@ -52,6 +52,10 @@ SKOPEO_FILE = "version"
 SKOPEO_MARK = b"Directory Transport Version:"
 """What a directory of skopeo's `dir:` transport is known by (containers/image: directory)."""
 
+SAVED_FILE = "manifest.json"
+"""What Docker lists an archive's images in, beside a layout."""
+
+_SAVED = list_of(struct({"Config": text}))
 _LAYOUT = struct({"imageLayoutVersion": text})
 
 
@@ -142,6 +146,8 @@ class OCILayout:
         if previous is not None and previous.document == document:
             return replace(previous, signature=signature, settled=settled)
         entries = parse_entries(document, name)
+        if not entries:
+            self._check_unpacked()
         listing = list_entries(entries, self._base, self._artifacts)
         listing.log_dropped(name)
         return _Reading(signature, document, entries, listing, settled)
@@ -154,6 +160,21 @@ class OCILayout:
                 check_layout_version(read_whole(opened, DOCUMENT_LIMIT, str(path)), str(path))
         except FileNotFoundError:
             raise self._not_a_layout(LAYOUT_FILE) from None
+
+    def _check_unpacked(self) -> None:
+        """Raise InvalidDocumentError if the images of this empty layout are in a manifest.json beside its index.
+
+        That is an unpacked archive of Docker, saved by digest; the store would lose all its images.
+        """
+        name = str(self.directory / SAVED_FILE)
+        try:
+            with open_regular(self.directory, SAVED_FILE) as opened:
+                saved = decode(_SAVED, parse(read_whole(opened, DOCUMENT_LIMIT, name), name), name)
+        except FileNotFoundError:
+            return
+        if saved:
+            detail = f"lists images, and {INDEX_FILE} none; give the archive itself, archive:FILE"
+            raise InvalidDocumentError(name, Reason.TYPE, detail)
 
     def _not_a_layout(self, missing: str) -> InvalidDocumentError:
         """Return the error for a directory without a file of a layout, after a look at what it is."""

@@ -180,15 +180,15 @@ class DocumentBuffer:
         self._taken = itertools.count()
         self._largest: list[tuple[int, int, BufferedBlob]] = []
 
-    def take(self, member: Member, tape: TarInput) -> Blob:
+    def take(self, member: Member, tar: TarInput) -> Blob:
         """Return the blob of a member whose content is next."""
-        name = f"{tape.name}, member {member.name}"
-        first = tape.read(min(CHUNK, member.size))
+        name = f"{tar.name}, member {member.name}"
+        first = tar.read(min(CHUNK, member.size))
         if _may_be_document(first, member.size):
-            return self._hold(first + tape.read(member.size - len(first)), name)
+            return self._hold(first + tar.read(member.size - len(first)), name)
         hasher = hashlib.sha256(first)
         left = member.size - len(first)
-        while left and (chunk := tape.read(min(CHUNK, left))):
+        while left and (chunk := tar.read(min(CHUNK, left))):
             hasher.update(chunk)
             left -= len(chunk)
         return HashedBlob(member.size, f"sha256:{hasher.hexdigest()}", first[:MAGIC_LENGTH], name)

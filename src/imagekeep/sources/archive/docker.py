@@ -24,12 +24,11 @@ from imagekeep.sources.archive.blobs import BufferedBlob
 from imagekeep.sources.archive.compression import is_compressed
 from imagekeep.sources.artifacts import Entry
 from imagekeep.sources.naming import IMAGE_NAME
+from imagekeep.sources.oci_layout import SAVED_FILE
 
 if TYPE_CHECKING:
     from imagekeep.sources.archive.blobs import Blob
     from imagekeep.sources.archive.members import MemberTable
-
-MANIFEST_FILE = "manifest.json"
 
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
@@ -62,7 +61,7 @@ class Converter:
     def __init__(self, table: MemberTable, name: str) -> None:
         self._blobs: dict[str, Blob] = {}
         self._table = table
-        self._where = f"{name}, member {MANIFEST_FILE}"
+        self._where = f"{name}, member {SAVED_FILE}"
         self._digests: dict[int, str] = {}
         self._layers_left = LAYERS_LIMIT
 
@@ -139,10 +138,10 @@ class Converter:
 
 def saved_images(table: MemberTable, name: str) -> tuple[SavedImage, ...] | None:
     """Return what manifest.json lists, or None if there is no such member; raises InvalidDocumentError."""
-    document = table.find(MANIFEST_FILE)
+    document = table.find(SAVED_FILE)
     if document is None:
         return None
-    where = f"{name}, member {MANIFEST_FILE}"
+    where = f"{name}, member {SAVED_FILE}"
     images = decode(_SAVED, parse(document.read(), where), where)
     if images is None:
         raise InvalidDocumentError(where, Reason.TYPE, "null where a list belongs")

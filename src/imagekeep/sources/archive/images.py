@@ -21,15 +21,16 @@ from imagekeep.errors import (
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 from imagekeep.oci.gojson import Reason
-from imagekeep.oci.image import ImageReader, SharedDocuments
+from imagekeep.oci.image_reader import ImageReader, SharedDocuments
 from imagekeep.reference import parse_docker_ref
-from imagekeep.sources.archive.docker import MANIFEST_FILE, Converter, entries_of, saved_images
+from imagekeep.sources.archive.docker import Converter, entries_of, saved_images
 from imagekeep.sources.listing import parse_entries
 from imagekeep.sources.naming import names_of
 from imagekeep.sources.oci_layout import (
     BLOBS,
     INDEX_FILE,
     LAYOUT_FILE,
+    SAVED_FILE,
     SKOPEO_FILE,
     SKOPEO_MARK,
     check_layout_version,
@@ -130,7 +131,7 @@ class ArchivedImages:
         target = targets.get(reference)
         if target and configs[target] and config not in configs[target]:
             raise self._damaged(
-                f"{INDEX_FILE} and {MANIFEST_FILE} say different images are {printable(reference)}"
+                f"{INDEX_FILE} and {SAVED_FILE} say different images are {printable(reference)}"
             )
         return target is not None
 

@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imagekeep.sources.archive.tar import Kind, damaged, members
+from imagekeep.sources.archive.tar import MemberType, damaged, members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +45,11 @@ class MemberTable:
     def add(self, member: Member, take: Callable[[Member], Blob]) -> None:
         """Note a member; directories, devices and the like are passed over."""
         name = clean(member.name)
-        if member.kind is Kind.REGULAR:
+        if member.kind is MemberType.REGULAR:
             self.regular[name] = take(member)
-        elif member.kind is Kind.SYMBOLIC_LINK:
+        elif member.kind is MemberType.SYMBOLIC_LINK:
             self._add_link(name, clean(f"{posixpath.dirname(name) or '.'}/{member.link}"))
-        elif member.kind is Kind.HARD_LINK:
+        elif member.kind is MemberType.HARD_LINK:
             self._add_link(name, clean(member.link))
 
     def _add_link(self, name: str, target: str) -> None:
@@ -59,18 +59,18 @@ class MemberTable:
             self.links[name] = target
 
 
-def read_members(tape: TarInput, take: Callable[[Member], Blob]) -> MemberTable:
-    """Return the table of the archive on a tape; raises as `imagekeep.sources.archive.tar.members` does.
+def read_members(tar: TarInput, take: Callable[[Member], Blob]) -> MemberTable:
+    """Return the table of an archive; raises as `imagekeep.sources.archive.tar.members` does.
 
-    `take` is called with the tape at each regular member's content, and returns the blob that stands for it.
+    `take` is called with `tar` at each regular member's content, and returns the blob that stands for it.
     """
     table = MemberTable()
     left = NAMES_LIMIT
-    for member in members(tape):
+    for member in members(tar):
         # A link keeps its directory's name and its target's.
         left -= len(member.name) * (2 if member.link else 1) + len(member.link)
         if left < 0:
-            raise damaged(tape, f"has more than {NAMES_LIMIT} bytes of names")
+            raise damaged(tar, f"has more than {NAMES_LIMIT} bytes of names")
         table.add(member, take)
     return table
 

@@ -32,7 +32,7 @@ from imagekeep.sources.archive.blobs import DocumentBuffer, FileBlob, open_archi
 from imagekeep.sources.archive.compression import MAGIC_LENGTH, compression_of
 from imagekeep.sources.archive.images import ArchivedImages
 from imagekeep.sources.archive.members import read_members
-from imagekeep.sources.archive.tar_input import FileTape, read_range, stream_tape
+from imagekeep.sources.archive.tar_input import FileTarInput, read_range, stream_input
 from imagekeep.sources.artifacts import ArtifactFilter
 from imagekeep.sources.directory import Signature
 from imagekeep.sources.listing import list_entries
@@ -141,19 +141,19 @@ def _read_file(descriptor: int, path: Path, signature: Signature) -> MemberTable
     if compression_of(read_range(descriptor, 0, MAGIC_LENGTH, name)):
         with open(descriptor, "rb", closefd=False) as file:
             return _read_passing(file, name)
-    tape = FileTape(descriptor, name)
+    tar = FileTarInput(descriptor, name)
 
     def take(member: Member) -> Blob:
-        return FileBlob(path, signature, tape.position, member.size)
+        return FileBlob(path, signature, tar.position, member.size)
 
-    return read_members(tape, take)
+    return read_members(tar, take)
 
 
 def _read_passing(stream: ByteStream, name: str) -> MemberTable:
     """Return the members of an archive that passes by once."""
-    tape = stream_tape(stream, name)
+    tar = stream_input(stream, name)
     holder = DocumentBuffer()
-    table = read_members(tape, lambda member: holder.take(member, tape))
+    table = read_members(tar, lambda member: holder.take(member, tar))
     # What follows the tar is read too: the compression's checksum comes last.
-    tape.drain()
+    tar.drain()
     return table

@@ -8,9 +8,9 @@ The standard library's reader is the wrong one here. It believes the sizes that 
 whole, so a few hundred bytes of gzip could take all memory; and it takes a damaged header for the end of the
 archive, so images would vanish without an error. This one has limits, and an archive that ends early is an error.
 
-    for member in members(tape):
-        if member.kind is Kind.REGULAR:
-            content = tape.read(member.size)      # or none of it, or a part: the rest is skipped
+    for member in members(tar):
+        if member.kind is MemberType.REGULAR:
+            content = tar.read(member.size)      # or none of it, or a part: the rest is skipped
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TarInput(Protocol):
         ...
 
 
-class Kind(enum.Enum):
+class MemberType(enum.Enum):
     """What a member is; directories, devices and all else are OTHER, and are passed over."""
 
     REGULAR = "regular"
@@ -66,11 +66,11 @@ class Kind(enum.Enum):
     OTHER = "other"
 
 
-_KINDS = {
-    0: Kind.REGULAR,
-    ord("0"): Kind.REGULAR,
-    ord("1"): Kind.HARD_LINK,
-    ord("2"): Kind.SYMBOLIC_LINK,
+_TYPES = {
+    0: MemberType.REGULAR,
+    ord("0"): MemberType.REGULAR,
+    ord("1"): MemberType.HARD_LINK,
+    ord("2"): MemberType.SYMBOLIC_LINK,
 }
 
 
@@ -79,7 +79,7 @@ class Member:
     """One member: its name as written, its content's size in bytes, and what it links to if it is a link."""
 
     name: str
-    kind: Kind
+    kind: MemberType
     size: int
     link: str
 
@@ -95,60 +95,60 @@ class _Extension:
     sparse_name: bytes = b""
 
 
-def members(tape: TarInput) -> Iterator[Member]:
-    """Yield each member, with `tape` at the start of its content, of which the caller may read any part.
+def members(tar: TarInput) -> Iterator[Member]:
+    """Yield each member, with `tar` at the start of its content, of which the caller may read any part.
 
     Raises InvalidDocumentError for what is no tar archive, is damaged, cut short, or beyond the limits, and
     for sparse members, whose stored bytes are not their content.
     """
     extension = _Extension()
     for count in itertools.count():
-        if (block := _next_header(tape)) is None:
+        if (block := _next_header(tar)) is None:
             return
         if count == HEADER_LIMIT:
-            raise damaged(tape, f"has more than {HEADER_LIMIT} members")
-        flag, size = block[156], _number(block[124:136], tape)
+            raise damaged(tar, f"has more than {HEADER_LIMIT} members")
+        flag, size = block[156], _number(block[124:136], tar)
         if flag in _EXTENSIONS:
-            _extend(extension, flag, _extension_content(tape, size), tape)
+            _extend(extension, flag, _extension_content(tar, size), tar)
             continue
-        member = _member(block, size, extension, tape)
-        end = tape.position + member.size
+        member = _member(block, size, extension, tar)
+        end = tar.position + member.size
         yield member
-        _pass_to(tape, end)
+        _pass_to(tar, end)
         extension = _Extension()
 
 
-def damaged(tape: TarInput, what: str) -> InvalidDocumentError:
+def damaged(tar: TarInput, what: str) -> InvalidDocumentError:
     """Return the error for an archive that cannot be read."""
-    return InvalidDocumentError(tape.name, InvalidDocumentError.Reason.SYNTAX, f"the archive {what}")
+    return InvalidDocumentError(tar.name, InvalidDocumentError.Reason.SYNTAX, f"the archive {what}")
 
 
-def _next_header(tape: TarInput) -> bytes | None:
+def _next_header(tar: TarInput) -> bytes | None:
     """Return the next header block, or None at the end of the archive.
 
     Go takes the end of the file for the end of the archive too, with no blocks of zeros before it.
     """
-    start = tape.position
-    block = tape.read(BLOCK)
+    start = tar.position
+    block = tar.read(BLOCK)
     if not block and start == 0:
-        raise damaged(tape, "is empty")
+        raise damaged(tar, "is empty")
     if block == _ZEROS:
-        block = tape.read(BLOCK)
+        block = tar.read(BLOCK)
         if block in (_ZEROS, b""):
             return None
-        raise damaged(tape, f"goes on after a block of zeros, at byte {start}")
+        raise damaged(tar, f"goes on after a block of zeros, at byte {start}")
     if not block:
         return None
-    if len(block) < BLOCK or not _checksum_fits(block, tape):
+    if len(block) < BLOCK or not _checksum_fits(block, tar):
         problem = f"is damaged or cut short at byte {start}" if start else "is not a tar archive"
-        raise damaged(tape, problem)
+        raise damaged(tar, problem)
     return block
 
 
-def _checksum_fits(block: bytes, tape: TarInput) -> bool:
+def _checksum_fits(block: bytes, tar: TarInput) -> bool:
     """Return whether a header's checksum is right; some old programs summed signed bytes."""
     try:
-        stated = _number(block[_CHECKSUM], tape)
+        stated = _number(block[_CHECKSUM], tar)
     except InvalidDocumentError:
         return False
     summed = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
@@ -156,7 +156,7 @@ def _checksum_fits(block: bytes, tape: TarInput) -> bool:
     return stated == unsigned or stated == unsigned - 256 * sum(byte > 127 for byte in summed)
 
 
-def _number(field: bytes, tape: TarInput) -> int:
+def _number(field: bytes, tar: TarInput) -> int:
     """Return a header's number: octal digits, or binary where the first bit is set (GNU, star)."""
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
@@ -164,36 +164,36 @@ def _number(field: bytes, tape: TarInput) -> int:
     else:
         digits = field.strip(b" \0").partition(b"\0")[0]
         if digits.strip(b"01234567"):
-            raise damaged(tape, f"has a header with a bad number, before byte {tape.position}")
+            raise damaged(tar, f"has a header with a bad number, before byte {tar.position}")
         value, negative = int(digits or b"0", 8), False
     if negative or value >= 1 << 63:
-        raise damaged(tape, f"has a header with an impossible number, before byte {tape.position}")
+        raise damaged(tar, f"has a header with an impossible number, before byte {tar.position}")
     return value
 
 
-def _extension_content(tape: TarInput, size: int) -> bytes:
+def _extension_content(tar: TarInput, size: int) -> bytes:
     """Return the content of a pax or long-name member, and pass over its padding."""
     if size > EXTENSION_LIMIT:
-        raise damaged(tape, f"has a header of {size} bytes at byte {tape.position}")
-    end = tape.position + size
-    content = tape.read(size)
-    _pass_to(tape, end)
+        raise damaged(tar, f"has a header of {size} bytes at byte {tar.position}")
+    end = tar.position + size
+    content = tar.read(size)
+    _pass_to(tar, end)
     return content
 
 
-def _extend(extension: _Extension, flag: int, content: bytes, tape: TarInput) -> None:
+def _extend(extension: _Extension, flag: int, content: bytes, tar: TarInput) -> None:
     """Note what a pax or long-name member says; global pax records (`g`) are ignored, as in Go."""
     if flag == ord("L"):
         extension.path = content.partition(b"\0")[0]
     elif flag == ord("K"):
         extension.link = content.partition(b"\0")[0]
     elif flag == ord("x"):
-        _extend_by_pax(extension, content, tape)
+        _extend_by_pax(extension, content, tar)
 
 
-def _extend_by_pax(extension: _Extension, content: bytes, tape: TarInput) -> None:
+def _extend_by_pax(extension: _Extension, content: bytes, tar: TarInput) -> None:
     """Note the pax records that matter here; an empty value means the header's own (POSIX pax)."""
-    for key, value in _pax_records(content, tape):
+    for key, value in _pax_records(content, tar):
         if key.startswith(b"GNU.sparse."):
             extension.sparse = True
             if key == b"GNU.sparse.name" and value:
@@ -204,11 +204,11 @@ def _extend_by_pax(extension: _Extension, content: bytes, tape: TarInput) -> Non
             extension.link = value
         elif key == b"size" and value:
             if not value.isdigit() or len(value) > 19:
-                raise damaged(tape, f"has a pax record with a bad size, before byte {tape.position}")
+                raise damaged(tar, f"has a pax record with a bad size, before byte {tar.position}")
             extension.size = int(value)
 
 
-def _pax_records(content: bytes, tape: TarInput) -> Iterator[tuple[bytes, bytes]]:
+def _pax_records(content: bytes, tar: TarInput) -> Iterator[tuple[bytes, bytes]]:
     """Yield the key and value of each record: `LENGTH KEY=VALUE NEWLINE`, all of it counted in LENGTH."""
     start = 0
     while start < len(content):
@@ -216,26 +216,26 @@ def _pax_records(content: bytes, tape: TarInput) -> Iterator[tuple[bytes, bytes]
         end = start + int(length) if length.isdigit() else 0
         record = content[start + len(length) + 1 : end]
         if end > len(content) or not record.endswith(b"\n") or b"=" not in record:
-            raise damaged(tape, f"has malformed pax records before byte {tape.position}")
+            raise damaged(tar, f"has malformed pax records before byte {tar.position}")
         key, _, value = record[:-1].partition(b"=")
         yield key, value
         start = end
 
 
-def _member(block: bytes, size: int, extension: _Extension, tape: TarInput) -> Member:
+def _member(block: bytes, size: int, extension: _Extension, tar: TarInput) -> Member:
     """Build the member that a header and the extensions before it describe."""
     flag = block[156]
     if flag == ord("S") or extension.sparse:
-        raise _sparse(tape, extension.sparse_name or extension.path or _path(block))
+        raise _sparse(tar, extension.sparse_name or extension.path or _path(block))
     if extension.size is not None:
         size = extension.size
     path = extension.path or _path(block)
     link = extension.link or _text(block[157:257])
     if len(path) > NAME_LIMIT or len(link) > NAME_LIMIT:
-        raise damaged(tape, f"has a name of more than {NAME_LIMIT} bytes, before byte {tape.position}")
-    kind = _KINDS.get(flag, Kind.OTHER)
+        raise damaged(tar, f"has a name of more than {NAME_LIMIT} bytes, before byte {tar.position}")
+    kind = _TYPES.get(flag, MemberType.OTHER)
     if flag == 0 and path.endswith(b"/"):
-        kind = Kind.OTHER
+        kind = MemberType.OTHER
     return Member(_decode(path), kind, 0 if flag in _CONTENTLESS else size, _decode(link))
 
 
@@ -258,14 +258,14 @@ def _decode(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _pass_to(tape: TarInput, end: int) -> None:
+def _pass_to(tar: TarInput, end: int) -> None:
     """Skip what is left before `end`, then the padding; Go lets the last member's padding be missing."""
-    left = end - tape.position
-    if tape.skip(left) < left:
-        raise damaged(tape, f"is cut short: a member goes on to byte {end}, the archive to {tape.position}")
-    tape.skip(-end % BLOCK)
+    left = end - tar.position
+    if tar.skip(left) < left:
+        raise damaged(tar, f"is cut short: a member goes on to byte {end}, the archive to {tar.position}")
+    tar.skip(-end % BLOCK)
 
 
-def _sparse(tape: TarInput, name: bytes) -> InvalidDocumentError:
+def _sparse(tar: TarInput, name: bytes) -> InvalidDocumentError:
     member = printable(_decode(name))
-    return damaged(tape, f"has the sparse member {member}; make it again without tar's --sparse")
+    return damaged(tar, f"has the sparse member {member}; make it again without tar's --sparse")

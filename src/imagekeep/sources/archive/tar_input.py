@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive.compression import ByteStream
 
 
-class FileTape:
+class FileTarInput:
     """A plain tar in an open file: content that is not asked for is never read."""
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -37,7 +37,7 @@ class FileTape:
         return skipped
 
 
-class StreamTape:
+class StreamTarInput:
     """A tar that passes by once: from a pipe, or decompressed; only a chunk of it is held at a time."""
 
     def __init__(self, stream: ByteStream, name: str) -> None:
@@ -108,11 +108,11 @@ def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
     return b"".join(chunks)
 
 
-def stream_tape(stream: ByteStream, name: str) -> StreamTape:
-    """Return a tape over a stream, decompressed; raises as `decompressed` does."""
-    beginning = StreamTape(stream, name).read(MAGIC_LENGTH)
+def stream_input(stream: ByteStream, name: str) -> StreamTarInput:
+    """Return a tar over a stream, decompressed; raises as `decompressed` does."""
+    beginning = StreamTarInput(stream, name).read(MAGIC_LENGTH)
     rejoined = io.BufferedReader(_Rejoined(beginning, stream.read), CHUNK)
-    return StreamTape(decompressed(rejoined, beginning, name), name)
+    return StreamTarInput(decompressed(rejoined, beginning, name), name)
 
 
 class _Rejoined(io.RawIOBase):
