@@ -165,6 +165,21 @@ def test_export_is_whole_without_companions(run: Run, directory: Path) -> None:
         assert connection.execute("SELECT count(*) FROM image_list").fetchone() == (2,)
 
 
+def test_a_copy_that_others_can_read_is_warned_of(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on exFAT, which keeps no modes and which not every kernel can mount."""
+
+    def copy_without_modes(path: Path, destination: Path) -> None:
+        shutil.copyfile(path, destination)
+        destination.chmod(0o755)
+
+    monkeypatch.setattr("imagekeep.cli.db_copy.copy_store", copy_without_modes)
+    result = run("db", "export", "copy.db")
+    assert (result.code, result.out) == (0, "copy.db\n")
+    assert "other users may be able to read this copy" in result.err
+
+
 def without(directory: Path, message: str) -> str:
     """Return a message that names files in the directory by their names alone."""
     return message.replace(f"{directory}/", "")
