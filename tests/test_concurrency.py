@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -259,3 +261,39 @@ def test_two_stores_of_one_file_see_what_the_other_wrote(store_path: Path) -> No
         other.apply(NAME, None)
         with pytest.raises(ImageNotFoundError):
             one.resolve(NAME)
+
+
+CLOSED_BY_ANOTHER_THREAD = """
+import sys, threading
+from imagekeep import Store
+from imagekeep.errors import FailedPreconditionError
+from imagekeep.image import Image
+
+for number in range(100):
+    store, begun, ended = Store.open(sys.argv[1]), threading.Event(), []
+
+    def work():
+        try:
+            while True:
+                store.add(Image("sha256:" + "1" * 64, ("example.test/a:v1",), "", 1, False, b"{}"))
+                store.list()
+                begun.set()
+        except FailedPreconditionError as error:
+            ended.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    store.close()
+    for thread in threads:
+        thread.join()
+    assert len(ended) == 2, ended
+    assert all("it is closed" in error for error in ended), ended
+"""
+
+
+def test_a_store_may_be_closed_while_other_threads_use_it(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", CLOSED_BY_ANOTHER_THREAD, str(tmp_path / "images.db")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -217,13 +217,17 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
 
 
 def close_those_of(owner: object) -> None:
-    """Close the connections of one owner, also while other threads use them."""
+    """Close the connections of one owner, after waiting for the threads that are using them.
+
+    A connection that is closed in the middle of a statement crashes the process.
+    """
     mine = [kept for kept in _all() if kept.owner is owner]
     for kept in mine:
         if kept.writes and not kept.is_current():
             with contextlib.suppress(ImagekeepError):
                 close_outdated(kept.path)
-    with forks.activity():
+    with forks.at_rest():
+        _wait_for(mine)
         for kept in mine:
             kept.close()
 
