@@ -160,6 +160,7 @@ def test_source_that_is_missing_is_a_source_error(run: Run) -> None:
         ("containerd:nowhere.sock", ["sync"], 125),
         ("containerd:nowhere.sock", ["image", "rm", "busybox:1.36"], 125),
         ("oci:busybox", ["image", "pin", "busybox:1.36"], 4),
+        ("oci:busybox", ["watch"], 4),
     ],
 )
 def test_a_failed_first_sync_leaves_no_store(

@@ -90,9 +90,7 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
         "diff": Place(
             "diff:show_differences", "Show where the store and the source differ, without changing either."
         ),
-        "watch": Place(
-            "watch:watch_source", "Follow the source, and make the store say what it says as it changes."
-        ),
+        "watch": Place("watch:watch_source", "Follow the source, and update the store as it changes."),
         "serve": Place("serve:serve_images", "Serve the CRI image service, and keep the store up to date."),
         "query": Place("query:query_store", "Run a read-only SQL query."),
         "db": database,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
 from imagekeep.cli.open_store import open_store
 from imagekeep.cli.signals import ending_on_signals
+from imagekeep.sources.protocol import require_watchable
 from imagekeep.systemd import notify
 from imagekeep.watch import Watcher
 
@@ -22,14 +24,19 @@ if TYPE_CHECKING:
 @log_level
 @click.pass_obj
 def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
-    """Follow the source, and make the store say what it says as it changes.
+    """Follow the source, and update the store as it changes.
 
-    It goes on until SIGTERM or SIGINT. While the source is away the store answers with what it knew, and
-    `imagekeep db info` shows since when.
+    Runs until SIGTERM or SIGINT. While the source is unavailable, the store answers with its last state, and
+    `imagekeep db info` shows since when. A store has one watcher; a second one is refused (exit code 4).
     """
     start_logging(log_format, log_level)
-    with ending_on_signals() as ending, open_store(settings, example="containerd") as store:
-        watcher = Watcher(store, source_name=settings.source or "")
+    name = settings.source or ""
+    probe = functools.partial(require_watchable, name=name)
+    with (
+        ending_on_signals() as ending,
+        open_store(settings, example="containerd", before_creating=probe) as store,
+    ):
+        watcher = Watcher(store, source_name=name)
         ending.begin_with(watcher.stop)
         # Ready before the source has answered: the store answers with what it knew.
         watcher.run(on_start=lambda: notify("READY=1"))
