@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 CHECKOUT = Path(__file__).parents[1]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 LOCK = (CHECKOUT / "requirements-dev.txt").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -35,7 +35,7 @@ LOCKED = {
 
 @pytest.mark.parametrize("requirement", [*RUNNING, *DEVELOPING])
 def test_each_dependency_is_said_what_for(requirement: str) -> None:
-    table = README.partition("## What it needs, and why")[2].partition("\n\n[")[0]
+    table = CONTRIBUTING.partition("## Dependencies")[2].partition("\n\n[")[0]
     assert normal(Requirement(requirement).name) in normal(table)
 
 
