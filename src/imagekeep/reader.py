@@ -7,6 +7,7 @@ SQLAlchemy, because a command that only reads must start in a few milliseconds.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
@@ -25,7 +26,6 @@ from imagekeep.paths import store_path
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
-    from pathlib import Path
     from types import TracebackType
 
     from imagekeep.database.queries import Counts, HistoryEntry
@@ -64,10 +64,11 @@ class Reader:
         this imagekeep's.
         """
         reader = cls(store_path(path))
-        if not exists(reader.path):
+        name = Path(path)
+        if not exists(name):
             raise StoreUnavailableError(f"no store at {printable(path)}; `imagekeep sync` makes one")
         try:
-            reader._connections.acquire().busy = False
+            reader._connections.open(name)
         except BaseException:
             reader.close()
             raise

@@ -12,6 +12,7 @@ whose answer stays. If anything fails, nothing has changed.
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from imagekeep.database.driver import sqlite
     from imagekeep.identity import SourceIdentity
@@ -106,7 +106,7 @@ class Store(Reader):
         wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
         store = cls(store_path(path), open_source(source) if isinstance(source, str) else source, wanted)
         store._owns_source = isinstance(source, str)
-        open_or_create(store.path)
+        open_or_create(Path(path))
         return store
 
     def close(self) -> None:

@@ -85,24 +85,25 @@ class KeptConnection:
         self.cursor: sqlite.Cursor
         self.files = _NOTHING
 
-    def open(self) -> None:
-        """Open what the path names now, inside an activity.
+    def open(self, name: Path | None = None) -> None:
+        """Open what the path names now, inside an activity; `name` is the path as errors call it.
 
         Raises StoreUnavailableError if there is no store, and as `connect`, `read_schema` and `require_current` do.
         """
-        if not exists(self.path):
+        path = name or self.path
+        if not exists(path):
             raise StoreUnavailableError(
-                f"store {printable(self.path)}: no such file (it was moved or deleted; put it back, or sync again)"
+                f"store {printable(path)}: no such file (it was moved or deleted; put it back, or sync again)"
             )
-        database = file_id(self.path)
-        connection = connect(self.path, read_only=not self.writes)
+        database = file_id(path)
+        connection = connect(path, read_only=not self.writes)
         try:
-            with translating(self.path):
+            with translating(path):
                 cursor = connection.cursor()
-                require_current(read_schema(cursor, self.path), self.path)
-            files = identify(self.path)
+                require_current(read_schema(cursor, path), path)
+            files = identify(path)
             if files.database != database:
-                raise replaced(self.path)
+                raise replaced(path)
         except BaseException:
             connection.close()
             raise
@@ -166,7 +167,7 @@ _dropped: list[KeptConnection] = []
 
 
 @contextlib.contextmanager
-def current(kept: KeptConnection) -> Iterator[None]:
+def current(kept: KeptConnection, name: Path | None = None) -> Iterator[None]:
     """Hold an activity in which a connection is open on the files that the path names.
 
     A connection that writes needs the writers' lock. Raises StoreReplacedError if the files change faster than they
@@ -177,7 +178,7 @@ def current(kept: KeptConnection) -> Iterator[None]:
             while _dropped:
                 _dropped.pop().close()
             if kept.connection is None and not _has_outdated(kept.path):
-                kept.open()
+                kept.open(name)
                 yield
                 return
             if kept.is_current():

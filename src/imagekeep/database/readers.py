@@ -50,6 +50,11 @@ class ReadConnections:
         if self._closed:
             raise FailedPreconditionError(f"store {printable(self.path)}: it is closed") from None
 
+    def open(self, name: Path) -> None:
+        """Open this thread's connection, with errors that name the store so; raises as `current` does."""
+        with current(self._keep(), name):
+            pass
+
     def acquire(self) -> KeptConnection:
         """Return this thread's connection, which stays open until the caller sets its `busy` to False.
 
@@ -58,8 +63,7 @@ class ReadConnections:
         try:
             kept: KeptConnection = self._thread.kept
         except AttributeError:
-            kept = self._thread.kept = KeptConnection(self.path, self.owner)
-            self._thread.guard = Guard(kept)
+            kept = self._keep()
         kept.busy = True
         if monotonic() >= kept.check_at:
             self._mark_busy(kept, CHECK_INTERVAL)
@@ -120,6 +124,12 @@ class ReadConnections:
                 return
             last_id = image.id
             yield image
+
+    def _keep(self) -> KeptConnection:
+        """Return a connection that this thread keeps for as long as it lives."""
+        kept: KeptConnection = KeptConnection(self.path, self.owner)
+        self._thread.kept, self._thread.guard = kept, Guard(kept)
+        return kept
 
     def _using(self, action: Callable[[KeptConnection], Answer]) -> Answer:
         while True:
