@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SEEDS = range(10)
 OPERATIONS_OF_A_SEED = 10_000
-SOAK = Path(__file__).parents[1] / "scripts" / "soak"
+CHECKOUT = Path(__file__).parents[1]
 
 
 class NeverUnpins(Store):
@@ -98,7 +98,8 @@ def test_an_operation_is_printed_with_its_image_by_number() -> None:
 
 def test_soak_agrees_and_says_how_to_repeat_it() -> None:
     done = subprocess.run(
-        [sys.executable, SOAK, "--operations", "500", "--seed", "5", "--reopen-every", "50"],
+        [sys.executable, "-m", "tests.soak", "--operations", "500", "--seed", "5", "--reopen-every", "50"],
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=True,

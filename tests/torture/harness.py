@@ -8,13 +8,17 @@ from pathlib import Path
 
 from tests.torture.report import Harm
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
+CHECKOUT = Path(__file__).parents[2]
 
 
 def torture(*arguments: str) -> str:
     """Run a scenario at a modest count and return what is printed: a table whose line must name no harm."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.torture", *arguments],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     _, heading, line, *_ = done.stdout.splitlines()
