@@ -22,7 +22,7 @@ from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.store import Store
 from imagekeep.sync import sync
-from tests.containerd import wait_until
+from tests.containerd import CONFIGURATION, running, wait_until
 from tests.images import LayoutWriter, tar_of_directory
 
 if TYPE_CHECKING:
@@ -237,6 +237,30 @@ def test_what_is_pinned_again_at_once_is_not_called_unpinned(
             actions.unpin(APP, all_references=True)
         assert told == [ActionResult(Action.UNPINNED, SECOND)]
         assert (store.is_pinned(image_id, APP), store.is_pinned(image_id, SECOND)) == (True, False)
+
+
+PINNED_IMAGES = f"""
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{APP}"
+"""
+
+
+def test_what_containerds_own_configuration_pins_is_not_called_unpinned(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.containerd.CONFIGURATION", CONFIGURATION + PINNED_IMAGES)
+    with (
+        running(tmp_path / "containerd") as daemon,
+        Containerd(daemon.socket) as source,
+        Store.open(store_path, source=source, platform="linux/amd64") as store,
+    ):
+        if source.version().version.lstrip("v").startswith("1."):
+            pytest.skip("containerd before 2.0 has no pinned_images")
+        daemon.make_image(tmp_path / "image", APP)
+        wait_until(lambda: source.get(APP).pinned)
+        with pytest.raises(ImagePinnedError, match=f"{APP}: pinned again"):
+            Actions.begin(store).unpin(APP)
+        assert any(image.pinned for image in store.list())
 
 
 def test_a_name_that_can_be_none_is_refused(store: Store, image_id: str) -> None:
