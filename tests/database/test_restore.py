@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +190,45 @@ def test_a_copy_whose_schema_is_not_its_revisions_is_refused_naming_the_object(
         restore_store(path, backup)
     assert path.exists() is not fresh
     assert before is None or contents(store) == before
+
+
+@pytest.mark.parametrize("page_size", [512, 8192, 65_536])
+def test_a_copy_with_pages_of_another_size_is_restored(store: Path, backup: Path, page_size: int) -> None:
+    with contextlib.closing(sqlite3.connect(backup, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size = {page_size}")
+        connection.execute("VACUUM")
+        assert connection.execute("PRAGMA page_size").fetchone() == (page_size,)
+    restore_store(store, backup)
+    assert rows(store) == rows(backup)
+
+
+RESTORE_BEYOND_A_LIMIT = """
+import resource, sys
+from pathlib import Path
+from imagekeep.database import restore
+keep = restore._keep
+def limit_after_keeping(path):
+    kept = keep(path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    return kept
+restore._keep = limit_after_keeping
+restore.restore_store(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_disk_that_is_full_is_named_and_changes_nothing(store: Path, backup: Path) -> None:
+    before, names = contents(store), {path.name for path in store.parent.iterdir()}
+    failed = subprocess.run(
+        [sys.executable, "-c", RESTORE_BEYOND_A_LIMIT, str(store), str(backup)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "StoreUnavailableError" in failed.stderr.splitlines()[-1]
+    assert "UTF-8" not in failed.stderr
+    assert contents(store) == before
+    companions = {f"{store.name}-lock", f"{store.name}-wal", f"{store.name}-shm"}
+    assert {path.name for path in store.parent.iterdir()} - names <= companions
 
 
 def test_a_copy_with_an_index_of_its_owners_is_restored(store: Path, backup: Path) -> None:

@@ -27,11 +27,15 @@ from imagekeep.errors import (
     NotAStoreError,
     NotFoundError,
     StoreBusyError,
+    StoreUnavailableError,
     printable,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_PAGE_SIZE = 4096
+"""Bytes of a page of a new store: SQLite's default. The pages of two files must be of one size."""
 
 
 def restore_store(path: Path, copy: Path) -> Path | None:
@@ -46,23 +50,25 @@ def restore_store(path: Path, copy: Path) -> Path | None:
     if not exists(path):
         require_no_remains(path)
         with new_file(path) as partial:
-            _stage(partial, copy)
+            _stage(partial, copy, _PAGE_SIZE)
         return None
     if path.samefile(copy):
         raise InvalidArgumentError(f"{printable(copy)} is the store itself; give a copy of it")
+    with translating(path), contextlib.closing(connect(path, read_only=True)) as store:
+        page_size: int = store.execute(statements.PAGE_SIZE).fetchone()[0]
     with scratch_file(path) as partial:
-        _stage(partial, copy)
+        _stage(partial, copy, page_size)
         with lock_references(path, None), writer_lock(path):
             return _replace(path, partial)
 
 
-def _stage(partial: Path, copy: Path) -> None:
+def _stage(partial: Path, copy: Path, page_size: int) -> None:
     """Copy a copy to a private file, and make a store of it that may take the place of another."""
     with translating(copy):
         with contextlib.closing(connect(copy, read_only=True)) as source:
             _require_ours(source, copy)  # before its pages fill the disk
-            with contextlib.closing(connect(partial)) as staged:
-                source.backup(staged, progress=_raise_if_busy)
+            source.execute(statements.SET_PAGE_SIZE.format(page_size))
+            source.execute(statements.VACUUM_INTO, (partial.as_uri(),))
         with contextlib.closing(connect(partial, read_only=True)) as staged:
             revision = _require_ours(staged, copy)
             ((found, *_), *_) = staged.execute(statements.INTEGRITY_CHECK)
@@ -93,7 +99,7 @@ def _replace(path: Path, partial: Path) -> Path:
                 contextlib.closing(connect(partial, read_only=True)) as staged,
                 contextlib.closing(connect(path)) as store,
             ):
-                staged.backup(store, progress=_raise_if_busy)
+                _copy_pages(staged, store, path)
         except BaseException:
             kept.unlink()  # the store is what it was: a backup of each try would fill the disk
             raise
@@ -112,6 +118,19 @@ def _keep(path: Path) -> Path:
             "-wal and -shm files, and restore again"
         ) from error
     return kept
+
+
+def _copy_pages(staged: sqlite.Connection, store: sqlite.Connection, path: Path) -> None:
+    """Write one database into another, in one transaction."""
+    try:
+        staged.backup(store, progress=_raise_if_busy)
+    except sqlite.OperationalError as error:
+        if hasattr(error, "sqlite_errorcode"):
+            raise
+        # pysqlite3 gives no code here, only SQLite's words.
+        raise StoreUnavailableError(
+            f"store {printable(path)}: cannot be written: {error}; nothing was changed"
+        ) from error
 
 
 def _raise_if_busy(status: int, _remaining: int, _total: int) -> None:

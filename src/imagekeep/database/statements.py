@@ -215,6 +215,11 @@ DATA_VERSION = "PRAGMA data_version"
 VACUUM_INTO = "VACUUM INTO ?"
 """Write a compact copy to a file that is empty or missing; not inside a transaction."""
 
+PAGE_SIZE = "PRAGMA page_size"
+
+SET_PAGE_SIZE = "PRAGMA page_size = {:d}"
+"""Before VACUUM INTO: the size of the copy's pages. A pragma takes no parameters."""
+
 ROLLBACK_MODE = "PRAGMA journal_mode = DELETE"
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
