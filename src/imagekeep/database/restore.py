@@ -67,7 +67,7 @@ def _stage(partial: Path, copy: Path, page_size: int) -> None:
     with translating(copy):
         with contextlib.closing(connect(copy, read_only=True)) as source:
             _require_ours(source, copy)  # before its pages fill the disk
-            source.execute(statements.SET_PAGE_SIZE.format(page_size))
+            source.execute(statements.set_page_size(page_size))
             source.execute(statements.VACUUM_INTO, (partial.as_uri(),))
         with contextlib.closing(connect(partial, read_only=True)) as staged:
             revision = _require_ours(staged, copy)

@@ -217,9 +217,6 @@ VACUUM_INTO = "VACUUM INTO ?"
 
 PAGE_SIZE = "PRAGMA page_size"
 
-SET_PAGE_SIZE = "PRAGMA page_size = {:d}"
-"""Before VACUUM INTO: the size of the copy's pages. A pragma takes no parameters."""
-
 ROLLBACK_MODE = "PRAGMA journal_mode = DELETE"
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
@@ -319,3 +316,8 @@ RECORD_IMAGE_FILESYSTEM = """
 INSERT OR REPLACE INTO image_filesystem (filesystem_key, mountpoint, used_bytes, inodes_used, at)
 VALUES (:filesystem_key, :mountpoint, :used_bytes, :inodes_used, :at)
 """
+
+
+def set_page_size(size: int) -> str:
+    """Return the statement that sets the page size for VACUUM INTO; a pragma takes no parameters."""
+    return f"PRAGMA page_size = {size:d}"
