@@ -191,8 +191,8 @@ def test_any_pax_records_are_read_or_give_a_typed_error(records: bytes) -> None:
         (b"PK\x03\x04" + bytes(600), "is not a tar archive"),
         (b"x" * 100, "is not a tar archive"),
         (bytes(512) + b"x" * 512, "goes on after a block of zeros"),
-        (archive(header("a"))[:512] + b"x" * 100, "is damaged or cut short at byte 512"),
-        (archive(header("a"), content=b"x" * 2000)[:1024], "is cut short"),
+        (archive(header("a"))[:512] + b"x" * 100, "is damaged or truncated at byte 512"),
+        (archive(header("a"), content=b"x" * 2000)[:1024], "is truncated"),
     ],
 )
 def test_what_is_no_archive_is_told_apart(content: bytes, words: str) -> None:

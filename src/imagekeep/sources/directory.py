@@ -53,8 +53,8 @@ def open_regular(directory: Path, *parts: str) -> Iterator[int]:
     """Yield a descriptor of the regular file at `parts` beneath `directory`, closed afterwards.
 
     `directory` itself is the caller's own word and may be a link. Raises FileNotFoundError where a part is
-    missing, SourceUnavailableError where `directory` is or where reading fails, InvalidArgumentError where it is
-    no directory, CorruptContentError where a part is a link or no regular file, and PermissionDeniedError.
+    missing, SourceUnavailableError if `directory` is missing or reading fails, InvalidArgumentError if it is not
+    a directory, CorruptContentError if a part is a link or not a regular file, and PermissionDeniedError.
     """
     path = "/".join(parts)
     opened = [_open_directory(directory)]
@@ -73,7 +73,7 @@ def open_regular(directory: Path, *parts: str) -> Iterator[int]:
 def read_whole(descriptor: int, limit: int, name: str) -> bytes:
     """Return the content of an open file of at most `limit` bytes.
 
-    Raises CorruptContentError where it is larger, even where it grows meanwhile, and SourceUnavailableError.
+    Raises CorruptContentError if it is larger, even if it grows meanwhile, and SourceUnavailableError.
     """
     if os.fstat(descriptor).st_size > limit:
         raise too_large(name, limit)
@@ -97,7 +97,7 @@ def read_at_most(descriptor: int, count: int, name: str) -> bytes:
 
 def too_large(name: str, limit: int) -> CorruptContentError:
     """Return the error for a document of more than `limit` bytes."""
-    return CorruptContentError(f"{printable(name)} is larger than a document may be ({limit} bytes)")
+    return CorruptContentError(f"{printable(name)} exceeds the maximum size of a document ({limit} bytes)")
 
 
 def _open_directory(directory: Path) -> int:
@@ -108,7 +108,7 @@ def _open_directory(directory: Path) -> int:
         raise _denied(str(directory)) from failure
     except NotADirectoryError as failure:
         raise InvalidArgumentError(
-            f"{printable(directory)} is no directory; an archive is given as archive:FILE"
+            f"{printable(directory)} is not a directory (for an archive give archive:FILE)"
         ) from failure
     except FileNotFoundError as failure:
         raise _no_directory(directory) from failure
@@ -117,7 +117,7 @@ def _open_directory(directory: Path) -> int:
             f"cannot open directory {printable(directory)}: {failure.strerror}"
         ) from failure
     except ValueError as failure:
-        raise InvalidArgumentError(f"{printable(directory)} is no path: {failure}") from failure
+        raise InvalidArgumentError(f"{printable(directory)} is not a path: {failure}") from failure
 
 
 def _no_directory(directory: Path) -> ImagekeepError:
@@ -152,11 +152,11 @@ def _open_step(step: str, flag: int, above: int, directory: Path, path: str) -> 
 
 def _denied(path: str) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{printable(path)} is not readable by this user; give read permission, or run as its owner"
+        f"{printable(path)}: permission denied (make it readable, or run as its owner)"
     )
 
 
 def _not_a_file(directory: Path, path: str) -> CorruptContentError:
     return CorruptContentError(
-        f"{printable(f'{directory}/{path}')} is no regular file in its directory; links are not followed"
+        f"{printable(f'{directory}/{path}')} is not a regular file (links are not followed)"
     )

@@ -3,7 +3,7 @@
 An entry of index.json is named by its annotations, the first of these that gives a reference:
 
 1. `io.containerd.image.name`, which containerd and docker write: a whole reference;
-2. `org.opencontainers.image.ref.name`, where it is a whole reference: it has a `/`, a `:` or a `@`
+2. `org.opencontainers.image.ref.name`, if it has a `/`, a `:` or a `@`: a whole reference
    (containerd: core/images/archive/reference.go);
 3. the same annotation as a tag of the base name, which is the caller's, else that of the directory or the file.
 
@@ -16,7 +16,7 @@ digest, as `ctr images import` names it `import-DATE` (containerd: cmd/ctr/comma
 digest alone would be no name: among the references of a CRI image, a bare digest is an image's id.
 
 The base name of a directory or a file is its name in lower case, without a suffix of archives: `Shop.tar.gz`
-gives `docker.io/library/shop`. Where that is no repository's name, there is none.
+gives `docker.io/library/shop`. If that is not a valid repository, there is none.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def parse_base_name(text: str) -> Reference:
 
 
 def default_base_name(path: Path) -> Reference | None:
-    """Return the base name that a directory's or a file's name gives, or None where it is no repository's."""
+    """Return the base name that a directory's or a file's name gives, or None if it is not a valid one."""
     # Not resolve(), which would follow a link to another name.
     name = Path(os.path.abspath(path)).name.lower()  # noqa: PTH100
     for suffix in _ARCHIVE_SUFFIXES:
@@ -92,7 +92,7 @@ def default_base_name(path: Path) -> Reference | None:
 def names_of(annotations: Mapping[str, str], digest: str, base: Reference | None) -> Names:
     """Return the references of the entry with these annotations and this target digest.
 
-    A digest that is none is in no reference.
+    An invalid digest is left out.
     """
     dropped: list[str] = []
     reference = _named(annotations, base, dropped)

@@ -83,7 +83,7 @@ class OCILayout:
         """Return the record of exactly this reference.
 
         Raises ImageNotFoundError; SourceUnavailableError where the directory is missing, InvalidArgumentError where
-        it is a file, PermissionDeniedError; InvalidDocumentError where it is no layout, and CorruptContentError
+        it is a file, PermissionDeniedError; InvalidDocumentError if it is not a layout, and CorruptContentError
         where a link stands in it.
         """
         return self._listing().get(reference)
@@ -219,5 +219,5 @@ def skopeo_directory(name: str) -> InvalidDocumentError:
 
 def _missing(path: Path) -> InvalidDocumentError:
     """Return the error for a file without which a directory is no layout."""
-    detail = "missing; the directory is no OCI layout, or an unfinished one"
+    detail = "missing (not an OCI layout, or an unfinished one)"
     return InvalidDocumentError(str(path), Reason.SYNTAX, detail)

@@ -1,4 +1,4 @@
-"""Where images are, in one word: `oci:DIRECTORY`, `archive:FILE` (`-` is standard input), `containerd[:SOCKET]`."""
+"""Opens the source that a specifier names: `oci:DIRECTORY`, `archive:FILE` (or `-`), `containerd[:SOCKET]`."""
 
 from __future__ import annotations
 

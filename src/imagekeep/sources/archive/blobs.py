@@ -76,7 +76,7 @@ class FileBlob:
     size: int
 
     def read(self) -> bytes:
-        """Return the content; raises CorruptContentError where it is larger than a document may be."""
+        """Return the content; raises CorruptContentError if it exceeds the document cap."""
         if self.size > DOCUMENT_LIMIT:
             raise too_large(str(self.path), DOCUMENT_LIMIT)
         with self._opened() as descriptor:
@@ -101,7 +101,7 @@ class FileBlob:
         """Yield the file's descriptor if it is still the file that was listed."""
         with open_archive(self.path) as descriptor:
             if Signature.of(os.fstat(descriptor)) != self.signature:
-                raise SourceUnavailableError(f"{printable(self.path)} changed while it was read; try again")
+                raise SourceUnavailableError(f"{printable(self.path)} changed while it was read (retry)")
             yield descriptor
 
 
@@ -115,7 +115,7 @@ class HashedBlob:
     name: str
 
     def read(self) -> bytes:
-        """Raise: only what can be a document is held, and this is none."""
+        """Raise: it is too large for a document, or not JSON."""
         if self.size > DOCUMENT_LIMIT:
             raise too_large(self.name, DOCUMENT_LIMIT)
         raise InvalidDocumentError(self.hashed, InvalidDocumentError.Reason.SYNTAX, "not valid JSON")
@@ -217,7 +217,7 @@ def _may_be_document(first: bytes, size: int) -> bool:
 def open_archive(path: Path) -> Iterator[int]:
     """Yield a descriptor of an archive's file, closed afterwards.
 
-    Raises SourceUnavailableError where there is no such file, PermissionDeniedError, and InvalidArgumentError
+    Raises SourceUnavailableError if there is no such file, PermissionDeniedError, and InvalidArgumentError
     for a directory or a pipe, saying what to give instead.
     """
     descriptor = _open(path)
@@ -225,27 +225,25 @@ def open_archive(path: Path) -> Iterator[int]:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise InvalidArgumentError(
-                f"{printable(path)} is a directory; an OCI layout is given as oci:DIRECTORY"
+                f"{printable(path)} is a directory (for an OCI layout give oci:DIRECTORY)"
             )
         if not stat.S_ISREG(mode):
-            raise InvalidArgumentError(
-                f"{printable(path)} is no regular file; a pipe is read as standard input, archive:-"
-            )
+            raise InvalidArgumentError(f"{printable(path)} is not a regular file (pipe it into archive:-)")
         yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _open(path: Path) -> int:
-    """Open a file for reading, without waiting for the other end where it is a pipe."""
+    """Open a file for reading, without waiting for the other end of a pipe."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except PermissionError as failure:
         raise PermissionDeniedError(
-            f"{printable(path)} is not readable by this user; give read permission, or run as its owner"
+            f"{printable(path)}: permission denied (make it readable, or run as its owner)"
         ) from failure
     except OSError as failure:
-        reason = failure.strerror if not path.is_symlink() else f"{failure.strerror} (it is a dangling link)"
+        reason = failure.strerror if not path.is_symlink() else f"{failure.strerror} (a dangling link)"
         raise SourceUnavailableError(f"cannot open {printable(path)}: {reason}") from failure
     except ValueError as failure:
-        raise InvalidArgumentError(f"{printable(path)} is no path: {failure}") from failure
+        raise InvalidArgumentError(f"{printable(path)} is not a path: {failure}") from failure

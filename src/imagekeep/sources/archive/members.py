@@ -33,7 +33,7 @@ class MemberTable:
     links: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> Blob | None:
-        """Return the member with this name, through links within the archive; None where there is none."""
+        """Return the member with this name, through links within the archive; None if there is none."""
         name = clean(name)
         for _ in range(LINK_LIMIT):
             if (blob := self.regular.get(name)) is not None:

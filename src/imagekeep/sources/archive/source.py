@@ -83,7 +83,7 @@ class Archive:
         """Return the record of exactly this reference.
 
         Raises ImageNotFoundError; SourceUnavailableError where the file is missing, PermissionDeniedError;
-        InvalidDocumentError where it is no archive of images, is damaged, cut short or beyond the limits.
+        InvalidDocumentError if it is not an archive of images, is damaged, truncated or exceeds a limit.
         """
         return self._current().listing.get(reference)
 
@@ -97,7 +97,7 @@ class Archive:
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.
 
-        Raises InvalidDigestError, ContentNotFoundError, CorruptContentError where it is larger, and as `get`.
+        Raises InvalidDigestError, ContentNotFoundError, CorruptContentError if it is larger, and as `get`.
         """
         return self._current().images.read(descriptor)
 

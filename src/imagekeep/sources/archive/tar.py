@@ -98,7 +98,7 @@ class _Extension:
 def members(tar: TarInput) -> Iterator[Member]:
     """Yield each member, with `tar` at the start of its content, of which the caller may read any part.
 
-    Raises InvalidDocumentError for what is no tar archive, is damaged, cut short, or beyond the limits, and
+    Raises InvalidDocumentError for what is not a tar archive, is damaged, truncated, or exceeds a limit, and
     for sparse members, whose stored bytes are not their content.
     """
     extension = _Extension()
@@ -140,7 +140,7 @@ def _next_header(tar: TarInput) -> bytes | None:
     if not block:
         return None
     if len(block) < BLOCK or not _checksum_fits(block, tar):
-        problem = f"is damaged or cut short at byte {start}" if start else "is not a tar archive"
+        problem = f"is damaged or truncated at byte {start}" if start else "is not a tar archive"
         raise damaged(tar, problem)
     return block
 
@@ -262,7 +262,7 @@ def _pass_to(tar: TarInput, end: int) -> None:
     """Skip what is left before `end`, then the padding; Go lets the last member's padding be missing."""
     left = end - tar.position
     if tar.skip(left) < left:
-        raise damaged(tar, f"is cut short: a member goes on to byte {end}, the archive to {tar.position}")
+        raise damaged(tar, f"is truncated: a member ends at byte {end}, the archive at {tar.position}")
     tar.skip(-end % BLOCK)
 
 
