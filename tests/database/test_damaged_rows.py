@@ -9,6 +9,7 @@ import pytest
 from imagekeep import Reader, Store
 from imagekeep.database.check import find_problems
 from imagekeep.database.revision import HEAD
+from imagekeep.database.row_types import TEXT, MistypedRowError, typed_row
 from imagekeep.errors import CorruptStoreError
 from tests.database.rows import add_image, opened
 from tests.database.stores import thawed
@@ -116,3 +117,8 @@ def test_nothing_of_another_type_is_decided_on(tmp_path: Path) -> None:
     path = with_flipped_types(tmp_path / "images.db", "images.id")
     with Store.open(path) as store, pytest.raises(CorruptStoreError, match="types of its columns"):
         store.pin("26e76b794c65", TAG)
+
+
+def test_a_row_that_an_index_names_and_its_table_lacks_is_damage() -> None:
+    with pytest.raises(MistypedRowError):
+        typed_row(None, (TEXT,))

@@ -37,8 +37,13 @@ def typed(rows: Iterable[Row], kinds: Sequence[frozenset[type]]) -> Iterator[Row
         yield from batch
 
 
-def typed_row(row: Row, kinds: Sequence[frozenset[type]]) -> Row:
-    """Return one row that is as `typed` gives them, in less time."""
+def typed_row(row: Row | None, kinds: Sequence[frozenset[type]]) -> Row:
+    """Return one row that is as `typed` gives them, in less time.
+
+    A row that an index names and its table lacks, which only a damaged file has, is None.
+    """
+    if row is None:
+        raise MistypedRowError
     for value, kind in zip(row, kinds, strict=False):
         if type(value) not in kind:
             raise MistypedRowError
