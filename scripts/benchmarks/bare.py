@@ -1,7 +1,7 @@
-"""The baseline: the same answers from the same file, by the same driver and nothing else, as tuples.
+"""The baseline: the same answers from the same file as tuples, with nothing but the driver.
 
-Each statement is one that its driver keeps prepared. Nothing is translated, checked or locked here; reads are
-not held together by a transaction, and writes by SQLite's own.
+The driver keeps each statement prepared. Nothing is converted, checked or locked; reads have no transaction, and
+writes only SQLite's own.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ INSERT INTO reference_history (reference, image_id, target_digest, pinned, event
 _PLATFORM = "linux/amd64"
 
 Pair = tuple[str, "MadeImage"]
-"""A reference, and the image that it names from now on."""
+"""A reference and its new image."""
 
 Found = tuple[str, tuple[str, ...], str, int, bool, bytes]
 """An image: its id, references, chain id, size, pin and config."""
 
 
 def connect_to(path: Path, *, writing: bool = False) -> sqlite.Connection:
-    """Open a connection to read, or one to write durably."""
+    """Open a connection to read, or to write durably."""
     mode = "rw" if writing else "ro"
     connection = sqlite.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
     if writing:
@@ -107,7 +107,7 @@ def get_each(connection: sqlite.Connection, ids: Sequence[str]) -> list[Found]:
 
 
 def get_each_by_prefix(connection: sqlite.Connection, prefixes: Sequence[str]) -> list[Found]:
-    """Return the one image whose sha256 begins with each truncated id."""
+    """Return the image with each truncated id."""
     execute = connection.execute
     found = []
     for prefix in prefixes:
@@ -119,7 +119,7 @@ def get_each_by_prefix(connection: sqlite.Connection, prefixes: Sequence[str]) -
 
 
 def list_images(connection: sqlite.Connection) -> list[Found]:
-    """Return every image by the plain two-query form: the references in order, then the images."""
+    """Return every image with two queries: the references in order, then the images."""
     names: dict[int, list[str]] = {}
     pinned = set()
     for key, name, pins in connection.execute(ALL_REFERENCES):
@@ -133,7 +133,7 @@ def list_images(connection: sqlite.Connection) -> list[Found]:
 
 
 def add_batch(connection: sqlite.Connection, pairs: Sequence[Pair]) -> None:
-    """Write new references, each with its image, in one transaction: the writes of one batch of a sync."""
+    """Write new references with their images in one transaction, as one batch of a sync does."""
     execute, executemany = connection.execute, connection.executemany
     now = time.time_ns() // 1000
     execute("BEGIN IMMEDIATE")
@@ -152,7 +152,7 @@ def add_batch(connection: sqlite.Connection, pairs: Sequence[Pair]) -> None:
 
 
 def update_each(connection: sqlite.Connection, pairs: Sequence[Pair], event: str) -> None:
-    """Write what an update of each reference writes, each in a transaction of its own."""
+    """Write what an update of each reference writes, each in its own transaction."""
     execute = connection.execute
     for name, image in pairs:
         now = time.time_ns() // 1000
@@ -172,5 +172,4 @@ def update_each(connection: sqlite.Connection, pairs: Sequence[Pair], event: str
 
 
 def _names_and_pin(rows: list[Any]) -> tuple[tuple[str, ...], bool]:
-    """Return the names of some rows, and whether one of them pins."""
     return tuple([name for name, _ in rows]), any(pins for _, pins in rows)

@@ -1,7 +1,7 @@
-"""One process of those that the benchmark runs: `python -m benchmarks.child ROLE PATH`.
+"""A reading process of the benchmark: `python -m benchmarks.child ROLE PATH`.
 
-It opens what it needs, prints a line, waits for a line, does its part, and prints what came of it in JSON. What
-writes is in `benchmarks.writer`: SQLAlchemy must not count as memory of those that read.
+It prints a line when ready, waits for a line, runs, and prints its result as JSON. Writing is in
+`benchmarks.writer`, so that the imports of a writer do not count as memory of readers.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SECONDS = 1.0
-"""How long those run that run side by side."""
+"""How long concurrent processes run."""
 
 ASKED = 1_000
 
 
 def wait_for_start() -> None:
-    """Say that all is ready, and wait until the others are."""
+    """Report that this process is ready, and wait for the start."""
     print("ready", flush=True)
     sys.stdin.readline()
 
 
 def truncated_ids() -> Iterator[str]:
-    """Give for ever the truncated ids of the first images."""
+    """Cycle through the truncated ids of the first images."""
     return cycle([image.image_id[7:19] for image in made_images(ASKED)])
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Look truncated ids up for some time."""
+    """Look up truncated ids."""
     with Reader.open(path) as reader:
         return repeat(reader.get, truncated_ids())
 
 
 def read_bare(path: Path) -> dict[str, Any]:
-    """Do the same by the bare driver."""
+    """Look up truncated ids with the bare driver."""
     with contextlib.closing(bare.connect_to(path)) as connection:
         return repeat(lambda truncated: bare.get_each_by_prefix(connection, [truncated]), truncated_ids())
 
 
 def memory(path: Path) -> dict[str, Any]:
-    """Open a store, resolve, get, and say how many KB of memory are resident then."""
+    """Open a store, resolve and get; return the resident memory in KB."""
     image = next(made_images(1))
     wait_for_start()
     with Reader.open(path) as reader:
         if reader.get(reader.resolve(image.tag)[7:19]).id != image.image_id:
-            raise ValueError("a wrong answer")
+            raise ValueError("wrong answer")
         return {"resident": _status("VmRSS")}
 
 
 def iterate(path: Path) -> dict[str, Any]:
-    """Read every image one by one, and say how many KB of memory were resident at the most."""
+    """Iterate over all images; return the peak resident memory in KB."""
     wait_for_start()
     with Reader.open(path) as reader:
         return {"images": sum(1 for _ in reader.iter()), "resident": _status("VmHWM")}
 
 
 def repeat(action: Callable[[Any], object], subjects: Iterator[Any]) -> dict[str, Any]:
-    """Do something for some time; say how often, how long each took, and how often it was locked."""
+    """Repeat an action for SECONDS; return its rate, its latencies in seconds, and the number of lock errors."""
     clock, latencies, locked = time.perf_counter, [], 0
     action(next(subjects))
     wait_for_start()
@@ -95,7 +95,7 @@ def repeat(action: Callable[[Any], object], subjects: Iterator[Any]) -> dict[str
 
 
 def _status(field: str) -> int:
-    """Return a figure of this process, in KB (proc(5), /proc/pid/status)."""
+    """Return a figure of this process in KB (proc(5), /proc/pid/status)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -1,4 +1,4 @@
-"""Measures the command from cold start to exit, installed from a wheel, against a script of the same SQL."""
+"""Measures the installed command from cold start to exit, against a script that runs the same SQL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ sys.stdout.write("".join(f"{{row[1]}}\\n" for row in rows))
 
 
 def install(directory: Path) -> Path:
-    """Install a wheel of this checkout into a new environment with this Python's packages; return its programs."""
+    """Install a wheel of this checkout into a new environment, sharing this Python's packages; return its bin."""
     source, wheels, environment = directory / "source", directory / "wheels", directory / "environment"
     source.mkdir()
     for name in _BUILT_FROM:
@@ -71,7 +71,7 @@ def _pip(*arguments: str | Path) -> None:
 
 
 def cold_starts(path: Path, count: int) -> Iterator[Row]:
-    """Measure `image exists` and `images -q` to their exits."""
+    """Measure `image exists` and `images -q`."""
     image = next(made_images(1))
     ids = "".join(f"{image_id}\n" for image_id in sorted(image.image_id for image in made_images(count)))
     with tempfile.TemporaryDirectory() as directory:
@@ -91,14 +91,14 @@ def cold_starts(path: Path, count: int) -> Iterator[Row]:
                 1,
                 at_most=1.5,
                 rounds=ROUNDS,
-                note="against importing click and the driver, and the same SQL",
+                note="baseline: imports click and the driver, runs the same SQL",
             )
 
 
 def _run(command: list[str], expected: str) -> None:
-    """Run a program, and see that it prints these lines, in any order, and exits with 0."""
+    """Run a program; raise ValueError unless it prints these lines in some order."""
     ours = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "IMAGEKEEP_SOURCE"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     if sorted(done.stdout.splitlines()) != expected.splitlines():
-        raise ValueError(f"{command}: a wrong answer")
+        raise ValueError(f"{command}: wrong answer")

@@ -1,4 +1,4 @@
-"""A CRI server of nothing but gRPC, to see what that takes: `python -m benchmarks.constant SOCKET REPLY`."""
+"""A bare gRPC server with a constant reply, as an upper bound: `python -m benchmarks.constant SOCKET REPLY`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imagekeep.cri.protocol import IMAGE_STATUS
 
 
 async def serve(socket: str, reply: bytes) -> None:
-    """Answer every ImageStatus with one encoded reply, until the process is ended."""
+    """Answer every ImageStatus with one encoded reply until the process is killed."""
 
     async def answer(request: bytes, context: object) -> bytes:
         return reply

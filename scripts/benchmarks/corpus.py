@@ -1,7 +1,7 @@
-"""Makes the images that the benchmark measures with: the n-th is the same in every run.
+"""Generates the benchmark's images; the n-th is the same in every run.
 
-Each has two references, a tag and a digest, and a config of some 4 KB, as images of many build steps have:
-nine layers (eight of them shared with other images), an environment, labels, and a history.
+Each has two references, a tag and a digest, and a config of about 4 KB, like an image of many build steps: nine
+layers (eight of them shared with other images), an environment, labels, and a history.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 PLATFORM = "linux/amd64"
 PINNED_EVERY = 100
-"""One image in so many is pinned, by its tag."""
+"""Every hundredth image is pinned, by its tag."""
 
 _NUMBER, _TOP_LAYER, _CONFIG = "@number@", "@layer@", "@config@"
 _SHARED_LAYERS = 8
 
 
 class MadeImage(NamedTuple):
-    """One image: its documents, and what a store must say of it."""
+    """One image: its documents, and what a store must answer."""
 
     number: int
     image_id: str
@@ -40,12 +40,12 @@ class MadeImage(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """Return its reference with a tag."""
+        """Return its tagged reference."""
         return f"registry.example/team-{self.number % 97}/service-{self.number}:v1.{self.number % 10}"
 
     @property
     def references(self) -> tuple[str, str]:
-        """Return its two references, in Sort's order."""
+        """Return its two references in Sort's order."""
         return self.tag, f"{self.tag.rpartition(':')[0]}@{self.target.digest}"
 
     @property
@@ -54,14 +54,14 @@ class MadeImage(NamedTuple):
         return self.number % PINNED_EVERY == 0
 
     def records(self) -> list[ImageRecord]:
-        """Return what a source says of its references."""
+        """Return a source's records of its references."""
         labels = {PINNED_LABEL: PINNED_VALUE} if self.pinned else {}
         tag, digest = self.references
         return [ImageRecord(tag, self.target, labels), ImageRecord(digest, self.target)]
 
 
 class MemorySource:
-    """A source of made images in memory; it counts the documents that it gives."""
+    """A source of made images in memory; counts the documents read."""
 
     def __init__(self, images: Iterable[MadeImage]) -> None:
         self.by_name: dict[str, ImageRecord] = {}
@@ -71,7 +71,7 @@ class MemorySource:
             self.add(image)
 
     def add(self, image: MadeImage) -> None:
-        """Have one more image, and its references."""
+        """Add an image with its references."""
         self.by_name |= {record.reference: record for record in image.records()}
         self.documents[image.target.digest] = image.manifest
         self.documents[image.image_id] = image.config_json
@@ -88,7 +88,7 @@ class MemorySource:
         return self.by_name.values()
 
     def close(self) -> None:
-        """Do nothing: it holds nothing open."""
+        """Do nothing."""
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a document."""
@@ -104,7 +104,7 @@ class MemorySource:
 
 
 def made_images(count: int, first: int = 0) -> Iterator[MadeImage]:
-    """Give so many images, from the number `first` on."""
+    """Yield `count` images, beginning with number `first`."""
     config, manifest, below = _config_template(), _manifest_template(), _shared_chain_id()
     for number in range(first, first + count):
         layer = _digest(f"layer {number}".encode())
@@ -131,7 +131,6 @@ def _shared_layers() -> list[str]:
 
 
 def _shared_chain_id() -> str:
-    """Return the chain id of the layers that every image has."""
     first, *others = _shared_layers()
     for layer in others:
         first = _digest(f"{first} {layer}".encode())
@@ -147,7 +146,7 @@ def _layers_size() -> int:
 
 
 def _config_template() -> str:
-    """Return a config's text; its number has as many digits as the mark, so that every size is the same."""
+    """Return a config's text; numbers replace a mark of their own length, so that all configs have one size."""
     steps = [
         {
             "created": f"2025-06-15T08:{step:02}:00.123456789Z",
@@ -180,7 +179,6 @@ def _config_template() -> str:
 
 
 def _manifest_template() -> str:
-    """Return a manifest's text."""
     layers = zip([*_shared_layers(), _TOP_LAYER], _layer_sizes(), strict=True)
     config_length = len(_config_template()) + len("00000000") - len(_NUMBER) + 71 - len(_TOP_LAYER)
     return json.dumps(

@@ -1,4 +1,4 @@
-"""Runs what answers the CRI: a containerd of the benchmark's own with made images in it, and `imagekeep serve`."""
+"""Runs CRI servers: a private containerd with made images, and `imagekeep serve`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("containerd", "ctr")
 DEADLINE = 300.0
-"""Seconds after which what is waited for is taken never to come."""
+"""Seconds to wait for a server at most."""
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - each containerd in it has a directory of its own, of mode 0700
-"""Where a containerd takes images in ten times as fast as on a disk, which it syncs for each record."""
+"""Imports into containerd are ten times faster here than on a disk, which it syncs for each record."""
 
 _MANAGED = "io.cri-containerd.image"
-"""The label of a record that the CRI plugin has taken notice of (containerd 1.6: pkg/cri/labels)."""
+"""The label of a record that the CRI plugin has seen (containerd 1.6: pkg/cri/labels)."""
 
 _CONFIGURATION = """
 version = 2
@@ -57,13 +57,13 @@ path = "{directory}/opt"
 
 
 def missing() -> str | None:
-    """Return the name of a program that is not installed, or None where all are."""
+    """Return the name of a program that is not installed, or None."""
     return next((program for program in PROGRAMS if shutil.which(program) is None), None)
 
 
 @contextlib.contextmanager
 def containerd(root: Path) -> Iterator[Path]:
-    """Run a containerd on what it has in a directory; give its socket, which answers some time later."""
+    """Run a containerd on its root directory; yield its socket, which answers some time later."""
     with tempfile.TemporaryDirectory() as directory:
         configuration = Path(directory, "config.toml")
         text = _CONFIGURATION.format(root=root, directory=directory, user=os.getuid(), group=os.getgid())
@@ -74,7 +74,7 @@ def containerd(root: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def imagekeep(store: Path) -> Iterator[Path]:
-    """Run `imagekeep serve` on a store, without a source; give its socket, which answers some time later."""
+    """Run `imagekeep serve` on a store without a source; yield its socket, which answers some time later."""
     with tempfile.TemporaryDirectory() as directory:
         socket = Path(directory, "cri.sock")
         command = ["-m", "imagekeep", f"--store={store}", "serve", f"--listen=unix://{socket}"]
@@ -84,7 +84,7 @@ def imagekeep(store: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def constant(reply: bytes) -> Iterator[Path]:
-    """Run gRPC's own server, which gives every ImageStatus this reply; give its socket as the others do."""
+    """Run a bare gRPC server that answers every ImageStatus with one reply; yield its socket."""
     with tempfile.TemporaryDirectory() as directory:
         socket = Path(directory, "cri.sock")
         with _running([sys.executable, "-m", "benchmarks.constant", str(socket), reply.hex()]):
@@ -93,7 +93,7 @@ def constant(reply: bytes) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _running(command: list[str]) -> Iterator[None]:
-    """Run a program until the context ends; what it says is shown only where it ended before that."""
+    """Run a program until the context ends; raise ValueError with its output if it ends before."""
     environment = {name: value for name, value in os.environ.items() if name != "IMAGEKEEP_SOURCE"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     with tempfile.TemporaryFile() as log:
@@ -109,7 +109,7 @@ def _running(command: list[str]) -> Iterator[None]:
 
 
 def listed(socket: Path) -> bytes:
-    """Return the reply to one ListImages, and nothing where there is none yet."""
+    """Return the reply to ListImages, or nothing if the server does not answer yet."""
     try:
         with contextlib.closing(Connection(socket, LIST_IMAGES.path)) as connection:
             return connection.ask(LIST_IMAGES.request().SerializeToString())
@@ -118,21 +118,21 @@ def listed(socket: Path) -> bytes:
 
 
 def ids_in(reply: bytes) -> set[str]:
-    """Return the ids of the images that a reply to ListImages has."""
+    """Return the image ids in a reply to ListImages."""
     return {image.id for image in LIST_IMAGES.response.FromString(reply).images}
 
 
 def wait_until(condition: Callable[[], bool], pause: float = 0.002) -> None:
-    """Wait until a condition holds; raises ValueError where it does not come to hold."""
+    """Wait until a condition holds; raises ValueError after DEADLINE seconds."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         if time.monotonic() > deadline:
-            raise ValueError("waited in vain")
+            raise ValueError(f"timed out after {DEADLINE:.0f} s")
         time.sleep(pause)
 
 
 def root_of(directory: Path, count: int) -> Path:
-    """Return a directory where a containerd has the first `count` images, making it where there is none."""
+    """Return the root directory of a containerd with the first `count` images; make it if necessary."""
     root = directory / f"containerd-{count}"
     if not root.exists():
         memory = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else directory
@@ -146,7 +146,7 @@ def root_of(directory: Path, count: int) -> Path:
 
 
 def synced_store(directory: Path, count: int) -> Path:
-    """Return a store that was synced from a containerd of the first `count` images."""
+    """Return a store synced from a containerd with the first `count` images; make it if necessary."""
     path = directory / f"{HEAD}-containerd-{count}.db"
     if not path.exists():
         with containerd(root_of(directory, count)) as socket:
@@ -164,7 +164,7 @@ def synced_store(directory: Path, count: int) -> Path:
 
 
 def _fill(directory: Path, count: int) -> None:
-    """Let a new containerd import images; its CRI plugin then adds to each a record named by its id."""
+    """Import images into a new containerd, and wait until its CRI plugin has added a record for each id."""
     archive = directory / "images.tar"
     _write_archive(archive, count)
     with containerd(directory / "root") as socket:
@@ -182,7 +182,7 @@ def _fill(directory: Path, count: int) -> None:
 
 
 def _write_archive(path: Path, count: int) -> None:
-    """Write an OCI archive of images; of their layers there are only the descriptors."""
+    """Write an OCI archive of images without their layers."""
     with tarfile.open(path, "w") as archive:
 
         def write(name: str, content: bytes) -> None:

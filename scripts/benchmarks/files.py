@@ -1,4 +1,4 @@
-"""Measures the file: its size against the facts in it, and the time to check all of it."""
+"""Measures the size of the file against the facts in it, and the time of `db check`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SELECT
     + (SELECT sum(length(reference) + length(image_id) + length(target_digest) + length(event) + 9)
         FROM reference_history)
 """
-"""The bytes of what is told, each fact once: a name once for the reference, and once for its history."""
+"""The bytes of the facts: a name counts once for the reference, and once for its history."""
 
 
 def size(path: Path, count: int) -> Iterator[Row]:
-    """Measure the bytes of the file for each byte of the facts kept."""
+    """Measure the size of the file against that of the facts."""
     with contextlib.closing(bare.connect_to(path)) as connection:
         facts = connection.execute(_FACTS).fetchone()[0]
     bytes_of_file = path.stat().st_size
     yield Row(
-        f"bytes of the file to those of the facts, {count:,} images",
+        f"file size / size of the facts, {count:,} images",
         Figure(bytes_of_file / facts, 0),
         at_most=1.3,
         note=f"{bytes_of_file / 1e6:.0f} MB, {facts / 1e6:.0f} MB",
@@ -42,7 +42,7 @@ def size(path: Path, count: int) -> Iterator[Row]:
 
 
 def checks(path: Path, count: int) -> Iterator[Row]:
-    """Measure the time of `db check` against that of reading and hashing the configs."""
+    """Measure `db check` against reading and hashing the configs."""
     with (
         contextlib.closing(connect(path, read_only=True)) as connection,
         contextlib.closing(bare.connect_to(path)) as baseline,
@@ -57,8 +57,13 @@ def checks(path: Path, count: int) -> Iterator[Row]:
                 "SELECT id, document FROM images JOIN configs USING (image_key)"
             ):
                 if f"sha256:{hashlib.sha256(document).hexdigest()}" != image_id:
-                    raise ValueError("a wrong config")
+                    raise ValueError("wrong config")
 
         yield cost(
-            f"db check, {count:,} images, to hashing the configs", ours, theirs, count, at_most=1.5, rounds=5
+            f"db check against hashing the configs, {count:,} images",
+            ours,
+            theirs,
+            count,
+            at_most=1.5,
+            rounds=5,
         )

@@ -1,8 +1,8 @@
-"""A gRPC client that costs next to nothing: unary calls on a Unix socket, with frames that are made beforehand.
+"""A minimal gRPC client: unary calls on a Unix socket, with prepared frames.
 
-gRPC's own client in Python takes longer for a call than containerd takes to answer it, so that a measurement with
-it would be one of the client. This one knows just enough of HTTP/2 (RFC 9113) and HPACK (RFC 7541) for one call at
-a time on a connection whose windows never fill.
+gRPC's own Python client takes longer for a call than containerd takes to answer it, so it would measure itself.
+This one implements just enough HTTP/2 (RFC 9113) and HPACK (RFC 7541) for one call at a time on a connection whose
+windows never fill.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _HEADER_TABLE_SIZE, _INITIAL_WINDOW_SIZE = 1, 4
 _POST, _HTTP = 0x83, 0x86
 _RECEIVED = 1 << 18
 
-# RFC 7541, 6.2.1: literals that the server shall index; its table then has the last of them first, at 62.
+# RFC 7541, 6.2.1: literals for the server to index; its table then begins with the last one, at 62.
 _AUTHORITY_NAME, _PATH_NAME, _CONTENT_TYPE_NAME, _NEW_NAME = 0x41, 0x44, 0x5F, 0x40
 _INDEXED = bytes([_POST, _HTTP, *(0x80 | place for place in (65, 64, 63, 62))])
 
 
 class Connection:
-    """One connection, on which one method is called: `send` a request, then `receive` until there is a reply."""
+    """One connection for calls to one method: `send` a request, then `receive` until there is a reply."""
 
     def __init__(self, path: Path, method: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -47,15 +47,15 @@ class Connection:
         )
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self.socket.close()
 
     def fileno(self) -> int:
-        """Return the socket's number, to be waited for."""
+        """Return the socket's file descriptor, to poll."""
         return self.socket.fileno()
 
     def send(self, request: bytes) -> None:
-        """Begin a call with an encoded message."""
+        """Start a call with an encoded message."""
         self._stream += 2
         self._reply = b""
         self.socket.sendall(
@@ -65,9 +65,9 @@ class Connection:
         self._headers = _INDEXED
 
     def receive(self) -> bytes | None:
-        """Take what has come, waiting for some; return the reply's encoded message once the call has ended.
+        """Receive some bytes; return the encoded reply once the call has ended, else None.
 
-        A refusal has no message, and raises ValueError, as what a server should not send does.
+        Raises ValueError if the call is refused or the server breaks the protocol.
         """
         received = self._received
         taken = self.socket.recv(_RECEIVED)
@@ -88,14 +88,14 @@ class Connection:
         return self._reply[5:]
 
     def ask(self, request: bytes) -> bytes:
-        """Make one call, and wait for its reply."""
+        """Make one call, and return its reply."""
         self.send(request)
         while (reply := self.receive()) is None:
             pass
         return reply
 
     def _take(self, kind: int, flags: int, payload: bytes) -> bool:
-        """Take one frame; tell whether the call has ended with it."""
+        """Process one frame; return whether it ends the call."""
         if kind == _DATA:
             self._reply += payload
         elif kind == _GOAWAY or (kind == _RST_STREAM and any(payload)):
@@ -111,7 +111,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _literals(method: str) -> bytes:
-    """Return the headers of a first call (gRPC over HTTP/2, Requests)."""
+    """Return the headers of the first call (gRPC over HTTP/2, Requests)."""
     return b"".join(
         [
             bytes([_POST, _HTTP]),
@@ -124,5 +124,5 @@ def _literals(method: str) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    """Return a text of fewer than 127 characters (RFC 7541, 5.2)."""
+    """Return an encoded string of fewer than 127 characters (RFC 7541, 5.2)."""
     return bytes([len(value)]) + value.encode()

@@ -1,4 +1,4 @@
-"""Takes figures: two ways of doing one thing, timed in turns, and the median of the ratios of each turn."""
+"""Times imagekeep and its baseline in turns, and takes the median of the ratios."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 MISSED = "MISSED"
 
 ROUNDS = 9
-"""Turns that a figure is the median of."""
+"""Turns of which a figure is the median."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured number: the median of the rounds, and its noise, half the range of the middle half of them."""
+    """The median of some rounds, and its noise: half the interquartile range."""
 
     value: float
     noise: float
 
     @classmethod
     def of(cls, values: list[float]) -> Figure:
-        """Return the figure that some rounds make."""
+        """Return the figure of some rounds."""
         if len(values) == 1:
             return cls(values[0], 0.0)
         low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -34,10 +34,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a figure, the target beside it, and what it was made of.
+    """One line of the table.
 
-    `ours` and `baseline` are seconds for one operation where the figure is a ratio of times. `at_least` and
-    `at_most` are the target: one of them, or neither for a figure that is told for its own sake.
+    `ours` and `baseline` are seconds per operation, if the figure is a ratio of times. The target is `at_least` or
+    `at_most`; a figure without a target has neither.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Return `met`, `within noise` or `MISSED`, and nothing where there is no target."""
+        """Return `met`, `within noise` or `MISSED`; empty without a target."""
         value, noise = self.figure.value, self.figure.noise
         if self.at_least is not None:
             short = self.at_least - value
@@ -73,7 +73,7 @@ def timed(action: Callable[[], object]) -> float:
 def in_turns(
     ours: Callable[[], object], baseline: Callable[[], object], rounds: int = ROUNDS
 ) -> list[tuple[float, float]]:
-    """Return the seconds of both actions in each round; who goes first changes, and round 0 is thrown away."""
+    """Return the seconds of both actions in each round; they alternate in going first, and round 0 is dropped."""
     taken = []
     for turn in range(rounds + 1):
         if turn % 2:
@@ -94,7 +94,7 @@ def speed(
     rounds: int = ROUNDS,
     note: str = "",
 ) -> Row:
-    """Measure how fast ours is, as a part of the baseline's speed: above 1 it is faster."""
+    """Measure the speed of ours as a ratio to the baseline's; above 1 is faster."""
     taken = in_turns(ours, baseline, rounds)
     figure = Figure.of([theirs / mine for mine, theirs in taken])
     return replace(_row(name, figure, taken, operations, note), at_least=at_least)
@@ -110,13 +110,12 @@ def cost(
     rounds: int = ROUNDS,
     note: str = "",
 ) -> Row:
-    """Measure how many times the baseline's cost ours has: below 1 it is cheaper."""
+    """Measure the cost of ours as a ratio to the baseline's; below 1 is cheaper."""
     taken = in_turns(ours, baseline, rounds)
     figure = Figure.of([mine / theirs for mine, theirs in taken])
     return replace(_row(name, figure, taken, operations, note), at_most=at_most)
 
 
 def _row(name: str, figure: Figure, taken: list[tuple[float, float]], operations: int, note: str) -> Row:
-    """Return the row of a figure that was taken in turns of so many operations."""
     mine, theirs = (statistics.median(seconds) / operations for seconds in zip(*taken, strict=True))
     return Row(name, figure, ours=mine, baseline=theirs, note=note)

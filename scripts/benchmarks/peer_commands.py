@@ -1,4 +1,4 @@
-"""Commands that list and look up images, each a process; an answer is what it prints."""
+"""Commands that list and look up images; their answer is what they print."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from benchmarks.corpus import MadeImage
 
 TIMEOUT = 60.0
-"""Seconds after which a command is taken to hang."""
+"""Seconds until a command counts as hung."""
 
 
 def output_of(*command: str | Path) -> str:
-    """Return what a command prints; raises CalledProcessError, and FileNotFoundError where there is none."""
+    """Return what a command prints; raises CalledProcessError, or FileNotFoundError if it is not installed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(  # noqa: S603 - a peer's own command
         list(command), check=True, stdout=subprocess.PIPE, text=True, env=environment, timeout=TIMEOUT
@@ -36,7 +36,7 @@ def output_of(*command: str | Path) -> str:
 
 @contextlib.contextmanager
 def imagekeep(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Ask imagekeep's command, on a store."""
+    """Yield the imagekeep command on a store."""
     command = [sys.executable, "-m", "imagekeep", "--store", str(stores.store_of(kept, count))]
     inspect = [*command, "image", "inspect"]
     yield Peer(
@@ -55,7 +55,7 @@ def ctr_version() -> str:
 
 @contextlib.contextmanager
 def ctr(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Ask a containerd for its records; a truncated id is a filter of those that the CRI names by an id."""
+    """Yield ctr on a containerd; it filters the records that the CRI names by image id."""
     with daemons.containerd(daemons.root_of(kept, count)) as socket:
         daemons.wait_until(lambda: bool(daemons.listed(socket)))
         command = ["ctr", "-a", str(socket), "-n", "k8s.io", "images", "ls"]
@@ -72,7 +72,7 @@ def ctr(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 
 
 def containers_storage_version() -> str:
-    """Return the version of containers-storage, the command of the library beneath podman."""
+    """Return the version of containers-storage, the command of podman's library."""
     if shutil.which("containers-storage") is None:
         raise FileNotFoundError("containers-storage")
     return output_of("dpkg-query", "-W", "-f", "${Version}", "containers-storage")
@@ -80,7 +80,7 @@ def containers_storage_version() -> str:
 
 @contextlib.contextmanager
 def containers_storage(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Write an images.json with the documents beside it, which is the store of podman, and ask its own command."""
+    """Yield containers-storage on podman's kind of store: an images.json with the documents beside it."""
     images = own / "graph/vfs-images"
     images.mkdir(parents=True)
     (images / "images.json").write_text(json.dumps([_put(images, image) for image in made_images(count)]))
@@ -120,7 +120,7 @@ def crictl_version() -> str:
 
 @contextlib.contextmanager
 def crictl(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Ask a containerd's CRI by crictl."""
+    """Yield crictl on a containerd's CRI."""
     with daemons.containerd(daemons.root_of(kept, count)) as socket:
         daemons.wait_until(lambda: bool(daemons.listed(socket)))
         command = ["crictl", "--image-endpoint", f"unix://{socket}"]
@@ -132,6 +132,6 @@ def crictl(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 
 
 def _hex(printed: str) -> set[str]:
-    """Return the ids among the words that a command printed."""
+    """Return the ids in a command's output."""
     words = printed.replace('"', " ").replace(",", " ").split()
     return {f"sha256:{word.removeprefix('sha256:')}" for word in words if len(word) in (64, 71)}

@@ -1,6 +1,6 @@
-"""Libraries that keep the same facts, each filled and asked as its documentation shows.
+"""Libraries that keep the same facts, each used as its documentation shows.
 
-They are imported when they are asked for: none of them is needed for anything else.
+They are imported only when measured, because they are optional.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Peer(NamedTuple):
-    """One peer that is ready to be asked: for all images' ids, and for a text with the id of one image."""
+    """An open peer: lists all image ids, and returns text that contains the id of one image."""
 
     list: Callable[[], Collection[str]]
     by_name: Callable[[str], str]
@@ -31,7 +31,7 @@ class Peer(NamedTuple):
 
 
 def version(package: str) -> str:
-    """Return a package's version; raises ImportError where it is not installed."""
+    """Return a package's version; raises ImportError if it is not installed."""
     return importlib.metadata.version(package)
 
 
@@ -41,7 +41,7 @@ def imagekeep_version() -> str:
 
 
 def facts(image: MadeImage) -> dict[str, Any]:
-    """Return all that is kept of an image, as JSON can have it."""
+    """Return the facts of an image as JSON values."""
     return {
         "id": image.image_id,
         "references": list(image.references),
@@ -54,7 +54,7 @@ def facts(image: MadeImage) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def imagekeep(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Open imagekeep's reader."""
+    """Yield imagekeep's reader."""
     with Reader.open(stores.store_of(kept, count)) as reader:
         yield Peer(
             lambda: {image.id for image in reader.list()},
@@ -65,7 +65,7 @@ def imagekeep(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def tinydb(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Fill a TinyDB with one document an image, under its middleware that keeps all in memory."""
+    """Yield a TinyDB with one document per image, with the caching middleware."""
     module: Any = importlib.import_module("tinydb")
     middlewares: Any = importlib.import_module("tinydb.middlewares")
     storages: Any = importlib.import_module("tinydb.storages")
@@ -82,7 +82,7 @@ def tinydb(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def diskcache(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Fill a Cache with images and references; what an id begins with is looked for among all keys."""
+    """Yield a Cache of images and references; a truncated id is searched among all keys."""
     module: Any = importlib.import_module("diskcache")
     with module.Cache(own) as cache:
         with cache.transact():
@@ -103,7 +103,7 @@ def diskcache(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def sqlite_utils(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Fill a table of images and one of references, each with its primary key."""
+    """Yield a table of images and one of references, each with its primary key."""
     module: Any = importlib.import_module("sqlite_utils")
     database = module.Database(own / "images.db")
     rows = [facts(image) for image in made_images(count)]
@@ -131,7 +131,7 @@ def sqlite_utils(kept: Path, own: Path, count: int) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def lmdb(kept: Path, own: Path, count: int) -> Iterator[Peer]:
-    """Fill a database of images by id, as JSON, and one of ids by reference; a truncated id is a range of keys."""
+    """Yield a database of JSON images by id, and one of ids by reference; a truncated id is a range of keys."""
     module: Any = importlib.import_module("lmdb")
     with module.open(str(own), map_size=1 << 30, max_dbs=2) as environment:
         images, names = (environment.open_db(name) for name in (b"images", b"names"))

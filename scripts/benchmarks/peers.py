@@ -1,7 +1,7 @@
-"""Measures other programs beside imagekeep: list all images, look up one by name, and one by a truncated id.
+"""Measures other programs beside imagekeep: listing all images, and looking up one by name or truncated id.
 
-Each holds the same facts of the same images and is asked as its documentation says. A library has its store open,
-as a daemon would; a command is a process from start to exit.
+Each holds the same facts of the same images and is used as its documentation shows. A library has its store open,
+as in a daemon; a command runs from start to exit.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ROUNDS = 5
 ASKED = 5
 """Images looked up in a round."""
 
-_COLUMNS = ("peer", "version", "images", "list all", "one by name", f"one by {TRUNCATED} hex")
+_COLUMNS = ("peer", "version", "images", "list all", "one by name", f"one by {TRUNCATED}-digit id")
 
 
 class Kind(NamedTuple):
-    """One sort of peer: its name, how to find its version, and how to open one with so many images.
+    """A program to compare with: its name, its version, and how to open it with some images.
 
-    `version` raises ImportError or FileNotFoundError where the peer is not installed. `opened` is given a directory
-    that is kept, for what takes long to make, and one of its own.
+    `version` raises ImportError or FileNotFoundError if the program is not installed. `opened` takes a directory
+    kept between runs, a temporary one, and the number of images.
     """
 
     name: str
@@ -62,7 +62,7 @@ KINDS = (
 
 
 def table(directory: Path, counts: list[int]) -> str:
-    """Measure every peer that is installed; return the table in Markdown, and which are missing."""
+    """Measure every installed peer; return a Markdown table, and which are missing."""
     lines: list[tuple[str, ...]] = [_COLUMNS]
     missing = []
     for kind in KINDS:
@@ -75,17 +75,17 @@ def table(directory: Path, counts: list[int]) -> str:
             with tempfile.TemporaryDirectory() as own, kind.opened(directory, Path(own), count) as peer:
                 lines.append((kind.name, version, f"{count:,}", *_measured(kind.name, peer, count)))
                 print("  ".join(lines[-1]), file=sys.stderr)
-    ending = f"\n\nNot installed, and so not measured: {', '.join(missing)}." if missing else ""
+    ending = f"\n\nNot measured because not installed: {', '.join(missing)}." if missing else ""
     return markdown(lines) + ending
 
 
 def _measured(name: str, peer: Peer, count: int) -> tuple[str, str, str]:
-    """Return the times of the three questions; the answers are checked first."""
+    """Return the times of the three operations, after checking their answers."""
     images = list(made_images(count))
     some = images[:: count // ASKED][:ASKED]
     listed = peer.list()
     if any(image.image_id not in listed for image in images):
-        raise ValueError(f"{name}: an image is not in its list")
+        raise ValueError(f"{name}: an image is missing from its list")
     _check(name, peer, some)
     return (
         duration(_median(lambda: peer.list(), 1)),
@@ -98,7 +98,7 @@ def _check(name: str, peer: Peer, images: list[MadeImage]) -> None:
     for image in images:
         for answer in (peer.by_name(image.tag), peer.by_truncated(_truncated(image))):
             if image.image_id[7:] not in answer:
-                raise ValueError(f"{name}: a wrong answer")
+                raise ValueError(f"{name}: wrong answer")
 
 
 def _truncated(image: MadeImage) -> str:
@@ -106,5 +106,4 @@ def _truncated(image: MadeImage) -> str:
 
 
 def _median(action: Callable[[], object], operations: int) -> float:
-    """Return the seconds of one operation."""
     return statistics.median(timed(action) for _ in range(ROUNDS)) / operations

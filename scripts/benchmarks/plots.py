@@ -1,7 +1,7 @@
-"""Draws cost against the number of images, both in powers of ten: imagekeep's and the bare driver's.
+"""Plots cost against the number of images on logarithmic axes, for imagekeep and the bare driver.
 
-A point is the least of some rounds. In each of them all stores take turns, so that what else the machine does
-bends no line.
+A point is the fastest of several rounds. All stores take turns in each round, so that other load on the machine
+does not bend a line.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 ROUNDS = 9
 OPENINGS = 20
 _DRAWN_AT = (1_000, 10_000, 100_000, 1_000_000)
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")  # told apart by colour-blind readers too
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")  # distinct for colour-blind readers too
 
 
 class Verb(NamedTuple):
-    """One question by imagekeep and by the bare driver, and how many times each asks it."""
+    """One operation of imagekeep and of the bare driver, and how often each call repeats it."""
 
     name: str
     ours: Callable[[], object]
@@ -37,7 +37,7 @@ class Verb(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Microseconds of one verb, in a store of so many images."""
+    """Microseconds of one verb in a store of `images` images."""
 
     verb: str
     images: int
@@ -46,7 +46,7 @@ class Point(NamedTuple):
 
 
 def draw(file: Path, directory: Path, sizes: tuple[int, int, int]) -> int:
-    """Measure, and write the plot to a PNG or SVG; return 1 where matplotlib is missing."""
+    """Measure, and write the plot to a PNG or SVG; return 1 if matplotlib is missing."""
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
         figures: Any = importlib.import_module("matplotlib.figure")
@@ -55,7 +55,7 @@ def draw(file: Path, directory: Path, sizes: tuple[int, int, int]) -> int:
         return 1
     counts = [count for count in _DRAWN_AT if count <= sizes[-1]] or [*sorted(set(sizes))]
     points = list(measured(directory, counts))
-    # The same figures give the same bytes, with texts as texts: the file stays small, and can be searched.
+    # Equal figures make equal bytes; text stays text, so that the file is small and searchable.
     matplotlib.rcParams.update({"svg.hashsalt": "imagekeep", "svg.fonttype": "none"})
     figure = figures.Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -72,7 +72,7 @@ def draw(file: Path, directory: Path, sizes: tuple[int, int, int]) -> int:
 
 
 def measured(directory: Path, counts: list[int]) -> Iterator[Point]:
-    """Measure every verb in stores of so many images."""
+    """Measure every verb in a store of each size."""
     with contextlib.ExitStack() as stack:
         paths = [stores.store_of(directory, count) for count in counts]
         several = [
@@ -90,12 +90,11 @@ def measured(directory: Path, counts: list[int]) -> Iterator[Point]:
 
 
 def _verbs(store: Opened, path: Path, count: int) -> list[Verb]:
-    """Return what is asked of one store."""
     names, ids, truncated, connection = store.names, store.ids, store.truncated, store.bare
     return [
-        Verb("open, and resolve", lambda: _open(path), lambda: _open_bare(path), OPENINGS),
+        Verb("open and resolve", lambda: _open(path), lambda: _open_bare(path), OPENINGS),
         Verb(
-            "get, 12 hex",
+            "get, 12-digit id",
             lambda: store.get(truncated),
             lambda: bare.get_each_by_prefix(connection, truncated),
             len(ids),

@@ -1,4 +1,4 @@
-"""Measures what takes several processes: reading and writing side by side, memory, and cold starts."""
+"""Measures concurrent processes: reading, writing, and memory."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SIDE_BY_SIDE = 4
 ROUNDS = 5
 
 Part = tuple[str, ...]
-"""A module of this package that is a program, and its arguments."""
+"""A module of this package that runs as a program, and its arguments."""
 
 
 def run(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Run child processes side by side, started together once each is ready; return what each one says."""
+    """Run child processes concurrently, started once all are ready; return the report of each."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     children = [
         subprocess.Popen(  # noqa: S603 - this Python, and modules that stand beside this one
@@ -48,14 +48,13 @@ def run(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def _pipe(pipe: Any) -> Any:
-    """Return a pipe that is there."""
     if pipe is None:
         raise ValueError("the child has no pipe")
     return pipe
 
 
 def reading(path: Path, count: int) -> Iterator[Row]:
-    """Measure how much more four processes read than one, with the store's own reader and bare."""
+    """Measure the throughput of four reading processes against one, for imagekeep and the bare driver."""
     ratios: list[float] = []
     ratios_bare: list[float] = []
     alone = []
@@ -68,7 +67,7 @@ def reading(path: Path, count: int) -> Iterator[Row]:
                 alone.append(one)
     bare = Figure.of(ratios_bare)
     yield Row(
-        f"{SIDE_BY_SIDE} processes reading by truncated id, to one ({count:,} images)",
+        f"{SIDE_BY_SIDE} processes reading by truncated id against 1 ({count:,} images)",
         Figure.of(ratios),
         at_least=_where_each_has_a_core(2.8),
         ours=1 / Figure.of(alone).value,
@@ -77,17 +76,17 @@ def reading(path: Path, count: int) -> Iterator[Row]:
 
 
 def _where_each_has_a_core(target: float) -> float | None:
-    """Return a target for processes side by side; none where they wait for a core, and not for one another."""
+    """Return the target, or None if there are too few cores for it to mean anything."""
     return target if len(os.sched_getaffinity(0)) >= SIDE_BY_SIDE else None
 
 
 def _each_second(said: list[dict[str, Any]]) -> float:
-    """Return how often all the children together did their part in a second."""
+    """Return the operations per second of all children together."""
     return float(sum(child["each_second"] for child in said))
 
 
 def reading_and_writing(path: Path, directory: Path) -> Iterator[Row]:
-    """Measure how long readers take while one writer never pauses."""
+    """Measure the latency of readers beside a writer that never pauses."""
     copy = Path(shutil.copy(path, directory / "shared.db"))
     ratios, locked, p50 = [], 0, []
     try:
@@ -101,15 +100,15 @@ def reading_and_writing(path: Path, directory: Path) -> Iterator[Row]:
     finally:
         _remove(copy)
     yield Row(
-        "3 readers and a writer that never pauses: p99 to p50",
+        "3 readers beside a busy writer: p99 / p50",
         Figure.of(ratios),
         at_most=_where_each_has_a_core(5),
     )
-    yield Row("the same: lock errors", Figure(locked, 0), at_most=0)
+    yield Row("3 readers beside a busy writer: lock errors", Figure(locked, 0), at_most=0)
 
 
 def writing(path: Path, directory: Path) -> Iterator[Row]:
-    """Measure the longest wait of four processes that write without pause."""
+    """Measure the longest wait of four processes that write continuously."""
     copy = Path(shutil.copy(path, directory / "shared.db"))
     longest, locked, alone, together = [], 0, [], []
     try:
@@ -122,22 +121,26 @@ def writing(path: Path, directory: Path) -> Iterator[Row]:
             together.append(_each_second(said))
     finally:
         _remove(copy)
-    speeds = f"{Figure.of(together).value:.0f} updates a second, one process {Figure.of(alone).value:.0f}"
+    speeds = f"{Figure.of(together).value:.0f} updates per second; one process {Figure.of(alone).value:.0f}"
     yield Row(
         f"{SIDE_BY_SIDE} processes writing: longest wait, ms", Figure.of(longest), at_most=250, note=speeds
     )
-    yield Row("the same: lock errors", Figure(locked, 0), at_most=0)
+    yield Row(f"{SIDE_BY_SIDE} processes writing: lock errors", Figure(locked, 0), at_most=0)
 
 
 def memory(small: tuple[Path, int], large: tuple[Path, int]) -> Iterator[Row]:
     """Measure the resident memory of a process that reads a large store, against one that reads a small one."""
-    for role, name in (("memory", "after opening, resolving, getting"), ("iterate", "most during iter()")):
+    names = {
+        "memory": "resident memory after open, resolve and get",
+        "iterate": "peak resident memory during iter()",
+    }
+    for role, name in names.items():
         few, many = (
             [run([("child", role, str(path))])[0]["resident"] for _ in range(ROUNDS)]
             for path, _ in (small, large)
         )
         yield Row(
-            f"resident memory {name}: {large[1]:,} images to {small[1]:,}",
+            f"{name}: {large[1]:,} images against {small[1]:,}",
             Figure.of([much / little for much, little in zip(many, few, strict=True)]),
             at_most=1.2,
             note=f"{Figure.of(many).value / 1024:.1f} MB, {Figure.of(few).value / 1024:.1f} MB",
@@ -145,6 +148,6 @@ def memory(small: tuple[Path, int], large: tuple[Path, int]) -> Iterator[Row]:
 
 
 def _remove(store: Path) -> None:
-    """Remove a store and what stands beside it."""
+    """Remove a store and its companion files."""
     for file in store.parent.glob(f"{store.name}*"):
         file.unlink()

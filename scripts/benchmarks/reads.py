@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
 
 SAMPLE = 1_000
-"""Images that a turn asks for, drawn from the whole store."""
+"""Images to look up in a turn, drawn from the whole store."""
 
 TRUNCATED = 12
-"""Hex characters of a truncated id, as people and `crictl images` write it."""
+"""Hex digits of a truncated id, as people type it."""
 
 _DRAWN = random.Random(1)  # noqa: S311 - the same in every run
 
 
 class Opened(NamedTuple):
-    """One store, opened by imagekeep and by the bare driver, and what is asked of it."""
+    """A store opened by imagekeep and by the bare driver, with the names and ids to look up."""
 
     reader: Reader
     bare: sqlite.Connection
@@ -56,7 +56,7 @@ class Opened(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: Path, count: int) -> Iterator[Opened]:
-    """Open a store of the first `count` made images, and draw what to ask; the answers are checked first."""
+    """Open a store of the first `count` made images, and check its answers about a sample of them."""
     with Reader.open(path) as reader, contextlib.closing(bare.connect_to(path)) as connection:
         images = drawn_images(count)
         store = Opened(reader, connection, [image.tag for image in images], [i.image_id for i in images])
@@ -65,7 +65,7 @@ def opened(path: Path, count: int) -> Iterator[Opened]:
 
 
 def drawn_images(count: int) -> list[MadeImage]:
-    """Return images drawn from the first `count`, in no order."""
+    """Return a random sample of the first `count` images."""
     drawn = _DRAWN.sample(range(count), min(SAMPLE, count))
     return [next(made_images(1, number)) for number in drawn]
 
@@ -76,7 +76,7 @@ def plain(image: Image) -> Found:
 
 
 def _check(store: Opened, images: list[MadeImage]) -> None:
-    """Raise ValueError unless imagekeep, the baseline and the made images all say the same."""
+    """Raise ValueError unless imagekeep, the baseline and the made images agree."""
     made = [(i.image_id, i.references, i.chain_id, i.size, i.pinned, i.config_json) for i in images]
     ids, truncated = store.ids, store.truncated
     answers = {
@@ -94,11 +94,11 @@ def _check(store: Opened, images: list[MadeImage]) -> None:
     }
     for verb, (expected, ours, theirs) in answers.items():
         if not expected == ours == theirs:
-            raise ValueError(f"{verb}: a wrong answer")
+            raise ValueError(f"{verb}: wrong answer")
 
 
 def lookups(path: Path, count: int) -> Iterator[Row]:
-    """Measure resolve and get, with a store of `count` images."""
+    """Measure resolve and get in a store of `count` images."""
     with opened(path, count) as store:
         ids, truncated, names = store.ids, store.truncated, store.names
         yield speed(
@@ -116,19 +116,19 @@ def lookups(path: Path, count: int) -> Iterator[Row]:
             at_least=0.80,
         )
         yield speed(
-            f"get, {TRUNCATED} hex",
+            f"get, {TRUNCATED}-digit id",
             lambda: store.get(truncated),
             lambda: bare.get_each_by_prefix(store.bare, truncated),
             len(ids),
             at_least=0.80,
         )
         yield speed(
-            f"get, {TRUNCATED} hex, config decoded",
+            f"get, {TRUNCATED}-digit id, config decoded",
             lambda: [image.config for image in store.get(truncated)],
             lambda: _decode(bare.get_each_by_prefix(store.bare, truncated)),
             len(ids),
             at_least=0.55,
-            note="the baseline decodes by json.loads",
+            note="the baseline decodes with json.loads",
         )
 
 
@@ -137,10 +137,10 @@ def _decode(images: list[Found]) -> list[object]:
 
 
 def lists(path: Path, count: int) -> Iterator[Row]:
-    """Measure the list of every image, an image each."""
+    """Measure a list of every image; times are for one image."""
     with opened(path, count) as store:
         if list(map(plain, store.reader.list())) != bare.list_images(store.bare):
-            raise ValueError("list: a wrong answer")
+            raise ValueError("list: wrong answer")
         yield speed(
             f"list, {count:,} images",
             store.reader.list,
@@ -153,20 +153,24 @@ def lists(path: Path, count: int) -> Iterator[Row]:
 
 
 def growth(small: tuple[Path, int], large: tuple[Path, int]) -> Iterator[Row]:
-    """Measure how many times longer a look-up takes in a large store than in a small one."""
+    """Measure how much slower a look-up is in a large store than in a small one."""
     with opened(*small) as few, opened(*large) as many:
         for verb, of_few, of_many in (
             ("resolve", few.resolve, many.resolve),
             ("get, full id", lambda: few.get(few.ids), lambda: many.get(many.ids)),
-            (f"get, {TRUNCATED} hex", lambda: few.get(few.truncated), lambda: many.get(many.truncated)),
+            (f"get, {TRUNCATED}-digit id", lambda: few.get(few.truncated), lambda: many.get(many.truncated)),
         ):
             yield cost(
-                f"{verb}: {large[1]:,} images to {small[1]:,}", of_many, of_few, len(few.ids), at_most=2.5
+                f"{verb}: {large[1]:,} images against {small[1]:,}",
+                of_many,
+                of_few,
+                len(few.ids),
+                at_most=2.5,
             )
 
 
 def openings(small: tuple[Path, int], large: tuple[Path, int]) -> Iterator[Row]:
-    """Measure the time from nothing open to the first answer."""
+    """Measure the time from opening a store to its first answer."""
     name = next(made_images(1)).tag
 
     def ours(path: Path) -> None:
@@ -180,11 +184,11 @@ def openings(small: tuple[Path, int], large: tuple[Path, int]) -> Iterator[Row]:
                 bare.resolve_each(connection, [name])
 
     path, count = small
-    # Somebody else has the store open, as a daemon has: the last to close a store tidies up after all of them.
+    # Keep the stores open, as a daemon would: the last connection to close runs a checkpoint.
     with opened(*small), opened(*large):
         yield cost("open to first answer", lambda: ours(path), lambda: theirs(path), 20, at_most=2.0)
         yield cost(
-            f"open to first answer: {large[1]:,} images to {count:,}",
+            f"open to first answer: {large[1]:,} images against {count:,}",
             lambda: ours(large[0]),
             lambda: ours(path),
             20,

@@ -1,4 +1,4 @@
-"""Tells what was measured: the table for people, and the same in JSON."""
+"""Renders the results as a Markdown table or as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Row
 
-_COLUMNS = ("what", "figure", "noise", "target", "", "imagekeep", "baseline", "")
+_COLUMNS = ("measurement", "figure", "noise", "target", "verdict", "imagekeep", "baseline", "note")
 
 
 def machine() -> dict[str, Any]:
-    """Return what was measured on."""
+    """Return the machine, its load and the versions."""
     return {
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
@@ -31,33 +31,29 @@ def machine() -> dict[str, Any]:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """Return what was measured on, and the rows as a table in Markdown."""
-    return f"{_on_what()}\n\n{markdown([_COLUMNS, *map(_cells, rows)])}"
+    """Return a sentence about the machine, and the rows as a Markdown table."""
+    on = machine()
+    heading = (
+        f"Measured on {on['cores']} cores with a load of {on['load']}: Python {on['python']}, "
+        f"SQLite {on['sqlite']}, {on['system']}."
+    )
+    return f"{heading}\n\n{markdown([_COLUMNS, *map(_cells, rows)])}"
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines, of which the first is the heading, as a table in Markdown."""
+    """Return lines as a Markdown table; the first is its heading."""
     heading, *others = lines
     return "\n".join(f"| {' | '.join(line)} |" for line in (heading, ["---"] * len(heading), *others))
 
 
 def put_into(document: Path, part: str, text: str) -> None:
-    """Put a text into a document, between the two comments that name the part."""
+    """Replace the text between the two comments of a document that name the part."""
     begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
     before, _, rest = document.read_text().partition(begin)
     _, _, after = rest.partition(end)
     if not after:
-        raise ValueError(f"{document} has no place for {part}")
+        raise ValueError(f"{document}: no <!-- {part} --> comment")
     document.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
-
-
-def _on_what() -> str:
-    """Return what was measured on, in a sentence."""
-    on = machine()
-    return (
-        f"Measured on {on['cores']} cores with a load of {on['load']}: Python {on['python']}, "
-        f"SQLite {on['sqlite']}, {on['system']}."
-    )
 
 
 def as_line(row: Row) -> str:
@@ -66,13 +62,12 @@ def as_line(row: Row) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """Return the rows, and what they were measured on, as JSON."""
+    """Return the machine and the rows as JSON."""
     measured = [{**asdict(row), "verdict": row.verdict} for row in rows]
     return json.dumps({"machine": machine(), "rows": measured}, indent=1)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """Return the sqlite_pages of a row."""
     return (
         row.name,
         f"{row.figure.value:.3g}",
@@ -86,14 +81,13 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _target(row: Row) -> str:
-    """Return the target in words."""
     if row.at_least is not None:
         return f"≥ {row.at_least:g}"
     return f"≤ {row.at_most:g}" if row.at_most is not None else ""
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time in the unit that suits it."""
+    """Return a duration in s, ms or µs."""
     if seconds is None:
         return ""
     for unit, factor in (("s", 1.0), ("ms", 1e-3)):

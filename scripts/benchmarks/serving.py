@@ -1,4 +1,4 @@
-"""Measures the CRI server beside containerd's own: calls a second, the time to a full list, and a reconcile."""
+"""Measures the CRI server against containerd's: calls per second, the time to a full list, and a reconcile."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ CLIENTS = 8
 SECONDS = 1.0
 ROUNDS = 5
 MANY = 10_000
-"""The count of images from which on a start has a target."""
+"""The smallest number of images for which a start has a target."""
 
 
 class Load(NamedTuple):
-    """What some clients saw together: calls a second, and the 99th percentile of their seconds."""
+    """Throughput of some clients in calls per second, and the 99th percentile of their latency in seconds."""
 
     each_second: float
     p99: float
 
 
 class Clients:
-    """Clients that ask one server for the status of one image after the other, each on its own connection."""
+    """Clients that ask one server for image statuses, each on its own connection."""
 
     def __init__(self, socket: Path, count: int) -> None:
         images = [image.tag for image in made_images(count)]
@@ -65,7 +65,7 @@ class Clients:
             connection.close()
 
     def ask(self, seconds: float = SECONDS) -> Load:
-        """Let every client ask without pause for some time; every reply is checked."""
+        """Ask from every client continuously for some seconds, and check every reply."""
         latencies: list[float] = []
         asked: dict[int, tuple[Connection, int, float]] = {}
         clock, turn = time.perf_counter, 0
@@ -99,7 +99,7 @@ class Clients:
 
 
 def statuses(directory: Path, count: int) -> Iterator[Row]:
-    """Measure ImageStatus by some clients at once, against containerd's own."""
+    """Measure ImageStatus with concurrent clients, against containerd's own."""
     root, store = daemons.root_of(directory, count), daemons.synced_store(directory, count)
     with (
         daemons.containerd(root) as theirs,
@@ -116,15 +116,15 @@ def statuses(directory: Path, count: int) -> Iterator[Row]:
             loads = [(of_ours.ask(), of_theirs.ask(), of_bound.ask()) for _ in range(ROUNDS + 1)][1:]
     alone = statistics.median(others.each_second for _, _, others in loads)
     yield Row(
-        f"CRI ImageStatus, {CLIENTS} clients, {count:,} images: calls a second, to containerd's",
+        f"CRI ImageStatus, {CLIENTS} clients, {count:,} images: calls per second against containerd's",
         Figure.of([mine.each_second / others.each_second for mine, others, _ in loads]),
         at_least=0.5,
         ours=1 / statistics.median(mine.each_second for mine, _, _ in loads),
         baseline=1 / statistics.median(others.each_second for _, others, _ in loads),
-        note=f"gRPC's Python server, answering a constant: {alone:,.0f} a second",
+        note=f"gRPC's Python server with a constant reply: {alone:,.0f} per second",
     )
     yield Row(
-        "the same: p99, to containerd's",
+        f"CRI ImageStatus, {CLIENTS} clients, {count:,} images: p99 against containerd's",
         Figure.of([mine.p99 / others.p99 for mine, others, _ in loads]),
         at_most=3,
         ours=statistics.median(mine.p99 for mine, _, _ in loads),
@@ -133,7 +133,7 @@ def statuses(directory: Path, count: int) -> Iterator[Row]:
 
 
 def starts(directory: Path, counts: list[int]) -> Iterator[Row]:
-    """Measure the time from a process's start to its first full list, against containerd's own start."""
+    """Measure the time from process start to the first full list, against containerd's."""
     taken: dict[int, list[float]] = {}
     for count in counts:
         root, store = daemons.root_of(directory, count), daemons.synced_store(directory, count)
@@ -144,7 +144,7 @@ def starts(directory: Path, counts: list[int]) -> Iterator[Row]:
         )
         taken[count] = [mine for mine, _ in turns]
         yield Row(
-            f"start to a full CRI list, {count:,} images: how many times sooner than containerd",
+            f"start to a full CRI list, {count:,} images: speedup over containerd",
             Figure.of([theirs / mine for mine, theirs in turns]),
             at_least=5 if count >= MANY else None,
             ours=statistics.median(taken[count]),
@@ -152,14 +152,13 @@ def starts(directory: Path, counts: list[int]) -> Iterator[Row]:
         )
     few, many = min(counts), max(counts)
     yield Row(
-        f"the same, imagekeep's: {many:,} images to {few:,}",
+        f"start to a full CRI list, imagekeep: {many:,} images against {few:,}",
         Figure.of([much / little for much, little in zip(taken[many], taken[few], strict=True)]),
-        note="the list is made anew, and sent",
+        note="the list is built and sent",
     )
 
 
 def _start(server: AbstractContextManager[Path], count: int) -> None:
-    """Start a server, and wait until it lists every image."""
     with server as socket:
         _wait_for_list(socket, count)
 
@@ -171,7 +170,7 @@ def _wait_for_list(socket: Path, count: int) -> None:
 
 
 class Counting:
-    """A source that counts what is asked of it."""
+    """A source that counts the calls to it."""
 
     def __init__(self, source: Containerd) -> None:
         self._source = source
@@ -203,7 +202,7 @@ class Counting:
 
 
 def reconciles(directory: Path, count: int) -> Iterator[Row]:
-    """Measure a sync of a store that is opened anew, nothing changed, against one that reads every image again."""
+    """Measure the first sync after opening, without changes, against one that reads every image again."""
     path = daemons.synced_store(directory, count)
     with daemons.containerd(daemons.root_of(directory, count)) as socket:
         _wait_for_list(socket, count)
@@ -215,7 +214,7 @@ def reconciles(directory: Path, count: int) -> Iterator[Row]:
 
         turns = in_turns(reconcile, lambda: _reconcile(path, socket, verify=True), ROUNDS)
     yield Row(
-        f"reconcile after a restart, {count:,} images, none changed: how many times sooner than reading all",
+        f"reconcile after a restart, {count:,} images, none changed: speedup over reading all",
         Figure.of([reading / confirming for confirming, reading in turns]),
         at_least=10,
         ours=statistics.median(confirming for confirming, _ in turns),
@@ -225,7 +224,7 @@ def reconciles(directory: Path, count: int) -> Iterator[Row]:
 
 
 def _reconcile(path: Path, socket: Path, *, verify: bool) -> tuple[Counter[str], int]:
-    """Open a store, and sync it; return the calls to its source, and the transactions that were committed."""
+    """Open and sync a store; return the calls to its source, and the number of commits."""
     with Containerd(str(socket)) as containerd:
         source = Counting(containerd)
         with Store.open(path, source=source, platform=PLATFORM) as store:
@@ -233,12 +232,12 @@ def _reconcile(path: Path, socket: Path, *, verify: bool) -> tuple[Counter[str],
             report = sync(store, verify=verify)
             committed = _commits(path) - before
     if report.changed or report.failures:
-        raise ValueError("reconcile: something has changed")
+        raise ValueError("reconcile: something changed")
     return source.calls, committed
 
 
 def _commits(path: Path) -> int:
-    """Count the transactions in a store's -wal file (SQLite file format, 4.1: a commit has the database's size)."""
+    """Count the commits in a store's -wal file (SQLite file format, 4.1: a commit frame has the database size)."""
     wal = path.with_name(f"{path.name}-wal")
     content = wal.read_bytes() if wal.exists() else b""
     if not content:

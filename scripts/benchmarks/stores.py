@@ -1,7 +1,6 @@
-"""Makes the stores that are measured: the real schema, by the migrations, filled in bulk.
+"""Makes the stores to measure: the real schema, filled in bulk.
 
-What is written is what a sync from a source of the same images would have left; `db check` looks at the small
-one.
+Their rows are those that a sync of the same images writes; `db check` verifies the small store.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ VALUES (?, ?, ?, ?, 'new', ?)
 
 
 def store_of(directory: Path, count: int) -> Path:
-    """Return the path of a store with the first `count` images, making it where `directory` has none."""
+    """Return the path of a store with the first `count` images; make it if necessary."""
     path = directory / f"{HEAD}-{count}.db"
     if not path.exists():
         partial = path.with_suffix(".partial")
@@ -54,14 +53,14 @@ def store_of(directory: Path, count: int) -> Path:
 
 
 def check(path: Path) -> None:
-    """Raise ValueError where a store breaks an invariant."""
+    """Raise ValueError if a store breaks an invariant."""
     with contextlib.closing(connect(path, read_only=True)) as connection:
         if problems := [str(problem) for problem in find_problems(connection)]:
             raise ValueError(f"{path}: {problems[:5]}")
 
 
 def _fill(path: Path, count: int) -> None:
-    """Put the images into an empty store; nothing of it has to last through a crash."""
+    """Write the images to an empty store, without syncing to disk."""
     with contextlib.closing(connect(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -1000000")
@@ -74,7 +73,6 @@ def _fill(path: Path, count: int) -> None:
 
 
 def _write(connection: sqlite.Connection, images: list[MadeImage]) -> None:
-    """Write some images, their references, pins, cache rows and history."""
     connection.executemany(_ADD_IMAGE, [(i.number + 1, i.image_id, i.chain_id, i.size) for i in images])
     connection.executemany(_ADD_CONFIG, [(i.number + 1, i.config_json) for i in images])
     named = [(image, name) for image in images for name in image.references]
@@ -90,13 +88,12 @@ def _write(connection: sqlite.Connection, images: list[MadeImage]) -> None:
 
 
 def _order(name: str) -> tuple[int, str | None]:
-    """Return the place of a reference among its image's, as the store keeps it."""
+    """Return the sort columns of a reference."""
     rank, canonical = sort_key(name)
     return rank, None if canonical == name else canonical
 
 
 def _batches(images: Iterable[MadeImage]) -> Iterator[list[MadeImage]]:
-    """Split the images into lists."""
     rest = iter(images)
     while batch := list(islice(rest, _BATCH)):
         yield batch

@@ -1,4 +1,4 @@
-"""One process that updates without pause: `python -m benchmarks.writer PATH FIRST`; see `benchmarks.child`."""
+"""A process that updates continuously: `python -m benchmarks.writer PATH FIRST`; see `benchmarks.child`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, first: int) -> dict[str, Any]:
-    """Update for some time, each update a new reference, and on disk when it is done."""
-    # After the last they begin anew, with what is unchanged: a write all the same.
+    """Update new references, each durably."""
+    # The second pass finds them unchanged, which still writes.
     images = cycle([(image.tag, observation(image, image.tag)) for image in made_images(2 * ASKED, first)])
     with Store.open(path, platform=PLATFORM) as store:
 

@@ -1,4 +1,4 @@
-"""Measures the verbs that write, in one process: single updates, which the disk bounds, and syncs."""
+"""Measures writing in one process: single updates, which the disk bounds, and syncs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from imagekeep.database.driver import sqlite
 
 UPDATES = 10
-"""Updates of one turn; few, and many turns, for a disk's pace changes from second to second."""
+"""Updates in a turn; few updates and many turns, because a disk's speed changes from second to second."""
 
 TURNS = 31
 
@@ -33,14 +33,14 @@ _numbers = count(10_000_000)
 
 
 class Writing(NamedTuple):
-    """Two copies of one store: one that imagekeep writes, and one that the bare driver writes."""
+    """Two copies of one store: imagekeep writes one, the bare driver the other."""
 
     store: Store
     source: MemorySource
     bare: sqlite.Connection
 
     def update(self, pairs: list[Pair], expected: Transition) -> None:
-        """Let the source say that each reference names the image beside it, and update each."""
+        """Move each reference to the image beside it at the source, and update the store."""
         for name, image in pairs:
             self.source.by_name[name] = ImageRecord(name, image.target)
         for name, _ in pairs:
@@ -48,7 +48,7 @@ class Writing(NamedTuple):
                 raise ValueError(f"update of {name}: not {expected}")
 
     def apply(self, pairs: list[Pair], expected: Transition) -> None:
-        """Do what an update does once it has read the documents."""
+        """Do what an update does after reading the documents."""
         for name, image in pairs:
             with self.store.lock_references([name]):
                 if self.store.apply(name, observation(image, name)) is not expected:
@@ -57,7 +57,7 @@ class Writing(NamedTuple):
 
 @contextlib.contextmanager
 def writing(path: Path, directory: Path) -> Iterator[Writing]:
-    """Copy a store twice, and open the copies to write; in the end imagekeep's must keep every invariant."""
+    """Open two copies of a store to write; check the invariants of imagekeep's at the end."""
     ours, theirs = directory / "ours.db", directory / "bare.db"
     for copy in (ours, theirs):
         shutil.copy(path, copy)
@@ -75,19 +75,19 @@ def writing(path: Path, directory: Path) -> Iterator[Writing]:
 
 
 def new_images(number: int) -> list[MadeImage]:
-    """Return images that no store has had."""
+    """Return images that are in no store."""
     return [next(made_images(1, next(_numbers))) for _ in range(number)]
 
 
 def updates(path: Path, directory: Path) -> Iterator[Row]:
-    """Measure single updates, each on disk when it returns: from a source in memory, and once that is read."""
+    """Measure single durable updates, with the documents read from memory and already read."""
     known = [image for image in made_images(UPDATES + 1) if not image.pinned]
     for transition in (Transition.NEW, Transition.MOVED, Transition.UNCHANGED):
         for verb, note in (
-            (Writing.update, "one fsync each; ours also reads and verifies the documents"),
+            (Writing.update, "one fsync each; imagekeep also reads and verifies the documents"),
             (Writing.apply, "one fsync each"),
         ):
-            read_before = ", documents read before" if verb is Writing.apply else ""
+            read_before = ", documents already read" if verb is Writing.apply else ""
             with writing(path, directory) as both:
                 turns = [_pairs(transition, known) for _ in range(TURNS + 1)]
                 for _, image in chain.from_iterable(turns):
@@ -105,7 +105,7 @@ def updates(path: Path, directory: Path) -> Iterator[Row]:
 
 
 def _pairs(transition: Transition, known: list[MadeImage]) -> list[Pair]:
-    """Return references, each with the image that it names from now on, which make that transition."""
+    """Return references with their new images, which make that transition."""
     if transition is Transition.UNCHANGED:
         return [(image.tag, image) for image in known]
     images = new_images(len(known))
@@ -114,7 +114,7 @@ def _pairs(transition: Transition, known: list[MadeImage]) -> list[Pair]:
 
 
 def new_references(path: Path, directory: Path, references: int = 10_000) -> Iterator[Row]:
-    """Measure the writes of a sync of new references, batch by batch as `sync` writes them."""
+    """Measure the writes of a sync of new references, in the batches of `sync`."""
     with writing(path, directory) as both:
         turns = [_batches(new_images(references // 2)) for _ in range(6)]
         ours, theirs = iter(turns), iter(turns)
@@ -131,18 +131,18 @@ def new_references(path: Path, directory: Path, references: int = 10_000) -> Ite
                 bare.add_batch(both.bare, batch)
 
         yield speed(
-            f"sync of {references:,} new references, documents read before",
+            f"sync of {references:,} new references, documents already read",
             write,
             write_bare,
             references,
             at_least=0.85,
             rounds=5,
-            note=f"one fsync for {BATCH}",
+            note=f"one fsync per {BATCH}",
         )
 
 
 def unchanged_references(path: Path, images: int, directory: Path) -> Iterator[Row]:
-    """Measure a sync of which nothing has changed, against one that reads every document again."""
+    """Measure a sync that changes nothing, against one that reads every document again."""
     with writing(path, directory) as both:
         source = both.source
         for image in made_images(images):
@@ -166,25 +166,25 @@ def unchanged_references(path: Path, images: int, directory: Path) -> Iterator[R
             at_least=10,
             ours=statistics.median(confirming for confirming, _ in taken),
             baseline=statistics.median(reading for _, reading in taken),
-            note="against reading them again (a twentieth of them was)",
+            note="baseline: reading them again (measured on a twentieth)",
         )
 
 
 def sync_all(store: Store, references: int) -> None:
-    """Sync every reference, and see that none has changed."""
+    """Sync every reference; raise ValueError if one has changed."""
     report = sync(store)
     if report.failures or report.counts != {Transition.UNCHANGED: references}:
         raise ValueError(f"sync: {report.counts}, {len(report.failures)} failures")
 
 
 def _batches(images: list[MadeImage]) -> list[list[Pair]]:
-    """Return the references of some images with their images, in lists as long as sync's."""
+    """Return the references of some images with their images, in batches of sync's size."""
     pairs = [(name, image) for image in images for name in image.references]
     return [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
 
 
 def observation(image: MadeImage, name: str) -> ObservedImage:
-    """Return what a source would have said of one reference of an image."""
+    """Return what a source reports about one reference of an image."""
     pinned = image.pinned and name == image.tag
     return ObservedImage(
         image.image_id, image.chain_id, image.size, image.config_json, image.target.digest, pinned
