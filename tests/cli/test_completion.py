@@ -50,6 +50,9 @@ def completed(line: str, directory: Path) -> list[str]:
         (f"imagekeep image inspect {OLD[:12]}", [OLD[7:]]),
         (f"imagekeep image pin {NEW[7:12]}", []),
         ("imagekeep --store none.db image inspect b", []),
+        ("imagekeep --store none.db image inspect --store images.db busybox:sta", ["stable"]),
+        ("imagekeep image inspect --store none.db b", []),
+        ("imagekeep image --store images.db inspect busybox:sta", ["stable"]),
     ],
 )
 def test_bash_completes(directory: Path, line: str, words: list[str]) -> None:

@@ -142,6 +142,12 @@ def test_short_option_asks_for_the_version_too(run: Run) -> None:
         ("db status", "(use `imagekeep db info`)"),
         ("db chekc", "(did you mean `imagekeep db check`?)"),
         ("image rmi", "(use `imagekeep image rm`)"),
+        ("image sync", "(use `imagekeep sync`)"),
+        ("image backup", "(use `imagekeep db backup`)"),
+        ("image log", "(use `imagekeep image history`)"),
+        ("db sync", "(use `imagekeep sync`)"),
+        ("db query", "(use `imagekeep query`)"),
+        ("db ls", "(use `imagekeep images`)"),
     ],
 )
 def test_unknown_command_says_what_to_type(run: Run, words: str, advice: str) -> None:
@@ -159,13 +165,18 @@ def test_unknown_command_that_is_like_no_other_is_only_named(run: Run, word: str
 
 def commands_advised() -> list[str]:
     """Return every command line that a suggestion may name."""
-    words = [word for group in suggestions.ELSEWHERE.values() for word in group.values()]
+    groups = (*suggestions.ELSEWHERE.values(), suggestions.OF_OTHER_GROUPS)
+    words = [word for group in groups for word in group.values()]
     return sorted({*words, "imagekeep image rm", "imagekeep sync"})
 
 
 @pytest.mark.parametrize("line", commands_advised())
 def test_every_command_that_is_suggested_exists(run: Run, line: str) -> None:
     assert run(*line.split()[1:], "--help").code == 0
+
+
+def test_choices_of_a_usage_error_are_readable(run: Run) -> None:
+    assert "\n    bash,\n" in run("completion").err
 
 
 def test_image_list_is_image_ls(run: Run) -> None:

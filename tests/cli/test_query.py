@@ -256,6 +256,21 @@ def test_text_that_is_not_utf8_is_told_without_it(run: Run) -> None:
     )
 
 
+def test_a_statement_that_is_not_utf8_is_told_so(run: Run) -> None:
+    assert run("query", "SELECT '\udcff'").err == "Error: query: the statement is not UTF-8 text\n"
+
+
+def test_what_is_found_to_write_only_as_it_runs_is_told_so_too(run: Run) -> None:
+    assert run("query", "VACUUM INTO 'other.db'").err == "Error: query: may only read (give one SELECT)\n"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0", "-1"])
+def test_a_timeout_that_is_no_time_is_refused(run: Run, seconds: str) -> None:
+    result = run("query", "--timeout", seconds, "SELECT 1")
+    assert (result.code, result.out) == (2, "")
+    assert "Invalid value for '--timeout'" in result.err
+
+
 def test_an_error_of_the_query_itself_quotes_it(run: Run) -> None:
     assert run("query", "SELECT absent FROM images").err == "Error: query: no such column: absent\n"
 

@@ -111,7 +111,12 @@ def test_a_store_that_cannot_be_read_is_told(metrics: Metrics, reader: Reader) -
         ("localhost.evil.example", False),
         ("127.0.0.1.evil.example:9323", False),
         ("10.0.0.1", False),
-        ("[::1", True),
+        ("[::1", False),
+        ("[::1]evil.example", False),
+        ("127.0.0.1:evil.example", False),
+        ("localhost.:9323", True),
+        ("localhost,evil.example", False),
+        ("127.0.0.1@evil.example", False),
         ("", False),
     ],
 )
@@ -144,7 +149,9 @@ def test_a_request_for_another_host_is_refused(begin: Serve, shown: dict[str, An
 
 @pytest.mark.parametrize(
     "target",
-    ["0.0.0.0:90", "10.0.0.1:90", "localhost:90", "127.0.0.1", "127.0.0.1:x", "unix:///run/m.sock", ""],
+    ["0.0.0.0:90", "10.0.0.1:90", "localhost:90", "127.0.0.1", "127.0.0.1:x", "unix:///run/m.sock", ""]
+    + [f"127.0.0.1:{port}" for port in ("-1", "+90", " 90", "9_0", "90\n", "65536", "\u0661\u0662")]
+    + ["[::1%lo]:90", "[::ffff:127.0.0.1]:90"],
 )
 def test_metrics_are_for_this_machine_alone(target: str) -> None:
     with pytest.raises(InvalidArgumentError, match="invalid metrics address"):

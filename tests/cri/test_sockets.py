@@ -41,6 +41,12 @@ def test_what_is_no_path_of_a_socket_is_refused(address: str) -> None:
         parse_address(address)
 
 
+@pytest.mark.parametrize("address", ["/", "unix:///", "/run/", "/run/..", "unix:///run/."])
+def test_an_address_that_is_a_directory_is_refused(address: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="names a directory"):
+        parse_address(address)
+
+
 def test_a_path_longer_than_a_socket_may_have_is_refused() -> None:
     assert parse_address("/" + "x" * 106)
     with pytest.raises(InvalidArgumentError, match="107 bytes"):

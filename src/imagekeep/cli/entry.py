@@ -94,4 +94,4 @@ def _explain(error: click.UsageError) -> str:
     """Return what click says of wrong arguments."""
     text = io.StringIO()
     error.show(text)
-    return text.getvalue().rstrip("\n")
+    return text.getvalue().rstrip("\n").expandtabs(4)

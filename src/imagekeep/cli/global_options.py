@@ -37,7 +37,11 @@ class GlobalOption(NamedTuple):
         )
 
     def _override(self, context: click.Context, _option: click.Parameter, value: str | None) -> None:
-        if value is not None and not context.resilient_parsing:
+        if value is None:
+            return
+        if context.resilient_parsing:  # a shell completes the line, and no Settings are made
+            context.find_root().params[self.field] = value
+        else:
             given: dict[str, Any] = {self.field: Path(value) if self.field == "path" else value}
             context.obj = context.obj._replace(**given)
 

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from imagekeep.escaping import SLICE, escape
+from imagekeep.escaping import SLICE, escape, slices
 from imagekeep.systemd import is_journal
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def chunks(pieces: Iterable[str]) -> Iterator[str]:
 
 def write_line(text: str) -> None:
     """Write one line to standard output, what is not printable in it escaped; raises OutputError."""
-    write(f"{escape(text)}\n")
+    for part in slices(text):
+        write(escape(part))
+    write("\n")
 
 
 def flush() -> None:

@@ -32,6 +32,17 @@ GRACE = 2.0
 """Seconds after the timeout in which SQLite may still notice it: it does not while one function runs."""
 
 
+TIMEOUT_MAX = 86_400.0
+"""A day."""
+
+
+def _parse_timeout(_context: click.Context, _option: click.Parameter, seconds: float) -> float:
+    """Refuse more than TIMEOUT_MAX, and NaN, which no range does."""
+    if not seconds <= TIMEOUT_MAX:
+        raise click.BadParameter(f"must be at most {TIMEOUT_MAX:.0f}")
+    return seconds
+
+
 @command(
     "imagekeep query 'SELECT reference, image_id, pinned FROM reference_list'",
     "imagekeep query -o json 'SELECT event, count(*) AS changes FROM reference_history GROUP BY event'",
@@ -45,6 +56,7 @@ GRACE = 2.0
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
     default=10.0,
+    callback=_parse_timeout,
     show_default=True,
     help="Timeout in seconds.",
 )

@@ -38,8 +38,6 @@ ELSEWHERE = {
     "imagekeep image": {
         **dict.fromkeys(("delete", "remove", "rmi"), "imagekeep image rm"),
         **dict.fromkeys(("inspecti", "show"), "imagekeep image inspect"),
-        "log": "imagekeep image history",
-        "sync": "imagekeep sync",
     },
     "imagekeep db": {
         "status": "imagekeep db info",
@@ -47,10 +45,16 @@ ELSEWHERE = {
         "upgrade": "imagekeep db migrate",
         "copy": "imagekeep db backup",
         "dump": "imagekeep db export",
-        **dict.fromkeys(("query", "sql"), "imagekeep query"),
     },
 }
 """Commands of crictl, ctr, nerdctl, podman and others, and what does the same here, beneath each group."""
+
+OF_OTHER_GROUPS = {
+    **{name: f"imagekeep {name}" for name in ("completion", "diff", "images", "query", "serve", "sync")},
+    **{name: f"imagekeep {name}" for name in ("systemd-units", "watch")},
+    **ELSEWHERE["imagekeep"],
+}
+"""What a word means that was typed beneath the wrong group."""
 
 _REFUSED = {
     **dict.fromkeys(
@@ -72,8 +76,8 @@ def advise(group: str, word: str, commands: Mapping[str, object]) -> str | None:
     """Return what to do instead of the command `word` of a group, such as `imagekeep db`; None if unknown."""
     known = {name: f"{group} {name}" for name in commands} | ELSEWHERE.get(group, {})
     lowered = word.lower()
-    if lowered in known:
-        return f"use `{known[lowered]}`"
+    if found := known.get(lowered) or OF_OTHER_GROUPS.get(lowered):
+        return f"use `{found}`"
     if lowered in _REFUSED:
         return _REFUSED[lowered]
     near = difflib.get_close_matches(lowered, known, n=1, cutoff=CUTOFF)

@@ -13,6 +13,7 @@ import io
 import ipaddress
 import logging
 import os
+import re
 import socket
 import socketserver
 import threading
@@ -154,6 +155,9 @@ class Loopback(NamedTuple):
     port: int
 
 
+_PORT: Final = re.compile("[0-9]{1,5}")
+
+
 def parse_target(target: str) -> Loopback:
     """Return the address in `127.0.0.1:PORT` or `[::1]:PORT`.
 
@@ -162,7 +166,8 @@ def parse_target(target: str) -> Loopback:
     host, _, port = target.rpartition(":")
     with contextlib.suppress(ValueError):  # neither an address nor a number: refused below
         address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-        if address.is_loopback and 0 <= int(port) < 65536:
+        # What int() takes besides, such as a sign, blanks and underscores, is more likely a slip.
+        if address.is_loopback and "%" not in host and _PORT.fullmatch(port) and int(port) < 65536:
             return Loopback(str(address), int(port))
     raise InvalidArgumentError(f"invalid metrics address {printable(target)!r}: must be 127.0.0.1:PORT")
 
@@ -210,15 +215,21 @@ def local_only(page: WSGIApplication) -> WSGIApplication:
     return application
 
 
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(?::[0-9]*)?")
+
+
 def is_local(host: str | None) -> bool:
     """Return whether a Host header names this machine; a client that sends none is not a browser."""
     if host is None:
         return True
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    parts = _HOST.fullmatch(host)
+    if parts is None:
+        return False
+    name = parts["v6"] or parts["name"]
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return name.lower() == "localhost"
+        return name.lower() in ("localhost", "localhost.")
 
 
 class OneAtATime:

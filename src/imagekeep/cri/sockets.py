@@ -47,6 +47,8 @@ def parse_address(address: str) -> Path:
     if not path.startswith("/") or "\0" in path:
         raise InvalidArgumentError(f"invalid address {printable(address)!r}: must be unix:///PATH")
     path = "/" + path.lstrip("/")
+    if path.rpartition("/")[2] in ("", ".", ".."):
+        raise InvalidArgumentError(f"invalid address {printable(address)!r}: names a directory")
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
         raise InvalidArgumentError(
             f"invalid address {printable(address)!r}: the path of a socket has at most {PATH_BYTES_MAX} bytes"

@@ -210,8 +210,14 @@ def _meaning(error: Exception, path: Path, time_limit: TimeLimit, *, running: bo
         )
     if primary == sqlite.SQLITE_NOMEM or isinstance(error, MemoryError):
         return StoreUnavailableError(f"query: needs more than {MEMORY_LIMIT >> 20} MiB of memory (narrow it)")
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidArgumentError("query: the statement is not UTF-8 text")
     if isinstance(error, UnicodeDecodeError):
         return InvalidArgumentError(f"query: {_NOT_UTF8}")
+    if running and str(error).startswith(
+        "cannot VACUUM"
+    ):  # the one statement that the authorizer is not asked about
+        return InvalidArgumentError("query: may only read (give one SELECT)")
     if running:
         return InvalidArgumentError(f"query: {_KINDS.get(primary, _FAILED)}")
     if "not authorized" in str(error):
