@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from imagekeep import Image, ObservedImage, Store, Transition
+from imagekeep import Image, ObservedImage, Store, Transition, internals
 from imagekeep.digest import digest_of
 from imagekeep.errors import (
     AmbiguousError,
@@ -142,8 +143,9 @@ class Model:
 def perform(store: Store | Model, operation: Operation) -> Answer:
     """Do an operation, and return the class of its answer and the answer."""
     verb, *arguments = operation
+    act = getattr(store, verb, None) or partial(getattr(internals, verb), store)
     try:
-        return "ok", getattr(store, verb)(*arguments)
+        return "ok", act(*arguments)
     except AmbiguousError as error:
         return error.category.value, (error.candidates, error.total)
     except ImagekeepError as error:

@@ -16,6 +16,7 @@ from imagekeep import FailedPreconditionError, ImageNotFoundError, Reader, Store
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.lock import locked, ranges_of
+from imagekeep.internals import apply_all, lock_references
 from tests.memory import MemorySource
 from tests.model import IMAGES, perform
 from tests.worker import Worker
@@ -123,7 +124,7 @@ def test_an_update_does_not_wait_for_one_of_another_reference(store_path: Path) 
 def test_another_process_does_not_update_a_reference_that_is_held(store_path: Path) -> None:
     with Store.open(store_path) as store, Worker() as worker:
         worker.open(store_path)
-        with store.lock_references([NAME]):
+        with lock_references(store, [NAME]):
             assert not worker.ask(can_hold, NAME)
             assert worker.ask(can_hold, OTHER)
         assert worker.ask(can_hold, NAME)
@@ -165,13 +166,13 @@ def test_readers_do_not_wait_for_a_writer(store_path: Path) -> None:
 
 def test_a_listing_sees_one_state_while_another_thread_writes(store_path: Path) -> None:
     with Store.open(store_path) as store, ThreadPoolExecutor(1) as pool:
-        store.apply_all({NAME: ONE, OTHER: TWO})
+        apply_all(store, {NAME: ONE, OTHER: TWO})
         stop = threading.Event()
 
         def swap() -> None:
             while not stop.is_set():
-                store.apply_all({NAME: TWO, OTHER: ONE})
-                store.apply_all({NAME: ONE, OTHER: TWO})
+                apply_all(store, {NAME: TWO, OTHER: ONE})
+                apply_all(store, {NAME: ONE, OTHER: TWO})
 
         swapping = in_thread(pool, swap)
         for _ in range(200):

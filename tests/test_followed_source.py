@@ -11,6 +11,7 @@ import pytest
 from imagekeep import Reader, Store
 from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, SourceUnavailableError
 from imagekeep.identity import SourceIdentity
+from imagekeep.internals import watcher_lock
 from imagekeep.sources.archive import Archive
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.oci_layout import OCILayout
@@ -80,7 +81,7 @@ def test_a_source_that_another_process_began_to_follow_meanwhile_is_found(
             return []
 
     with Store.open(store_path, source=Slow(DEFAULT)) as store:
-        monkeypatch.setattr(store, "lock_references", lambda _: nullcontext())
+        monkeypatch.setattr("imagekeep.sync.lock_references", lambda *_: nullcontext())
         with pytest.raises(SourceMismatchError):
             store.sync()
         assert store.references() == ["a.test/a:1"]
@@ -118,7 +119,7 @@ def test_a_source_without_an_identity_is_never_refused(store_path: Path) -> None
 def test_a_source_is_not_replaced_under_a_watcher(store_path: Path) -> None:
     synced(store_path, K8S, "a.test/a:1")
     with Store.open(store_path, source=Named(DEFAULT)) as store:
-        with store.watcher_lock(), pytest.raises(AlreadyWatchedError, match="stop it"):
+        with watcher_lock(store), pytest.raises(AlreadyWatchedError, match="stop it"):
             store.sync(replace_source=True)
         store.sync(replace_source=True)
         assert (store.identity().follows, store.references()) == (DEFAULT, [])

@@ -24,6 +24,7 @@ from imagekeep.database import connection as connections
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.lock import WRITERS, locked, ranges_of
+from imagekeep.internals import apply_all, data_version, lock_references
 from tests.forking import WAIT, Forked
 from tests.model import IMAGES, PLATFORM
 from tests.worker import Worker
@@ -136,7 +137,7 @@ def test_a_child_forked_while_other_threads_write_can_write(store: Store) -> Non
 
 
 def test_threads_that_read_notice_nothing_of_forks(store: Store) -> None:
-    store.apply_all({name(number): image for number, image in enumerate(IMAGES[:40])})
+    apply_all(store, {name(number): image for number, image in enumerate(IMAGES[:40])})
     whole, stop = store.list(), threading.Event()
 
     def read() -> None:
@@ -157,7 +158,7 @@ def test_threads_that_read_notice_nothing_of_forks(store: Store) -> None:
 
 @pytest.mark.parametrize("where", ["parent", "child"])
 def test_an_iteration_goes_on_after_a_fork_in_its_middle(store: Store, where: str) -> None:
-    store.apply_all({name(number): image for number, image in enumerate(IMAGES[:9])})
+    apply_all(store, {name(number): image for number, image in enumerate(IMAGES[:9])})
     whole, images = store.list(), store.iter()
     first = [next(images), next(images)]
 
@@ -168,7 +169,7 @@ def test_an_iteration_goes_on_after_a_fork_in_its_middle(store: Store, where: st
 
 
 def test_an_iteration_of_another_thread_goes_on_after_a_fork(store: Store) -> None:
-    store.apply_all({name(number): image for number, image in enumerate(IMAGES[:9])})
+    apply_all(store, {name(number): image for number, image in enumerate(IMAGES[:9])})
     whole, images = store.list(), store.iter()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(next, images).result(WAIT)
@@ -179,6 +180,7 @@ def test_an_iteration_of_another_thread_goes_on_after_a_fork(store: Store) -> No
 FORK_INSIDE = """
 import os, sys
 from imagekeep import FailedPreconditionError, Store
+from imagekeep.internals import apply_all
 from tests.model import IMAGES
 
 class Forking(dict):
@@ -189,7 +191,7 @@ class Forking(dict):
 
 store, observed = Store.open(sys.argv[1]), Forking({"app:1": IMAGES[1]})
 try:
-    store.apply_all(observed)
+    apply_all(store, observed)
 except FailedPreconditionError as error:
     assert "forked during a write" in str(error)
 else:
@@ -266,14 +268,14 @@ def test_a_fork_leaves_no_connection_open(store: Store) -> None:
 
 
 def test_a_fork_changes_the_data_version(store: Store) -> None:
-    before = store.data_version()
+    before = data_version(store)
 
-    assert Forked(store.data_version).result() != before
-    assert store.data_version() != before
+    assert Forked(lambda: data_version(store)).result() != before
+    assert data_version(store) != before
 
 
 def test_a_reference_lock_that_is_held_at_a_fork_stays_the_parents(store: Store) -> None:
-    held = store.lock_references([NAME])
+    held = lock_references(store, [NAME])
     with held:
         child = Forked(lambda: held.__exit__(None, None, None))
         child.result()

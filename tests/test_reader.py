@@ -24,6 +24,7 @@ from imagekeep import (
 )
 from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.database.driver import sqlite
+from imagekeep.internals import apply_all, local_resolve
 from imagekeep.transition import ReferenceState
 from tests.model import IMAGES, PLATFORM
 
@@ -39,7 +40,7 @@ ONE, TWO = IMAGES[:2]
 def filled(store_path: Path) -> Path:
     """A store of two images; the first has two references, of which the second pins it."""
     with Store.open(store_path, platform=PLATFORM) as store:
-        store.apply_all({OTHER: ONE, NAME: ONE, "app:1": TWO})
+        apply_all(store, {OTHER: ONE, NAME: ONE, "app:1": TWO})
         store.pin(ONE.id, OTHER)
     return store_path
 
@@ -74,7 +75,7 @@ def test_get_takes_a_truncated_id_with_or_without_its_algorithm(reader: Reader, 
 def kept(path: Path, ids: list[str]) -> Store:
     """Return a store of images with these ids."""
     store = Store.open(path)
-    store.apply_all({image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
+    apply_all(store, {image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
     return store
 
 
@@ -95,13 +96,13 @@ def test_get_of_an_id_that_many_begin_with_lists_ten_and_counts_the_rest(store_p
 
 def test_find_takes_a_reference_as_it_is_spelt_before_what_it_is_short_for(store_path: Path) -> None:
     with Store.open(store_path, platform=PLATFORM) as store:
-        store.apply_all({"busybox:1": TWO, NAME: ONE})
-        assert (store.find("busybox:1").id, store.local_resolve("busybox:1").id) == (TWO.id, ONE.id)
+        apply_all(store, {"busybox:1": TWO, NAME: ONE})
+        assert (store.find("busybox:1").id, local_resolve(store, "busybox:1").id) == (TWO.id, ONE.id)
 
 
 @pytest.mark.parametrize("name", ["busybox:1", ONE.id, ONE.id[7:19]])
 def test_find_takes_else_what_local_resolve_takes(reader: Reader, name: str) -> None:
-    assert reader.find(name) == reader.local_resolve(name)
+    assert reader.find(name) == local_resolve(reader, name)
 
 
 @pytest.mark.parametrize("query", ["f" * 64, "sha256:", "sha256", ":", "x", "sha256:" + "0" * 64, "\ud800"])
@@ -117,20 +118,20 @@ def test_get_of_the_empty_id_is_invalid(reader: Reader) -> None:
 
 @pytest.mark.parametrize("name", [NAME, "busybox:1", ONE.id, ONE.id[7:], ONE.id[7:19], ONE.id[:19]])
 def test_local_resolve_takes_any_spelling_and_any_id(reader: Reader, name: str) -> None:
-    assert reader.local_resolve(name).id == ONE.id
+    assert local_resolve(reader, name).id == ONE.id
 
 
 def test_local_resolve_prefers_a_reference_to_a_truncated_id(store_path: Path) -> None:
     name = ONE.id[7:19]
     with Store.open(store_path) as store:
-        store.apply_all({ONE.id: ONE, f"docker.io/library/{name}:latest": TWO})
-        assert store.local_resolve(name).id == TWO.id
+        apply_all(store, {ONE.id: ONE, f"docker.io/library/{name}:latest": TWO})
+        assert local_resolve(store, name).id == TWO.id
 
 
 @pytest.mark.parametrize("name", ["busybox:3", "no such image", "f" * 64])
 def test_local_resolve_of_what_is_not_there_is_not_found(reader: Reader, name: str) -> None:
     with pytest.raises(ImageNotFoundError):
-        reader.local_resolve(name)
+        local_resolve(reader, name)
 
 
 def test_is_pinned_is_of_one_reference(reader: Reader) -> None:
@@ -158,7 +159,7 @@ def test_iter_gives_one_state_whatever_is_written_meanwhile(filled: Path) -> Non
     with Store.open(filled) as store:
         images = store.iter()
         first = next(images)
-        store.apply_all({NAME: None, OTHER: None, "app:1": None})
+        apply_all(store, {NAME: None, OTHER: None, "app:1": None})
         assert [first.id, *(image.id for image in images)] == sorted([ONE.id, TWO.id])
         assert store.list() == []
 
@@ -268,7 +269,7 @@ def test_opening_and_asking_costs_as_many_statements_whatever_the_store_holds(
 ) -> None:
     few = statements_of(filled, verb, monkeypatch)
     with Store.open(filled) as store:
-        store.apply_all({image.id: image for image in IMAGES})
+        apply_all(store, {image.id: image for image in IMAGES})
     many = statements_of(filled, verb, monkeypatch)
     assert len(few) == len(many)
     assert len(few) < 15
@@ -286,7 +287,7 @@ def test_a_verb_is_one_read_transaction(filled: Path, monkeypatch: pytest.Monkey
     assert ran.count("BEGIN") == 1
 
 
-@pytest.mark.parametrize("verb", ["resolve", "get", "local_resolve"])
+@pytest.mark.parametrize("verb", ["resolve", "get", "find"])
 @pytest.mark.parametrize("name", [NAME, ONE.id, "f" * 64])
 def test_a_verb_that_has_ended_holds_no_snapshot(filled: Path, verb: str, name: str) -> None:
     with Reader.open(filled) as reader, contextlib.closing(connect(filled)) as writer:
@@ -337,7 +338,7 @@ def test_a_reference_that_moves_is_always_found(filled: Path) -> None:
     def move(store: Store) -> None:
         while not stop.is_set():
             for image in (TWO, ONE):
-                store.apply_all({NAME: image, OTHER: image})
+                apply_all(store, {NAME: image, OTHER: image})
 
     with Store.open(filled, platform=PLATFORM) as store, ThreadPoolExecutor(1) as pool:
         moving = pool.submit(move, store)

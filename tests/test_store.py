@@ -27,6 +27,7 @@ from imagekeep import (
 )
 from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.errors import InvalidDocumentError
+from imagekeep.internals import apply_all
 from tests.memory import MemorySource
 from tests.model import IMAGES, everything
 
@@ -176,7 +177,7 @@ def test_a_bad_id_changes_nothing(store: Store, bad_id: str) -> None:
 
 def test_one_bad_id_in_a_batch_changes_nothing(store: Store) -> None:
     with pytest.raises(InvalidDigestError):
-        store.apply_all({NAME: ONE, OTHER: ObservedImage("bad", "", 0, b"{}", None)})
+        apply_all(store, {NAME: ONE, OTHER: ObservedImage("bad", "", 0, b"{}", None)})
     assert everything(store) == ([], {})
 
 
@@ -289,7 +290,7 @@ def test_unpinning_what_has_no_pin_does_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize("verb", ["pin", "unpin"])
 def test_a_pin_of_an_ambiguous_id_is_refused(store: Store, verb: str) -> None:
-    store.apply_all({image.id: image for image in IMAGES})
+    apply_all(store, {image.id: image for image in IMAGES})
     with pytest.raises(AmbiguousError):
         getattr(store, verb)(ONE.id[7:8], ONE.id)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import stores
 from benchmarks.corpus import made_images
+from imagekeep.internals import local_resolve
 from imagekeep.reader import Reader
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def imagekeep(kept: Path, own: Path, count: int) -> Iterator[Peer]:
     with Reader.open(stores.store_of(kept, count)) as reader:
         yield Peer(
             lambda: {image.id for image in reader.list()},
-            lambda name: reader.local_resolve(name).id,
+            lambda name: local_resolve(reader, name).id,
             lambda truncated: reader.get(truncated).id,
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.child import ASKED, repeat
 from benchmarks.corpus import PLATFORM, made_images
 from benchmarks.writes import observation
+from imagekeep.internals import lock_references
 from imagekeep.store import Store
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def write(path: Path, first: int) -> dict[str, Any]:
 
         def update(made: tuple[str, ObservedImage]) -> None:
             name, observed = made
-            with store.lock_references([name]):
+            with lock_references(store, [name]):
                 store.apply(name, observed)
 
         return repeat(update, images)

@@ -12,6 +12,7 @@ from benchmarks import bare, stores
 from benchmarks.corpus import PLATFORM, MemorySource, made_images
 from benchmarks.measure import Figure, Row, speed, timed
 from imagekeep.image import ImageRecord, ObservedImage
+from imagekeep.internals import apply_all, lock_references
 from imagekeep.store import Store
 from imagekeep.sync import BATCH, sync
 from imagekeep.transition import Transition
@@ -50,7 +51,7 @@ class Writing(NamedTuple):
     def apply(self, pairs: list[Pair], expected: Transition) -> None:
         """Do what an update does after reading the documents."""
         for name, image in pairs:
-            with self.store.lock_references([name]):
+            with lock_references(self.store, [name]):
                 if self.store.apply(name, observation(image, name)) is not expected:
                     raise ValueError(f"update of {name}: not {expected}")
 
@@ -122,8 +123,8 @@ def new_references(path: Path, directory: Path, references: int = 10_000) -> Ite
         def write() -> None:
             for batch in next(ours):
                 observed = {name: observation(image, name) for name, image in batch}
-                with both.store.lock_references(observed):
-                    if set(both.store.apply_all(observed).values()) != {Transition.NEW}:
+                with lock_references(both.store, observed):
+                    if set(apply_all(both.store, observed).values()) != {Transition.NEW}:
                         raise ValueError("sync: not all are new")
 
         def write_bare() -> None:

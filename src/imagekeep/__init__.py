@@ -2,59 +2,39 @@
 
 ::
 
-    from imagekeep import OCILayout, Store
+    from imagekeep import Store
 
-    with Store.open("images.db", source=OCILayout("busybox")) as store:
+    with Store.open("images.db", source="oci:busybox") as store:
         store.update("docker.io/library/busybox:1.36")
-        image = store.local_resolve("busybox:1.36")
+        image = store.find("busybox:1.36")
 
-The public names are loaded when they are first used: a program that only reads starts without SQLAlchemy.
+All errors are in `imagekeep.errors`; the common ones are here too. Public names are loaded when they are first
+used, so a program that only reads starts without the rest.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from imagekeep.database.queries import Counts, HistoryEntry
     from imagekeep.diff import Difference, DifferenceKind, find_differences
     from imagekeep.errors import (
-        AlreadyWatchedError,
         AmbiguousError,
         Category,
-        ContentNotFoundError,
-        CorruptContentError,
         CorruptError,
-        CorruptStoreError,
         FailedPreconditionError,
         ImagekeepError,
         ImageNotFoundError,
-        ImagePinnedError,
         InvalidArgumentError,
-        InvalidDigestError,
-        InvalidDocumentError,
-        InvalidPlatformError,
         InvalidReferenceError,
-        MissingExtraError,
-        NamespaceNotFoundError,
-        NotAStoreError,
         NotFoundError,
         PermissionDeniedError,
-        PinNeedsReferenceError,
-        ReadOnlySourceError,
-        SchemaVersionError,
-        SourceFaultError,
-        SourceMismatchError,
-        SourceTimeoutError,
         SourceUnavailableError,
-        SourceUnsupportedError,
-        Stage,
         StoreBusyError,
-        StoreReplacedError,
         StoreUnavailableError,
         UnavailableError,
-        UntrustedFileError,
     )
     from imagekeep.identity import SourceIdentity, StoreIdentity
     from imagekeep.image import Image, ImageRecord, ImageSummary, ObservedImage
@@ -66,61 +46,63 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive import Archive
     from imagekeep.sources.containerd import Containerd as Containerd
     from imagekeep.sources.oci_layout import OCILayout
-    from imagekeep.sources.protocol import Changeable, Identified, Source, Watchable
+    from imagekeep.sources.protocol import Changeable, Identified, Source, SourceEvent, Watchable
     from imagekeep.sources.specifier import open_source
     from imagekeep.store import Store
     from imagekeep.sync import SyncReport
-    from imagekeep.transition import Transition
+    from imagekeep.transition import ReferenceState, Transition
     from imagekeep.watch import Watcher, WatchIntervals
+    from imagekeep.watcher_status import IncompleteReference, WatcherState
 
-_MODULES = {
-    "Counts": "database.queries",
-    "Difference": "diff",
-    "DifferenceKind": "diff",
-    "HistoryEntry": "database.queries",
-    "Identified": "sources.protocol",
-    "SourceIdentity": "identity",
-    "StoreIdentity": "identity",
-    "SyncReport": "sync",
-    "WatchIntervals": "watch",
-    "Watcher": "watch",
-    "find_differences": "diff",
-    "open_source": "sources.specifier",
+_MODULES: Final = {
+    "Action": "image_actions",
+    "ActionResult": "image_actions",
     "Actions": "image_actions",
     "Archive": "sources.archive",
     "Changeable": "sources.protocol",
     "Containerd": "sources.containerd",
     "ContentInfo": "oci.content",
-    "Action": "image_actions",
+    "Counts": "database.queries",
     "Descriptor": "oci.descriptor",
+    "Difference": "diff",
+    "DifferenceKind": "diff",
+    "HistoryEntry": "database.queries",
+    "Identified": "sources.protocol",
     "Image": "image",
     "ImageRecord": "image",
     "ImageSummary": "image",
-    "ObservedImage": "image",
+    "IncompleteReference": "watcher_status",
     "OCILayout": "sources.oci_layout",
-    "ActionResult": "image_actions",
+    "ObservedImage": "image",
     "Platform": "platform",
     "Reader": "reader",
+    "ReferenceState": "transition",
     "Source": "sources.protocol",
+    "SourceEvent": "sources.protocol",
+    "SourceIdentity": "identity",
     "Store": "store",
+    "StoreIdentity": "identity",
+    "SyncReport": "sync",
     "Transition": "transition",
+    "WatchIntervals": "watch",
     "Watchable": "sources.protocol",
+    "Watcher": "watch",
+    "WatcherState": "watcher_status",
+    "find_differences": "diff",
+    "open_source": "sources.specifier",
 }
 
+# Containerd is public and not in `__all__`: `import *` must not need an extra.
 __all__ = [
     "Action",
     "ActionResult",
     "Actions",
-    "AlreadyWatchedError",
     "AmbiguousError",
     "Archive",
     "Category",
     "Changeable",
     "ContentInfo",
-    "ContentNotFoundError",
-    "CorruptContentError",
     "CorruptError",
-    "CorruptStoreError",
     "Counts",
     "Descriptor",
     "Difference",
@@ -130,47 +112,34 @@ __all__ = [
     "Identified",
     "Image",
     "ImageNotFoundError",
-    "ImagePinnedError",
     "ImageRecord",
     "ImageSummary",
     "ImagekeepError",
+    "IncompleteReference",
     "InvalidArgumentError",
-    "InvalidDigestError",
-    "InvalidDocumentError",
-    "InvalidPlatformError",
     "InvalidReferenceError",
-    "MissingExtraError",
-    "NamespaceNotFoundError",
-    "NotAStoreError",
     "NotFoundError",
     "OCILayout",
     "ObservedImage",
     "PermissionDeniedError",
-    "PinNeedsReferenceError",
     "Platform",
-    "ReadOnlySourceError",
     "Reader",
-    "SchemaVersionError",
+    "ReferenceState",
     "Source",
-    "SourceFaultError",
+    "SourceEvent",
     "SourceIdentity",
-    "SourceMismatchError",
-    "SourceTimeoutError",
     "SourceUnavailableError",
-    "SourceUnsupportedError",
-    "Stage",
     "Store",
     "StoreBusyError",
     "StoreIdentity",
-    "StoreReplacedError",
     "StoreUnavailableError",
     "SyncReport",
     "Transition",
     "UnavailableError",
-    "UntrustedFileError",
     "WatchIntervals",
     "Watchable",
     "Watcher",
+    "WatcherState",
     "find_differences",
     "open_source",
 ]
@@ -181,12 +150,14 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("imagekeep")
-    if name not in __all__ and name not in _MODULES:
+    # Every error may be imported from here too, though only the common ones are listed.
+    if name not in _MODULES and not name.endswith("Error") and name not in ("Category", "Stage"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Containerd is public without standing in `__all__`: `import *` must not need an extra. The error classes are
-    # the public names that stand in no table: they are all of one module.
     module = importlib.import_module(f"imagekeep.{_MODULES.get(name, 'errors')}")
-    return getattr(module, name)
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
+from imagekeep.internals import is_current, read_image, require_source
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 from imagekeep.sync import is_of_source
@@ -65,9 +66,9 @@ class TargetIds:
         self._ids: dict[Descriptor, str] = {}
 
     def read(self, target: Descriptor) -> str:
-        """Return the image id beneath a target; raises as `Store.read_image` does."""
+        """Return the image id beneath a target; raises as `read_image` does."""
         if target not in self._ids:
-            self._ids[target] = self._store.read_image(target, self._shared).id
+            self._ids[target] = read_image(self._store, target, self._shared).id
         return self._ids[target]
 
 
@@ -89,7 +90,7 @@ def find_differences(store: Store, pauses: Sequence[float] = PAUSES) -> list[Dif
 def _look(store: Store) -> dict[tuple[str, ReferenceState | None], Difference]:
     """Compare once; return each difference by the reference and what the store says of it."""
     states = store.states()
-    records = {record.reference: record for record in store.require_source().records()}
+    records = {record.reference: record for record in require_source(store).records()}
     ids = TargetIds(store)
     compared = {
         (name, states.get(name)): _compare(store, name, states.get(name), records.get(name), ids)
@@ -123,9 +124,9 @@ def state_at_source(
     """Return the state that a record implies, reading documents only if the store has not read them before.
 
     `before` is the store's state, and `ids` caches the image id of each target. Raises InvalidReferenceError for a
-    name that no store can keep, and as `Store.read_image` does.
+    name that no store can keep, and as `read_image` does.
     """
     check_name(record.reference)
-    if before is not None and store.is_current(before, record):
+    if before is not None and is_current(store, before, record):
         return before.with_pin(record.pinned)
     return ReferenceState(ids.read(record.target), record.pinned, record.target.digest)

@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imagekeep.reference import repo_digests, repo_tags
+from imagekeep.digest import validate
+from imagekeep.errors import InvalidArgumentError
+from imagekeep.reference import check_name, repo_digests, repo_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,8 @@ PINNED_LABEL = "io.cri-containerd.pinned"
 """The label by which a source pins a reference, when its value is exactly `pinned` (internal/cri/labels)."""
 
 PINNED_VALUE = "pinned"
+
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,17 @@ def observed_of(record: ImageRecord, facts: ImageFacts) -> ObservedImage:
     return ObservedImage(
         facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
     )
+
+
+def require_storable(reference: str, image: ObservedImage | None) -> None:
+    """Raise InvalidReferenceError, InvalidDigestError or InvalidArgumentError for what no store can keep."""
+    check_name(reference)
+    if image is not None:
+        validate(image.id)
+        if not _SMALLEST <= image.size <= _LARGEST:
+            raise InvalidArgumentError(f"image {image.id}: its size does not fit in 64 bits")
+        if image.target_digest is not None:
+            validate(image.target_digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.errors import ImageNotFoundError, ImagePinnedError, InvalidReferenceError, printable
+from imagekeep.internals import require_source
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.protocol import require_changeable
 from imagekeep.sync import sync
@@ -92,7 +93,7 @@ class Actions:
         reported as deleted that has a new name. References that cannot be read do not matter here. Raises
         ReadOnlySourceError, FailedPreconditionError for a store without a source, and as `sync` does.
         """
-        source = require_changeable(store.require_source())
+        source = require_changeable(require_source(store))
         sync(store)
         return cls(store, source, tell)
 

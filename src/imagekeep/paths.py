@@ -28,8 +28,12 @@ def store_path(path: str | os.PathLike[str]) -> Path:
     `:memory:` and `file://` mean something to SQLite, and are refused because they would make files of these names.
     Raises InvalidArgumentError, and as `full_path` does.
     """
-    if isinstance(path, str) and (path in ("", ":memory:") or path.startswith("file://")):
-        raise InvalidArgumentError(f"store {printable(path)}: not the path of a file (give a path)")
+    name = os.fspath(path)
+    if name in ("", ":memory:") or name.startswith("file://"):
+        raise InvalidArgumentError(
+            f"store {printable(name)}: not the path of a file, through which threads and processes share a store "
+            "(give a path)"
+        )
     return full_path(path)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from imagekeep.database import queries
 from imagekeep.database.connection import DRIVER_ERRORS
 from imagekeep.database.readers import ReadConnections
-from imagekeep.database.revision import exists
+from imagekeep.database.revision import HEAD, exists
 from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
@@ -24,6 +24,7 @@ from imagekeep.errors import (
 from imagekeep.paths import store_path
 
 if TYPE_CHECKING:
+    import builtins
     import os
     from collections.abc import Iterator
     from types import TracebackType
@@ -32,14 +33,7 @@ if TYPE_CHECKING:
     from imagekeep.identity import StoreIdentity
     from imagekeep.image import Image, ImageSummary
     from imagekeep.transition import ReferenceState
-    from imagekeep.watcher_status import FilesystemUsage, IncompleteReference, WatcherState
-
-    # Inside the class, `list` is the verb of that name.
-    Images = list[Image]
-    Summaries = list[ImageSummary]
-    References = list[str]
-    History = list[HistoryEntry]
-    Incomplete = list[IncompleteReference]
+    from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 
 class Reader:
@@ -73,6 +67,9 @@ class Reader:
             reader.close()
             raise
         return reader
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self.path)!r}, revision {HEAD}>"
 
     def close(self) -> None:
         """Close the connections of every thread; the store answers no more."""
@@ -113,15 +110,12 @@ class Reader:
         """
         return self._connections.ask(queries.find_image, image_id)
 
-    def local_resolve(self, reference_or_id: str) -> Image:
-        """Return the image that a full id, else a reference in any spelling, else a truncated id stands for.
-
-        Raises as `get` does (containerd: internal/cri/server/images, LocalResolve).
-        """
-        return self._connections.ask(queries.find_by_any_name, reference_or_id)
-
     def find(self, name: str) -> Image:
-        """Return the image of a reference spelt exactly so, else as `local_resolve` does; raises as that."""
+        """Return the image that a name typed by a person stands for.
+
+        The name is tried as a reference spelt exactly so, as a full id, as a reference in any spelling, and as a
+        truncated id. Raises as `get` does.
+        """
         return self._connections.ask(queries.find_by_name, name)
 
     def is_pinned(self, image_id: str, reference: str) -> bool:
@@ -142,11 +136,11 @@ class Reader:
         """
         return self._connections.each_image()
 
-    def summaries(self) -> Summaries:
+    def summaries(self) -> builtins.list[ImageSummary]:
         """Return every image without its config, in the order of ids."""
         return self._connections.ask(queries.all_summaries)
 
-    def references(self) -> References:
+    def references(self) -> builtins.list[str]:
         """Return every reference, in no particular order."""
         return self._connections.ask(queries.all_references)
 
@@ -154,7 +148,7 @@ class Reader:
         """Return what the store says of every reference."""
         return self._connections.ask(queries.all_states)
 
-    def history(self, reference: str) -> History:
+    def history(self, reference: str) -> builtins.list[HistoryEntry]:
         """Return every change to a reference, spelt exactly so, the oldest first."""
         try:
             return self._connections.ask(queries.history_of, reference)
@@ -165,17 +159,13 @@ class Reader:
         """Count images, references and pins, and say when a source last confirmed them."""
         return self._connections.ask(queries.count)
 
-    def incomplete(self) -> Incomplete:
+    def incomplete(self) -> builtins.list[IncompleteReference]:
         """Return the references that the source has and whose images could not be read, by name."""
         return self._connections.ask(queries.incomplete_references)
 
     def watcher(self) -> WatcherState | None:
         """Return how far the last watcher of the source has come, or None where there was none."""
         return self._connections.ask(queries.watcher_state)
-
-    def image_filesystem(self) -> FilesystemUsage | None:
-        """Return what the source last reported about the filesystem of its images, or None if it never has."""
-        return self._connections.ask(queries.image_filesystem)
 
     def identity(self) -> StoreIdentity:
         """Return which store this is and which source it follows."""
@@ -190,18 +180,6 @@ class Reader:
 
         return is_watched(self.path)
 
-    def incarnation(self) -> object:
-        """Return a value that is another one once the path names another store, be it moved there or restored."""
-        return self._connections.incarnation()
-
-    def data_version(self) -> int:
-        """Return a number that is another one once anybody has changed the store, seen from this thread.
-
-        An answer that was made after it was read stays true as long as it does (SQLite: PRAGMA data_version). It is
-        also another one after a fork, and if the store was replaced.
-        """
-        return self._connections.data_version()
-
-    def list(self) -> Images:
+    def list(self) -> builtins.list[Image]:
         """Return every image, in the order of ids (containerd: Store.List)."""
         return self._connections.ask(queries.all_images)

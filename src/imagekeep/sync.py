@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from imagekeep.errors import (
     AlreadyWatchedError,
@@ -33,6 +33,16 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.image import observed_of
+from imagekeep.internals import (
+    Alongside,
+    apply_all,
+    lock_references,
+    mark_verified,
+    read_image,
+    remember_source,
+    require_same_source,
+    require_source,
+)
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 
@@ -40,12 +50,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imagekeep.image import ImageRecord, ObservedImage
+    from imagekeep.internals import StatusUpdate
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.store import Store
     from imagekeep.transition import Transition
-    from imagekeep.watcher_status import WatcherState
-
-    StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
 BATCH = 128
 """References written in one transaction; with configs of the usual size, 1 MB."""
@@ -93,21 +101,6 @@ class SyncReport:
         return {name: transition for name, transition in self.transitions.items() if transition.changed}
 
 
-class Alongside(NamedTuple):
-    """What is written in the same transactions as a sync's changes, if there are any.
-
-    With `follow` the store remembers its source, and SourceMismatchError is raised if it follows another one,
-    unless `replace_source` is set. `status` returns the watcher's status after these transitions and failures.
-    """
-
-    follow: bool = False
-    replace_source: bool = False
-    status: StatusUpdate | None = None
-
-
-NOTHING = Alongside()
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One sync: what it was asked for, and what it has done so far."""
@@ -146,13 +139,13 @@ def sync(
     done = len(report.transitions) + len(report.failures)
     total = done + len(waiting)
     for batch in _batches(waiting):
-        with store.lock_references(batch):
+        with lock_references(store, batch):
             _sync_batch(run, batch)
         done += len(batch)
         if progress:
             progress(done, total)
     if references is None and not dry_run:
-        store.remember_source(replace=replace_source)
+        remember_source(store, replace=replace_source)
     return report
 
 
@@ -174,11 +167,11 @@ def _confirm_listing(run: _Run) -> dict[str, None]:
     """Confirm the references that are unchanged; return the others, grouped by target."""
     store = run.store
     _check_source(run)
-    with store.lock_references(None):
-        records = list(store.require_source().records())
+    with lock_references(store, None):
+        records = list(require_source(store).records())
         confirmed = run.report.transitions
         if not run.verify:
-            confirmed.update(store.mark_verified(records, alongside=run.alongside, dry_run=run.dry_run))
+            confirmed.update(mark_verified(store, records, alongside=run.alongside, dry_run=run.dry_run))
         left = sorted(
             (record for record in records if record.reference not in confirmed),
             key=lambda record: record.target.digest,
@@ -192,7 +185,7 @@ def _confirm_listing(run: _Run) -> dict[str, None]:
 def _check_source(run: _Run) -> None:
     """Raise if the store follows another source: SourceMismatchError, or AlreadyWatchedError if it is watched."""
     try:
-        run.store.require_same_source()
+        require_same_source(run.store)
     except SourceMismatchError:
         if not run.alongside.replace_source:
             raise
@@ -209,12 +202,12 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
     observed: dict[str, ObservedImage | None] = {}
     held = 0
     with ThreadPoolExecutor(MAX_WORKERS) as pool:
-        found = dict(_ask(pool, store.require_source().get, batch, failures))
+        found = dict(_ask(pool, require_source(store).get, batch, failures))
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
         for name in gone:
             del failures[name]
         if not run.verify:
-            confirmed = store.mark_verified(found.values(), alongside=run.alongside, dry_run=run.dry_run)
+            confirmed = mark_verified(store, found.values(), alongside=run.alongside, dry_run=run.dry_run)
             report.transitions.update(confirmed)
         unread = [record for name, record in found.items() if name not in report.transitions]
         for name, image in _read(pool, run, unread, failures):
@@ -230,7 +223,7 @@ def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[
     """Write what was observed and what could not be read, in one transaction, and report it."""
     if observed or failures:
         run.report.transitions.update(
-            run.store.apply_all(observed, failures=failures, alongside=run.alongside, dry_run=run.dry_run)
+            apply_all(run.store, observed, failures=failures, alongside=run.alongside, dry_run=run.dry_run)
         )
     run.report.image_ids.update((name, image.id) for name, image in observed.items() if image)
     run.report.failures.update(failures)
@@ -244,7 +237,7 @@ def _read(
     for record in records:
         by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
-    read = partial(run.store.read_image, shared=run.shared)
+    read = partial(read_image, run.store, shared=run.shared)
     for target, facts in _ask(pool, read, by_target, unreadable):
         for record in by_target[target]:
             yield record.reference, observed_of(record, facts)

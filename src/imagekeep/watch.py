@@ -35,12 +35,15 @@ from imagekeep.errors import (
     StoreReplacedError,
     printable,
 )
+from imagekeep.internals import incarnation, record_watcher, require_same_source, require_source, watcher_lock
 from imagekeep.sources.protocol import require_watchable
 from imagekeep.sync import sync
-from imagekeep.watcher_status import WatcherState, timestamp
+from imagekeep.times import current_time
+from imagekeep.watcher_status import WatcherState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from imagekeep.sources.protocol import Events, SourceEvent
     from imagekeep.store import Store
@@ -80,12 +83,12 @@ class Watcher:
 
     def __init__(self, store: Store, *, source_name: str, pace: WatchIntervals | None = None) -> None:
         self._store = store
-        self._source = require_watchable(store.require_source(), source_name)
+        self._source = require_watchable(require_source(store), source_name)
         self._pace = pace or WatchIntervals()
         self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._pace)
         self._stopping = threading.Event()
-        self.state = WatcherState(os.getpid(), source_name, started_at=timestamp())
+        self.state = WatcherState(os.getpid(), source_name, started_at=current_time())
 
     def run(self, on_start: Callable[[], object] | None = None) -> None:
         """Follow the source until `stop` is called; retry when the source or the store fails.
@@ -93,15 +96,15 @@ class Watcher:
         `on_start` is called once this is the store's only watcher. Raises AlreadyWatchedError if it is not, and
         SourceMismatchError if the store follows another source, or begins to.
         """
-        with self._store.watcher_lock() as take_lock:
-            self._store.require_same_source()
+        with watcher_lock(self._store) as take_lock:
+            require_same_source(self._store)
             if on_start:
                 on_start()
             self._try_to_record()
             try:
                 self._run(take_lock)
             finally:
-                self._try_to_record(connected_at=None, stopped_at=timestamp())
+                self._try_to_record(connected_at=None, stopped_at=current_time())
         log.info("stopped following %s", self.state.source)
 
     def _run(self, take_lock: Callable[[], None]) -> None:
@@ -139,9 +142,9 @@ class Watcher:
     def _follow(self) -> None:
         """Subscribe, reconcile, and update what events tell of, until one of source, stream and store is lost."""
         with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
-            store = self._store.incarnation()
+            store = incarnation(self._store)
             self._reconcile()
-            self._note(connected_at=timestamp())
+            self._note(connected_at=current_time())
             log.info("following %s", self.state.source)
             settled, now = False, time.monotonic()
             settle_at, reconcile_at = now + self._pace.settle, now + self._pace.reconcile
@@ -149,7 +152,7 @@ class Watcher:
                 wake_at = min(reconcile_at if settled else settle_at, self._retries.next_at())
                 waiting = self._take(min(wake_at - time.monotonic(), self._pace.look))
                 now = time.monotonic()
-                if self._store.incarnation() != store:
+                if incarnation(self._store) != store:
                     raise StoreReplacedError(f"store {printable(self._store.path)}: replaced by another")
                 if (not settled and (waiting or now >= settle_at)) or now >= reconcile_at:
                     settled, reconcile_at = True, now + self._pace.reconcile
@@ -180,7 +183,7 @@ class Watcher:
     def _reconcile(self) -> None:
         """Update the store from the source, every reference."""
         self._sync()
-        self._note(reconciles=self.state.reconciles + 1, last_reconcile_at=timestamp())
+        self._note(reconciles=self.state.reconciles + 1, last_reconcile_at=current_time())
 
     def _sync(self, references: Iterable[str] | None = None) -> None:
         """Update references, log what changed, and plan what to retry."""
@@ -218,17 +221,17 @@ class Watcher:
         self.state = replace(self.state, errors=self.state.errors + 1, last_error=str(error))
         self._try_to_record(connected_at=None)
 
-    def _try_to_record(self, **changes: int | None) -> None:
+    def _try_to_record(self, **changes: int | datetime | None) -> None:
         """Record the status; a store that cannot be written to now does not end the watcher."""
         try:
             self._note(**changes)
         except ImagekeepError as failure:
             log.error("cannot record the watcher status: %s", failure)
 
-    def _note(self, **changes: int | None) -> None:
+    def _note(self, **changes: int | datetime | None) -> None:
         """Update the status, in the store too."""
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
-        self._store.record_watcher(self.state)
+        record_watcher(self._store, self.state)
 
 
 MAX_EVENTS = 10_000

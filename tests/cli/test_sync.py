@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep.cli.progress import progress
+from imagekeep.internals import local_resolve
 from imagekeep.reader import Reader
 from imagekeep.store import Store
 from tests.cli.test_images import NEW, OLD
@@ -239,7 +240,7 @@ def test_platform_chooses_among_the_images_of_an_index(run: Run, directory: Path
     before, after = (option, []) if where == "before" else ([], option)
     assert run("--store", "new.db", "--source", "oci:many", *before, "sync", *after).code == 0
     with Reader.open("new.db") as reader:
-        assert reader.local_resolve("many:v1").config["architecture"] == "arm64"
+        assert local_resolve(reader, "many:v1").config["architecture"] == "arm64"
 
 
 def test_platform_that_is_none_is_wrong_usage(run: Run) -> None:

@@ -14,6 +14,7 @@ from imagekeep.errors import (
     SourceUnavailableError,
 )
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE
+from imagekeep.internals import apply_all, lock_references, mark_verified
 from imagekeep.oci.content import ContentInfo
 from tests.conformance.answers import error_class, looking_into, state_of
 from tests.conformance.data import cases
@@ -114,7 +115,7 @@ class Updater:
         if self.mode != MODES[2]:
             return update(self.store, reference)
         try:
-            with self.store.lock_references([reference]):
+            with lock_references(self.store, [reference]):
                 self.worker.ask(apply, reference, self.store.observe(reference))
         except ImagekeepError as error:
             return error_class(error)
@@ -161,11 +162,11 @@ def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: 
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
         for _, reference, *_ in source.updates():
             update(store, reference)
-            confirmed = store.mark_verified(source.records(), dry_run=True)
+            confirmed = mark_verified(store, source.records(), dry_run=True)
             source.fails, failing = False, source.fails
             for name, transition in confirmed.items():
                 if (observed := read(store, name)) is not None:
-                    assert store.apply_all({name: observed}, dry_run=True) == {name: transition}
+                    assert apply_all(store, {name: observed}, dry_run=True) == {name: transition}
             source.fails = failing
 
 

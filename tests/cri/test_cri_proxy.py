@@ -14,6 +14,7 @@ from google.protobuf.json_format import ParseDict
 from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.protocol import IMAGE_FS_INFO, PULL_IMAGE
 from imagekeep.image import ImageRecord
+from imagekeep.internals import data_version, image_filesystem
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.oci_layout import OCILayout
@@ -149,7 +150,7 @@ def test_usage_is_what_the_cri_last_said_after_a_start_without_it_too(
 
     said = begin(store_factory=opening, cri_socket=fake.socket).ask("ImageFsInfo")
     with Store.open(store_path) as store:
-        wait_until(lambda: store.image_filesystem() is not None)
+        wait_until(lambda: image_filesystem(store) is not None)
     fake.close()
     (then,) = said.reply["image_filesystems"]
     begin(store_factory=opening, cri_socket=fake.socket, path=store_path.with_name("later.sock"))
@@ -163,11 +164,11 @@ def test_usage_is_what_the_cri_last_said_after_a_start_without_it_too(
 def test_usage_is_recorded_once_in_a_while(client: Client, store_path: Path) -> None:
     client.ask("ImageFsInfo")
     with Store.open(store_path) as store:
-        wait_until(lambda: store.image_filesystem() is not None)
-        version = store.data_version()
+        wait_until(lambda: image_filesystem(store) is not None)
+        version = data_version(store)
         client.ask("ImageFsInfo")
         client.ask("Version")
-        assert store.data_version() == version
+        assert data_version(store) == version
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "PERMISSION_DENIED"])

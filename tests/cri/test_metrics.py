@@ -17,7 +17,9 @@ from imagekeep.cri.metrics import CLIENTS_MAX, Loopback, Metrics, OneAtATime, is
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
 from imagekeep.image import Image
+from imagekeep.internals import record_watcher, watcher_lock
 from imagekeep.store import Store
+from imagekeep.times import current_time
 from imagekeep.watcher_status import WatcherState
 from tests.containerd import wait_until
 from tests.cri.client import named, page_of
@@ -76,9 +78,12 @@ def test_calls_are_counted_by_method_and_code(begin: Serve, shown: dict[str, Any
 def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Path) -> None:
     with Store.open(store_path) as store:
         store.add(Image("sha256:" + "1" * 64, ("a.test/a:v1", "a.test/a:v2"), "", 1, True, b"{}"))
-        watcher = WatcherState(os.getpid(), "containerd", 1, connected_at=2, events=3, reconciles=4, errors=5)
-        with store.watcher_lock():
-            store.record_watcher(watcher)
+        now = current_time()
+        watcher = WatcherState(
+            os.getpid(), "containerd", now, connected_at=now, events=3, reconciles=4, errors=5
+        )
+        with watcher_lock(store):
+            record_watcher(store, watcher)
             page = page_of(metrics).splitlines()
     assert set(page) >= {
         "imagekeep_store_up 1.0",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,9 @@ import pytest
 from imagekeep.cri.server import ServerConfig, serve
 from imagekeep.cri.watcher_thread import OtherWatcher, WatcherThread
 from imagekeep.errors import AlreadyWatchedError, StoreUnavailableError
+from imagekeep.internals import record_watcher, watcher_lock
 from imagekeep.store import Store
+from imagekeep.times import current_time
 from imagekeep.watcher_status import WatcherState
 from tests.containerd import wait_until
 from tests.watch.watched import WatchedSource
@@ -34,26 +35,23 @@ def store(store_path: Path) -> Iterator[Store]:
         yield store
 
 
-def now() -> int:
-    return time.time_ns() // 1000
-
-
 def test_nobody_follows_a_new_store(reader: Reader) -> None:
     assert OtherWatcher(reader).state() is None
 
 
 def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, store: Store) -> None:
     current = OtherWatcher(reader)
-    state = WatcherState(os.getppid(), "containerd", 1, connected_at=2)
-    with store.watcher_lock():
-        store.record_watcher(state)
+    state = WatcherState(os.getppid(), "containerd", current_time(), connected_at=current_time())
+    with watcher_lock(store):
+        record_watcher(store, state)
         assert current.state() == state
     assert current.state() is None
 
 
 def test_a_watcher_that_said_it_ended_follows_no_more(reader: Reader, store: Store) -> None:
-    with store.watcher_lock():
-        store.record_watcher(WatcherState(os.getpid(), "containerd", 1, connected_at=2, stopped_at=3))
+    with watcher_lock(store):
+        now = current_time()
+        record_watcher(store, WatcherState(os.getpid(), "containerd", now, connected_at=now, stopped_at=now))
         assert OtherWatcher(reader).state() is None
 
 
@@ -65,8 +63,9 @@ def test_a_server_that_follows_the_source_says_so_whatever_the_store_says(
     thread = WatcherThread(lambda: Store.open(store_path, source=source), "watched")
     client = begin(watcher=thread)
     wait_until(lambda: condition(client).get("status") is True)
+    now = current_time()
     with Store.open(store_path) as store:
-        store.record_watcher(WatcherState(os.getpid(), "another", now(), last_error="lost", stopped_at=now()))
+        record_watcher(store, WatcherState(os.getpid(), "another", now, last_error="lost", stopped_at=now))
     assert condition(client) == {"type": "SourceFollowed", "status": True}
 
 
@@ -78,7 +77,7 @@ def test_a_server_does_not_follow_a_store_that_another_process_follows(
     async def serve_until_it_ends() -> None:
         await serve(dataclasses.replace(serving, watcher=thread), asyncio.Event())
 
-    with store.watcher_lock(), pytest.raises(AlreadyWatchedError):
+    with watcher_lock(store), pytest.raises(AlreadyWatchedError):
         asyncio.run(serve_until_it_ends())
     assert thread.state() is None
 

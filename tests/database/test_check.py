@@ -13,6 +13,7 @@ from imagekeep import ObservedImage, Store
 from imagekeep.database.check import Problem, find_others, find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.constraints import CHECKS
+from imagekeep.internals import apply_all
 from imagekeep.oci.image import chain_id
 from imagekeep.schema import metadata
 from tests.database.rows import digest_of, opened
@@ -33,7 +34,7 @@ DIGEST = f"sha256:{'0' * 64}"
 def unguarded(store_path: Path) -> Iterator[sqlite.Connection]:
     """A connection that no constraint holds, to a store of two images, one of them pinned by both its names."""
     with Store.open(store_path) as store:
-        store.apply_all({NAME: ONE, OTHER: ONE, ONE.id: ONE, "app:1": TWO})
+        apply_all(store, {NAME: ONE, OTHER: ONE, ONE.id: ONE, "app:1": TWO})
         store.pin(ONE.id, NAME)
         store.pin(ONE.id, OTHER)
     with opened(store_path) as connection:

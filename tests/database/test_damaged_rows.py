@@ -11,6 +11,7 @@ from imagekeep.database.check import find_problems
 from imagekeep.database.revision import HEAD
 from imagekeep.database.row_types import TEXT, MistypedRowError, typed_row
 from imagekeep.errors import CorruptStoreError
+from imagekeep.internals import local_resolve
 from tests.database.rows import add_image, opened
 from tests.database.stores import thawed
 from tests.torture.sqlite_pages import places_of_columns
@@ -60,7 +61,7 @@ TAG = "docker.io/library/busybox:1.35"
 READS: dict[str, Callable[[Reader], object]] = {
     "resolve": lambda reader: reader.resolve(TAG),
     "get": lambda reader: reader.get("26e76b794c65"),
-    "local_resolve": lambda reader: reader.local_resolve(TAG),
+    "local_resolve": lambda reader: local_resolve(reader, TAG),
     "list": lambda reader: reader.list(),
     "iter": lambda reader: [*reader.iter()],
     "summaries": lambda reader: reader.summaries(),

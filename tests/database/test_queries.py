@@ -8,6 +8,7 @@ import pytest
 
 from imagekeep import ImageNotFoundError, InvalidArgumentError, Store
 from imagekeep.database import queries
+from imagekeep.internals import apply_all
 from imagekeep.transition import ReferenceState
 from tests.database.rows import opened
 from tests.model import IMAGES, PLATFORM
@@ -26,7 +27,7 @@ NAME = "docker.io/library/busybox:1"
 def cursor(store_path: Path) -> Iterator[sqlite.Cursor]:
     """A cursor of a store of every image of the model, each with three references."""
     with Store.open(store_path, platform=PLATFORM) as store:
-        store.apply_all({f"app:{each}-{number}": i for number, i in enumerate(IMAGES) for each in "abc"})
+        apply_all(store, {f"app:{each}-{number}": i for number, i in enumerate(IMAGES) for each in "abc"})
         store.apply(NAME, ONE)
         store.pin(ONE.id, NAME)
     with opened(store_path) as connection:

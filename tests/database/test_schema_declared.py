@@ -14,6 +14,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from imagekeep import Store, schema
 from imagekeep.errors import NotAStoreError, SchemaVersionError, StoreUnavailableError
+from imagekeep.internals import apply_all
 from tests.database.rows import opened, schema_of
 from tests.database.stores import foreign, thawed
 from tests.model import IMAGES
@@ -66,7 +67,7 @@ def test_a_view_has_the_declared_columns(store_path: Path, name: str) -> None:
 @pytest.fixture
 def filled(store_path: Path) -> Path:
     with Store.open(store_path) as store:
-        store.apply_all({f"docker.io/library/app:{n}": image for n, image in enumerate(IMAGES)})
+        apply_all(store, {f"docker.io/library/app:{n}": image for n, image in enumerate(IMAGES)})
         store.pin(IMAGES[0].id, "docker.io/library/app:0")
     return store_path
 

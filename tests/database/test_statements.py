@@ -9,6 +9,7 @@ import pytest
 
 from imagekeep import Store, schema
 from imagekeep.database import statements
+from imagekeep.internals import apply_all
 from tests.database.rows import opened
 from tests.model import IMAGES
 
@@ -89,7 +90,7 @@ def test_a_look_up_searches_every_table_by_an_index(store_path: Path, name: str,
     with opened(store_path) as connection:
         if filled:
             with Store.open(store_path) as store:
-                store.apply_all({image.id: image for image in IMAGES})
+                apply_all(store, {image.id: image for image in IMAGES})
             connection.execute("ANALYZE")
         plan = plan_of(connection, NAMED[name])
     searched = [re.match(r"SEARCH (\w+) USING .*(INDEX|PRIMARY KEY)", line) for line in plan]

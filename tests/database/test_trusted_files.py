@@ -26,6 +26,7 @@ from imagekeep.errors import (
     StoreUnavailableError,
     UntrustedFileError,
 )
+from imagekeep.internals import apply_all
 from tests.database.rows import add_image, contents, opened
 from tests.permissions import NOBODY, without_privileges
 
@@ -236,7 +237,7 @@ def test_root_reads_and_writes_the_store_of_another_user(
         os.chown(file, NOBODY, NOBODY)
 
     with Store.open(path) as store:
-        store.apply_all({}, failures={"a": StoreUnavailableError("why")})
+        apply_all(store, {}, failures={"a": StoreUnavailableError("why")})
         owners = {file.name: file.stat().st_uid for file in path.parent.iterdir()}
 
     assert owners == dict.fromkeys(owners, NOBODY)
@@ -294,7 +295,7 @@ def test_a_user_does_not_write_to_a_store_that_another_may_have_put_there(public
         Store.open(public_store) as store,
         pytest.raises(UntrustedFileError, match="anyone may have made it"),
     ):
-        store.apply_all({}, failures={})
+        apply_all(store, {}, failures={})
 
 
 @both
@@ -398,7 +399,7 @@ def test_the_empty_companions_are_nothing_to_sqlite(public_store: Path, rollback
         with Reader.open(public_store) as reader:
             assert reader.references() == ["a"]
     with Store.open(public_store) as store:
-        store.apply_all({}, failures={"b": ImagekeepError("why")})
+        apply_all(store, {}, failures={"b": ImagekeepError("why")})
         assert store.references() == ["a"]
 
 
@@ -486,7 +487,7 @@ def test_the_longest_path_works(tmp_path: Path) -> None:
     path = of_length(tmp_path, LONGEST_PATH)
 
     with Store.open(path) as store:
-        store.apply_all({}, failures={"a": ImagekeepError("why")})
+        apply_all(store, {}, failures={"a": ImagekeepError("why")})
     with Reader.open(path) as reader:
         assert len(reader.incomplete()) == 1
 

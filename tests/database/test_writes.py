@@ -9,6 +9,8 @@ import pytest
 
 from imagekeep import Store, Transition
 from imagekeep.digest import digest_of
+from imagekeep.internals import apply_all
+from imagekeep.times import from_microseconds
 from tests.database.rows import contents, opened
 from tests.model import IMAGES, PLATFORM
 
@@ -34,7 +36,8 @@ def store(store_path: Path) -> Iterator[Store]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The time that the store is told, in microseconds, by what the test puts last."""
     times = [1_000_000]
-    monkeypatch.setattr("imagekeep.store.timestamp", lambda: times[-1])
+    for module in ("store", "internals"):
+        monkeypatch.setattr(f"imagekeep.{module}.timestamp", lambda: times[-1])
     return times
 
 
@@ -128,9 +131,9 @@ def test_pinning_without_a_source_leaves_what_the_source_said(store: Store, cloc
 
 
 def test_an_image_that_only_changes_names_stays_the_same_row(store: Store) -> None:
-    store.apply_all({NAME: ONE})
+    apply_all(store, {NAME: ONE})
     before = keys(store)
-    store.apply_all({NAME: None, OTHER: replace(ONE, size=5)})
+    apply_all(store, {NAME: None, OTHER: replace(ONE, size=5)})
     assert keys(store) == before
     assert rows(store, "images")[0][-1] == ONE.size
 
@@ -145,16 +148,16 @@ def test_one_by_one_an_image_that_changes_names_is_another_row_with_its_new_size
 
 def test_three_references_that_change_places_all_move(store: Store) -> None:
     names, three = ("a:1", "b:1", "c:1"), IMAGES[:3]
-    store.apply_all(dict(zip(names, three, strict=True)))
+    apply_all(store, dict(zip(names, three, strict=True)))
     rotated = dict(zip(names, (*three[1:], three[0]), strict=True))
-    assert set(store.apply_all(rotated).values()) == {Transition.MOVED}
+    assert set(apply_all(store, rotated).values()) == {Transition.MOVED}
     assert {name: store.resolve(name) for name in names} == {n: image.id for n, image in rotated.items()}
 
 
 def test_a_batch_is_one_commit(store: Store) -> None:
     with opened(store.path) as connection:
         before = connection.execute("PRAGMA data_version").fetchone()
-        store.apply_all({image.id: image for image in IMAGES})
+        apply_all(store, {image.id: image for image in IMAGES})
         after = connection.execute("PRAGMA data_version").fetchone()
         assert after[0] == before[0] + 1
 
@@ -163,12 +166,14 @@ def test_a_dry_run_is_no_commit(store: Store) -> None:
     store.apply(NAME, ONE)
     with opened(store.path) as connection:
         before = connection.execute("PRAGMA data_version").fetchone()
-        assert store.apply_all({NAME: TWO}, dry_run=True) == {NAME: Transition.MOVED}
+        assert apply_all(store, {NAME: TWO}, dry_run=True) == {NAME: Transition.MOVED}
         assert connection.execute("PRAGMA data_version").fetchone() == before
     assert store.resolve(NAME) == ONE.id
 
 
 def test_the_changes_of_one_batch_have_one_time(store: Store, clock: list[int]) -> None:
     clock.append(3_000_000)
-    store.apply_all({NAME: ONE, OTHER: TWO})
-    assert {entry.at for name in (NAME, OTHER) for entry in store.history(name)} == {3_000_000}
+    apply_all(store, {NAME: ONE, OTHER: TWO})
+    assert {entry.at for name in (NAME, OTHER) for entry in store.history(name)} == {
+        from_microseconds(3_000_000)
+    }

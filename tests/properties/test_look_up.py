@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from imagekeep import ObservedImage
 from imagekeep.digest import split
+from imagekeep.internals import apply_all
 from tests.model import IMAGES, Model, perform
 from tests.properties import strategies
 
@@ -46,7 +47,7 @@ def test_an_id_of_any_algorithm_finds_what_a_linear_scan_finds(
     ids: set[str], queries: list[str], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
-        stores.store.apply_all({image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
+        apply_all(stores.store, {image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
         for query in [*queries, *ids]:
             assert answered(perform(stores.store, ("get", query))) == scan(ids, query), query
 
@@ -59,5 +60,5 @@ def test_a_truncated_id_of_real_images_finds_what_the_model_finds(
     model = Model()
     with new_stores() as stores:
         for each in (stores.store, model):
-            each.apply_all({image.id: image for image in present})
+            perform(each, ("apply_all", {image.id: image for image in present}))
         assert perform(stores.store, ("get", query)) == perform(model, ("get", query))

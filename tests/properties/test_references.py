@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagekeep.internals import apply_all
 from imagekeep.reference import Reference, parse_any, parse_normalized, sort_references
 from tests.model import IMAGES, REFERENCES
 
@@ -57,7 +58,7 @@ def test_sql_alone_gives_references_in_the_order_of_sort(
     new_stores: NewStores, given_names: list[str]
 ) -> None:
     with new_stores() as stores:
-        stores.store.apply_all(dict.fromkeys(given_names, IMAGES[0]))
+        apply_all(stores.store, dict.fromkeys(given_names, IMAGES[0]))
         expected = tuple(sort_references(given_names))
         assert stores.store.get(IMAGES[0].id).references == expected
         assert stores.store.list()[0].references == expected

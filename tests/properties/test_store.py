@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from imagekeep import Store, Transition
 from imagekeep.database.connection import connect
+from imagekeep.internals import apply_all
 from tests.comparison import Stores, first_mismatch
 from tests.model import IMAGES, everything, perform
 from tests.properties import strategies
@@ -115,7 +116,7 @@ def test_a_batch_says_what_the_same_one_by_one_says(
         for stores in (together, apart):
             do(stores, operations)
         # An image has one size here, for a batch keeps images that the single steps drop and take up again.
-        in_one = together.store.apply_all(batch)
+        in_one = apply_all(together.store, batch)
         one_by_one = {name: apart.store.apply(name, observed) for name, observed in batch.items()}
         assert in_one == one_by_one
         assert together.store.states() == apart.store.states()
@@ -137,9 +138,9 @@ def test_a_dry_run_says_what_would_happen_and_changes_no_byte(
     with new_stores() as stores:
         do(stores, operations)
         before = bytes_of(stores.path)
-        foretold = stores.store.apply_all(batch, dry_run=True)
+        foretold = apply_all(stores.store, batch, dry_run=True)
         assert bytes_of(stores.path) == before
-        assert stores.store.apply_all(batch) == foretold
+        assert apply_all(stores.store, batch) == foretold
 
 
 @settings(max_examples=40)
@@ -165,8 +166,8 @@ def test_the_history_ends_with_what_the_references_say(
 def test_two_references_that_swap_their_images_in_one_batch_both_move(new_stores: NewStores) -> None:
     one, other = IMAGES[:2]
     with new_stores() as stores:
-        stores.store.apply_all({"a:1": one, "b:1": other})
-        moved = stores.store.apply_all({"a:1": other, "b:1": one})
+        apply_all(stores.store, {"a:1": one, "b:1": other})
+        moved = apply_all(stores.store, {"a:1": other, "b:1": one})
         assert set(moved.values()) == {Transition.MOVED}
         assert (stores.store.resolve("a:1"), stores.store.resolve("b:1")) == (other.id, one.id)
         assert stores.problems() == []

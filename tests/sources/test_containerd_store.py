@@ -15,6 +15,7 @@ from imagekeep.errors import (
     SourceTimeoutError,
     SourceUnavailableError,
 )
+from imagekeep.internals import local_resolve
 from imagekeep.sources.containerd import Containerd, Timeouts
 from imagekeep.store import Store
 from imagekeep.sync import sync
@@ -82,7 +83,7 @@ def test_the_config_and_the_size_are_those_of_the_image(
     archive = docker_archive(layout, "v1", tmp_path / "app.tar", "example.test/busybox:v1")
     daemon.import_archive(archive, namespace)
     store.update("example.test/busybox:v1")
-    image = store.local_resolve("example.test/busybox:v1")
+    image = local_resolve(store, "example.test/busybox:v1")
     assert json.loads(image.config_json)["config"]["Env"][-1] == "SHELL=/bin/sh"
     assert digest_of(image.config_json) == image.id
     assert image.size > 500_000

@@ -262,7 +262,7 @@ def references_of_10_mb(directory: Path) -> Callable[[], object]:
                     parse_any,
                     parse_docker_ref,
                     sort_key,
-                    store.local_resolve,
+                    store.find,
                     store.get,
                 ):
                     _ignoring(lambda a=ask, n=name: a(n))  # type: ignore[misc]

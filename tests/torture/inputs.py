@@ -117,7 +117,7 @@ def feed_words(place: Path, draw: random.Random, count: int) -> list[Seen]:
         asked: dict[str, Callable[[str], object]] = {
             **{f.__name__: f for f in (check_name, parse_any, parse_docker_ref, parse_normalized, sort_key)},
             **{f.__name__: f for f in (validate, is_digest, split_user, parse_base_name, escape)},
-            **{f.__name__: f for f in (store.get, store.resolve, store.local_resolve, store.history)},
+            **{f.__name__: f for f in (store.get, store.resolve, store.find, store.history)},
             "query": lambda text: parse_query(text).ranges(),
             "platform": lambda text: only(Platform.parse(text)).matches(Platform("linux", "amd64")),
             "tags": lambda text: repo_tags([text]),

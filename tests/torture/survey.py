@@ -14,6 +14,7 @@ from imagekeep.database.check import find_problems
 from imagekeep.database.connection import DRIVER_ERRORS, connect
 from imagekeep.digest import digest_of
 from imagekeep.errors import ImageNotFoundError
+from imagekeep.internals import local_resolve
 from tests.torture.orders import (
     GONE_EVERY,
     PLATFORM,
@@ -79,7 +80,7 @@ def lost_changes(reader: Reader, orders: Orders, acknowledged: Mapping[int, int]
 def order_of(reader: Reader, name: str) -> int | None:
     """Return the order that the image of a reference tells, or None where it names none."""
     try:
-        return order_in(reader.local_resolve(name).config_json)[1]  # in one snapshot
+        return order_in(local_resolve(reader, name).config_json)[1]  # in one snapshot
     except ImageNotFoundError:
         return None
 

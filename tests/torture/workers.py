@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from imagekeep import Store
 from imagekeep.cli import main
 from imagekeep.database.backup import copy_store
+from imagekeep.internals import apply_all, lock_references
 from imagekeep.sync import sync
 from imagekeep.watch import Watcher, WatchIntervals
 from tests.images import LayoutWriter, named
@@ -56,9 +57,9 @@ def update_twins_without_end(report: Callable[[str], None], path: Path, orders: 
 def update_twins(store: Store, number: int) -> None:
     """Make a reference and its twin say what the source says of the one."""
     names = [reference(number), twin(number)]
-    with store.lock_references(names):
+    with lock_references(store, names):
         observed = store.observe(names[0])
-        store.apply_all(dict.fromkeys(names, observed))
+        apply_all(store, dict.fromkeys(names, observed))
 
 
 def sync_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from imagekeep.diff import Difference, DifferenceKind, find_differences
 from imagekeep.errors import PermissionDeniedError, SourceFaultError, SourceUnavailableError
+from imagekeep.internals import watcher_lock
 from imagekeep.store import Store
 from imagekeep.sync import sync
 from tests.images import LayoutWriter, named
@@ -116,7 +117,7 @@ def test_what_moves_again_between_two_looks_is_one_difference_if_the_store_did_n
 
 def test_what_is_watched_gets_a_third_look(store: Store, source: WatchedSource, image_id: str) -> None:
     source.put(OTHER, 2)
-    with store.watcher_lock():
+    with watcher_lock(store):
         source.calls.clear()
         assert len(find_differences(store, [0, 0])) == 1
         assert source.calls == ["records"] * 3

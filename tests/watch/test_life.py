@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from imagekeep.database.connection import StoreConnection, connect
 from imagekeep.database.lock import WRITERS, locked
 from imagekeep.database.restore import restore_store
 from imagekeep.errors import AlreadyWatchedError, SourceFaultError, StoreUnavailableError
+from imagekeep.internals import record_watcher
 from imagekeep.reader import Reader
 from imagekeep.store import Store
+from imagekeep.times import current_time
 from imagekeep.watch import Watcher
 from tests.containerd import wait_until
 from tests.watch.conftest import NEVER
@@ -28,6 +31,7 @@ from tests.watch.test_following import APP, OTHER, names, settled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imagekeep.watcher_status import WatcherState
     from tests.watch.conftest import Follow
     from tests.watch.watched import WatchedSource
 
@@ -80,15 +84,14 @@ def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
     follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_id = source.put(APP, 1)
-    noted = store.record_watcher
     refusals = threading.Semaphore(3)
 
-    def note(state: object) -> None:
+    def note(store: Store, state: WatcherState) -> None:
         if refusals.acquire(blocking=False):
             raise StoreUnavailableError("read-only for a while")
-        noted(state)  # type: ignore[arg-type]
+        record_watcher(store, state)
 
-    monkeypatch.setattr(store, "record_watcher", note)
+    monkeypatch.setattr("imagekeep.watch.record_watcher", note)
     with follow() as watcher:
         wait_until(names(store, APP, image_id))
         wait_until(lambda: watcher.state.connected_at and store.watcher() == watcher.state)
@@ -131,18 +134,20 @@ def test_a_second_watcher_is_refused_and_spoils_nothing(follow: Follow, store: S
 
 def test_it_notes_how_far_it_has_come(follow: Follow, store: Store, source: WatchedSource) -> None:
     source.put(APP, 1)
-    before = time.time_ns() // 1000
+    before = current_time()
     with follow(settle=0.01) as watcher:
         wait_until(settled(watcher))
         source.put(OTHER, 2)
-        source.tell(OTHER, at=1_700_000_000_000_000)
+        source.tell(OTHER, at=datetime(2023, 11, 14, tzinfo=UTC))
         wait_until(lambda: watcher.state.changes == 2)
         wait_until(lambda: store.watcher() == watcher.state)
         state = watcher.state
         assert (state.process_id, state.source) == (os.getpid(), "memory")
         assert (state.events, state.reconciles, state.changes, state.errors) == (1, 2, 2, 0)
-        assert state.last_event_at == 1_700_000_000_000_000
-        assert before <= state.started_at <= (state.connected_at or 0) <= (state.last_reconcile_at or 0)
+        assert state.last_event_at == datetime(2023, 11, 14, tzinfo=UTC)
+        assert state.connected_at
+        assert state.last_reconcile_at
+        assert before <= state.started_at <= state.connected_at <= state.last_reconcile_at
         assert state.stopped_at is None
     ended = store.watcher()
     assert ended is not None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.errors import FailedPreconditionError, ImagekeepError
+from imagekeep.times import current_time
 from tests.memory import MemorySource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from imagekeep import ImageRecord
     from imagekeep.oci.descriptor import Descriptor
@@ -21,7 +22,7 @@ class Told(NamedTuple):
     """An event."""
 
     reference: str
-    at: int
+    at: datetime
 
 
 class Subscription:
@@ -57,10 +58,10 @@ class WatchedSource(MemorySource):
         """Do something at the next such moment, once."""
         self._at[moment] = action
 
-    def tell(self, reference: str, at: int | None = None) -> None:
+    def tell(self, reference: str, at: datetime | None = None) -> None:
         """Tell whoever is subscribed that a reference changed."""
         for subscription in self.subscriptions:
-            subscription.inbox.put(Told(reference, at or time.time_ns() // 1000))
+            subscription.inbox.put(Told(reference, at or current_time()))
 
     def lose(self, error: BaseException | None = None) -> None:
         """End every subscription, with an error if there is one."""

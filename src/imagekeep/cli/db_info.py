@@ -22,6 +22,7 @@ from imagekeep.identity import SourceIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from imagekeep.cli.settings import Settings
@@ -116,8 +117,8 @@ def _is_watched(path: Path) -> bool | None:
         return None
 
 
-def _time(microseconds: int | None) -> str | None:
-    return None if microseconds is None else format_time(microseconds)
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else format_time(time)
 
 
 def _advice(revision: str | None, path: Path) -> str | None:

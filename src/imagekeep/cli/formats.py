@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from imagekeep.escaping import escape, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
 NONE = "<none>"
 """What stands where an image has no name, no tag or no digest."""
@@ -76,13 +76,9 @@ def unsigned(size: int) -> int:
     return size % 2**64
 
 
-def format_time(microseconds: int) -> str:
-    """Return a time, in microseconds since 1970 UTC, as the store's views show it: RFC 3339 with milliseconds."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    try:
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1000:03}Z"
-    except (OverflowError, ValueError, OSError):  # the file may hold any number
-        return f"{microseconds} µs after 1970"
+def format_time(time: datetime) -> str:
+    """Return a time in UTC as the store's views show it: RFC 3339 with milliseconds."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -14,6 +14,7 @@ import click
 from imagekeep.cli.formats import format_time
 from imagekeep.escaping import escape
 from imagekeep.systemd import is_journal
+from imagekeep.times import from_microseconds
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -68,7 +69,7 @@ class _TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        time = format_time(int(record.created * 1_000_000))
+        time = format_time(from_microseconds(int(record.created * 1_000_000)))
         return f"{time} {record.levelname.lower():7} {escape(record.getMessage())}"
 
 
@@ -78,7 +79,7 @@ class _JSONLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         line = {
-            "time": format_time(int(record.created * 1_000_000)),
+            "time": format_time(from_microseconds(int(record.created * 1_000_000))),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }

@@ -11,6 +11,7 @@ import click
 
 from imagekeep.database.revision import exists
 from imagekeep.errors import ImageNotFoundError
+from imagekeep.internals import require_source
 from imagekeep.platform import Platform
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.specifier import open_source
@@ -63,7 +64,7 @@ def spelling(store: Store, name: str) -> str:
 
     Raises InvalidReferenceError, and as the source's `get` does where it cannot answer.
     """
-    for known in (store.resolve, store.require_source().get):
+    for known in (store.resolve, require_source(store).get):
         with contextlib.suppress(ImageNotFoundError):
             known(name)
             return name

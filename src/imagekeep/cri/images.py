@@ -17,7 +17,9 @@ from imagekeep.cri.listing import Listing, in_batches
 from imagekeep.cri.messages import encode, reported_usage, status_reply, usage_reply, user_or_none
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
 from imagekeep.errors import AmbiguousError, ImagekeepError, ImageNotFoundError, InvalidArgumentError
-from imagekeep.watcher_status import FilesystemUsage, timestamp
+from imagekeep.internals import data_version, image_filesystem, local_resolve
+from imagekeep.times import timestamp
+from imagekeep.watcher_status import FilesystemUsage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -145,7 +147,7 @@ class ImageService:
                 self._record(reported_usage(reply))
         if self._usage is not None:
             return self._usage
-        recorded = self._reader.image_filesystem()
+        recorded = image_filesystem(self._reader)
         return usage_reply(recorded or FilesystemUsage(self._mountpoint, None, None, timestamp()))
 
     def _record(self, usage: FilesystemUsage | None) -> None:
@@ -173,7 +175,7 @@ class ImageService:
     def _resolve(self, name: str) -> Image | None:
         """Return the image that a name refers to, or None (containerd: LocalResolve)."""
         try:
-            return self._reader.local_resolve(name)
+            return local_resolve(self._reader, name)
         except ImageNotFoundError:
             return None
         except (AmbiguousError, InvalidArgumentError) as error:
@@ -190,7 +192,7 @@ class _Statuses:
 
     def current(self) -> dict[str, bytes]:
         """Return the replies that are still valid; new ones may be added."""
-        version = self._reader.data_version()
+        version = data_version(self._reader)
         if version != self._version:
             self._version, self._replies = version, {}
         return self._replies

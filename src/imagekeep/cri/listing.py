@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from imagekeep.cri.messages import encode, user_or_none
 from imagekeep.errors import ImageNotFoundError
+from imagekeep.internals import data_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +61,7 @@ class Listing:
     async def images(self) -> list[bytes]:
         """Return the encoded images; the list must not be changed."""
         async with self._lock:
-            version = self._reader.data_version()
+            version = data_version(self._reader)
             if version != self._version:
                 self._encoded = await self._read()
                 self._version, self._joined, self._batches = version, None, None

@@ -112,7 +112,7 @@ class _StoreCollector:
             yield GaugeMetricFamily(
                 "imagekeep_oldest_verified_seconds",
                 "Age of the oldest verification of a reference, in seconds.",
-                value=time.time() - counts.oldest_verified_at / 1e6,
+                value=time.time() - counts.oldest_verified_at.timestamp(),
             )
         size = size_on_disk(self._reader.path)
         yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store in bytes.", value=size)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from imagekeep.cri.handlers import Code, RpcError
 from imagekeep.errors import ImagekeepError
 from imagekeep.image_actions import remove_references
+from imagekeep.internals import record_image_filesystem, require_source
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.protocol import require_changeable
 from imagekeep.sync import sync
@@ -61,7 +62,7 @@ class Mutations:
 
     async def record_usage(self, usage: FilesystemUsage) -> None:
         """Record what the source reports about its filesystem; raises what the store raises."""
-        await self._run(lambda store: store.record_image_filesystem(usage))
+        await self._run(lambda store: record_image_filesystem(store, usage))
 
     def close(self) -> None:
         """End calls in flight at the source, wait for the threads, and close the store."""
@@ -95,7 +96,7 @@ class Mutations:
 
 def remove_image(store: Store, image: Image) -> None:
     """Remove every reference of an image at the source; raises as `remove_references` does."""
-    for _ in remove_references(store, require_changeable(store.require_source()), image.references):
+    for _ in remove_references(store, require_changeable(require_source(store)), image.references):
         pass  # the CRI reports only that all were removed
 
 
@@ -105,7 +106,7 @@ def follow_pull(store: Store, name: str, image_id: str) -> None:
     Raises the first error of those that could not be read (containerd: internal/cri/server/images, PullImage).
     """
     pulled = parse_docker_ref(name)
-    target = store.require_source().get(str(pulled)).target.digest
+    target = require_source(store).get(str(pulled)).target.digest
     report = sync(store, [str(pulled), f"{pulled.name}@{target}", image_id])
     for error in report.failures.values():
         raise error

@@ -7,7 +7,6 @@ asks grpc.reflection.v1 and v1alpha.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -26,6 +25,7 @@ try:
     from grpc_reflection.v1alpha.reflection import aio
 except ImportError as missing:
     raise MissingExtraError("grpcio-health-checking or grpcio-reflection", "cri") from missing
+from imagekeep.watcher_status import status_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,7 +138,7 @@ class RuntimeService:
     async def status(self, request: cri.StatusRequest, call: Call) -> cri.StatusResponse:
         """Answer Status: neither containers nor networks are available; adds whether the source is followed."""
         watcher = self._watcher.state()
-        info = {"watcher": json.dumps(dataclasses.asdict(watcher))} if watcher and request.verbose else {}
+        info = {"watcher": json.dumps(status_row(watcher))} if watcher and request.verbose else {}
         reply = STATUS.response(info=info)
         reply.status.conditions.extend(
             [_images_only("RuntimeReady"), _images_only("NetworkReady"), source_condition(watcher)]

@@ -22,6 +22,7 @@ from imagekeep.cri.cri_proxy import cri_socket_of
 from imagekeep.cri.protocol import LIST_IMAGES
 from imagekeep.diff import TargetIds, state_at_source
 from imagekeep.errors import FailedPreconditionError, ImagekeepError, SourceUnsupportedError, printable
+from imagekeep.internals import require_source
 from imagekeep.reference import repo_digests, repo_tags
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
 from imagekeep.sources.containerd.connection import Connection
@@ -76,7 +77,7 @@ def find_stale(store: Store, pause: float = PAUSE) -> list[Stale]:
     not report them. Raises FailedPreconditionError for a source that has no CRI, SourceUnsupportedError where
     containerd's CRI plugin is off, and as the source does.
     """
-    socket = cri_socket_of(store.require_source())
+    socket = cri_socket_of(require_source(store))
     if socket is None:
         raise FailedPreconditionError(
             f"only containerd has a CRI of its own to ask, of the namespace {DEFAULT_NAMESPACE}"
@@ -133,7 +134,7 @@ def _recorded(store: Store) -> Recorded:
     ids = TargetIds(store)
     references: dict[str, set[str]] = {}
     unread = set()
-    for record in store.require_source().records():
+    for record in require_source(store).records():
         try:
             image_id = state_at_source(store, states.get(record.reference), record, ids).image_id
         except ImagekeepError as error:

@@ -38,6 +38,7 @@ from imagekeep.transition import ReferenceState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from datetime import datetime
 
     from imagekeep.database.driver import sqlite
     from imagekeep.digest import DigestQuery
@@ -46,9 +47,9 @@ if TYPE_CHECKING:
 
 
 class HistoryEntry(NamedTuple):
-    """One change to a reference, and what it named from then on; `at` in microseconds since 1970, UTC."""
+    """One change to a reference: what it named from then on."""
 
-    at: int
+    at: datetime
     event: str
     image_id: str
     target_digest: str | None
@@ -61,8 +62,8 @@ class Counts(NamedTuple):
     images: int
     references: int
     pinned_refs: int
-    oldest_verified_at: int | None
-    newest_verified_at: int | None
+    oldest_verified_at: datetime | None
+    newest_verified_at: datetime | None
 
 
 MAX_SINGLE_LOOKUPS = 1_000
@@ -75,6 +76,7 @@ _REFERENCE = (INTEGER, INTEGER, TEXT, TEXT)
 _STATE = (TEXT, INTEGER, TEXT_OR_NULL, TEXT_OR_NULL)
 _HISTORY = (INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
 _INCOMPLETE = (TEXT, TEXT, INTEGER, INTEGER, INTEGER)
+_COUNTS = (INTEGER, INTEGER, INTEGER, INTEGER_OR_NULL, INTEGER_OR_NULL)
 _IDENTITY = (TEXT, TEXT_OR_NULL, TEXT_OR_NULL)
 _IMAGE_FILESYSTEM = (TEXT, INTEGER_OR_NULL, INTEGER_OR_NULL, INTEGER)
 _WATCHER = (INTEGER, TEXT, INTEGER, *[INTEGER_OR_NULL] * 3, *[INTEGER] * 4, TEXT_OR_NULL, INTEGER_OR_NULL)
@@ -207,16 +209,20 @@ def all_references(cursor: sqlite.Cursor) -> list[str]:
 
 def history_of(cursor: sqlite.Cursor, reference: str) -> list[HistoryEntry]:
     """Return every change to a reference, the oldest first."""
+    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+
     rows = typed(cursor.execute(statements.HISTORY_OF_REFERENCE, (reference,)), _HISTORY)
     return [
-        HistoryEntry(at, event, image_id, target, bool(pinned))
+        HistoryEntry(from_microseconds(at), event, image_id, target, bool(pinned))
         for at, event, image_id, target, pinned in rows
     ]
 
 
 def count(cursor: sqlite.Cursor) -> Counts:
     """Count what the store holds."""
-    return Counts(*cursor.execute(statements.COUNTS).fetchone())
+    row = typed_row(cursor.execute(statements.COUNTS).fetchone(), _COUNTS)
+    images, references, pins, oldest, newest = row
+    return Counts(images, references, pins, _time(oldest), _time(newest))
 
 
 def data_version(cursor: sqlite.Cursor) -> int:
@@ -226,10 +232,14 @@ def data_version(cursor: sqlite.Cursor) -> int:
 
 def incomplete_references(cursor: sqlite.Cursor) -> list[IncompleteReference]:
     """Return the references whose images could not be read, by name."""
-    from imagekeep.watcher_status import IncompleteReference  # not needed by what has to start quickly
+    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+    from imagekeep.watcher_status import IncompleteReference
 
     rows = typed(cursor.execute(statements.INCOMPLETE_REFERENCES), _INCOMPLETE)
-    return [IncompleteReference(*row) for row in rows]
+    return [
+        IncompleteReference(name, error, from_microseconds(since), from_microseconds(tried_at), tries)
+        for name, error, since, tried_at, tries in rows
+    ]
 
 
 def identity(cursor: sqlite.Cursor) -> StoreIdentity:
@@ -243,10 +253,30 @@ def identity(cursor: sqlite.Cursor) -> StoreIdentity:
 
 def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:
     """Return how far the last watcher has come, or None where there was none."""
-    from imagekeep.watcher_status import WatcherState  # not needed by what has to start quickly
+    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+    from imagekeep.watcher_status import WatcherState
 
     row = cursor.execute(statements.WATCHER).fetchone()
-    return WatcherState(*typed_row(row, _WATCHER)) if row else None
+    if row is None:
+        return None
+    process_id, source, started_at, *times, events, reconciles, changes, errors, error, stopped_at = (
+        typed_row(row, _WATCHER)
+    )
+    connected_at, event_at, reconcile_at = map(_time, times)
+    return WatcherState(
+        process_id,
+        source,
+        from_microseconds(started_at),
+        connected_at,
+        event_at,
+        reconcile_at,
+        events,
+        reconciles,
+        changes,
+        errors,
+        error,
+        _time(stopped_at),
+    )
 
 
 def image_filesystem(cursor: sqlite.Cursor) -> FilesystemUsage | None:
@@ -255,6 +285,12 @@ def image_filesystem(cursor: sqlite.Cursor) -> FilesystemUsage | None:
 
     row = cursor.execute(statements.IMAGE_FILESYSTEM).fetchone()
     return FilesystemUsage(*typed_row(row, _IMAGE_FILESYSTEM)) if row else None
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+
+    return None if microseconds is None else from_microseconds(microseconds)
 
 
 def _only_image(cursor: sqlite.Cursor, image_id: str) -> Row | None:

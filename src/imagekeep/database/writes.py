@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imagekeep.database import statements
 from imagekeep.reference import sort_key
 from imagekeep.transition import Transition
+from imagekeep.watcher_status import status_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,7 +110,7 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
 
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Note how far the watcher has come, in place of what was said before."""
-    _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | asdict(state)])
+    _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | status_row(state)])
 
 
 def write_image_filesystem(cursor: sqlite.Cursor, usage: FilesystemUsage) -> None:

@@ -13,6 +13,7 @@ from imagekeep.oci.content import ContentReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import ImageRecord
@@ -64,8 +65,8 @@ class SourceEvent(Protocol):
         ...
 
     @property
-    def at(self) -> int:
-        """Return the time of the change by the source's clock, in microseconds since 1970, UTC."""
+    def at(self) -> datetime:
+        """Return the time of the change by the source's clock."""
         ...
 
 

@@ -13,8 +13,11 @@ from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.protobuf import decode
 from imagekeep.sources.containerd.names import reference_of
 from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SUBSCRIBE
+from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from imagekeep.protobuf.containerd_events_pb2 import Envelope
     from imagekeep.sources.containerd.connection import Connection
 
@@ -28,15 +31,12 @@ class Topic(enum.StrEnum):
 
 
 class ImageEvent(NamedTuple):
-    """One change of one record; `at` is containerd's own time in microseconds since 1970, UTC."""
+    """One change of one record; `at` is containerd's own time."""
 
     topic: Topic
     reference: str
-    at: int
+    at: datetime
 
-
-_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
-"""The seconds since 1970 of a protobuf Timestamp: of the years 1 to 9999."""
 
 _MESSAGES = {
     Topic.CREATED: EVENT_MESSAGES["ImageCreate"],
@@ -88,7 +88,5 @@ def event_of(envelope: Envelope) -> ImageEvent | None:
         document = f"event {printable(envelope.topic)}"
         raise InvalidDocumentError(document, InvalidDocumentError.Reason.TYPE, "not understood") from failure
     reference = reference_of(name)
-    # The time is only shown: an invalid one becomes the nearest valid one.
-    seconds = min(max(envelope.timestamp.seconds, _FIRST_SECOND), _LAST_SECOND)
-    at = seconds * 1_000_000 + envelope.timestamp.nanos // 1000
+    at = from_microseconds(envelope.timestamp.seconds * 1_000_000 + envelope.timestamp.nanos // 1000)
     return ImageEvent(topic, reference, at) if reference is not None else None

@@ -1,0 +1,262 @@
+"""What the package's own modules do with a Reader or a Store beyond the public API.
+
+This module alone uses their private attributes. `sync`, `watch`, `diff` and the CRI import it; programs do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.database import queries
+from imagekeep.database.lock import WatcherLock
+from imagekeep.database.writes import (
+    write_changes,
+    write_image_filesystem,
+    write_incomplete,
+    write_source,
+    write_watcher,
+)
+from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, printable
+from imagekeep.image import require_storable
+from imagekeep.oci.image import read_image as read_image_at
+from imagekeep.sources.protocol import identity_of
+from imagekeep.times import timestamp
+from imagekeep.transition import ReferenceChange, change_to, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from imagekeep.database.driver import sqlite
+    from imagekeep.errors import ImagekeepError
+    from imagekeep.identity import SourceIdentity
+    from imagekeep.image import Image, ImageRecord, ObservedImage
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.oci.image import ImageFacts
+    from imagekeep.oci.image_reader import SharedDocuments
+    from imagekeep.reader import Reader
+    from imagekeep.sources.protocol import Source
+    from imagekeep.store import Store
+    from imagekeep.transition import ReferenceState, Transition
+    from imagekeep.watcher_status import FilesystemUsage, WatcherState
+
+    StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
+
+_NO_FAILURES: Mapping[str, ImagekeepError] = MappingProxyType({})
+
+
+class Alongside(NamedTuple):
+    """What is written in the same transactions as a sync's changes, if there are any.
+
+    With `follow` the store remembers its source, and SourceMismatchError is raised if it follows another one,
+    unless `replace_source` is set. `status` returns the watcher's status after these transitions and failures.
+    """
+
+    follow: bool = False
+    replace_source: bool = False
+    status: StatusUpdate | None = None
+
+
+NOTHING = Alongside()
+
+
+def data_version(reader: Reader) -> int:
+    """Return a number that changes when the store does, seen from this thread (SQLite: PRAGMA data_version).
+
+    An answer read after it is valid until it changes. It changes after a fork too, and if the store is replaced.
+    """
+    return reader._connections.data_version()
+
+
+def incarnation(reader: Reader) -> object:
+    """Return a value that changes if the path names another store, moved there or restored."""
+    return reader._connections.incarnation()
+
+
+def local_resolve(reader: Reader, reference_or_id: str) -> Image:
+    """Return the image of a full id, else of a reference in any spelling, else of a truncated id.
+
+    Unlike `Reader.find` it normalizes a reference first (containerd: internal/cri/server/images, LocalResolve).
+    Raises as `Reader.get` does.
+    """
+    return reader._connections.ask(queries.find_by_any_name, reference_or_id)
+
+
+def image_filesystem(reader: Reader) -> FilesystemUsage | None:
+    """Return what the source last reported about the filesystem of its images, or None."""
+    return reader._connections.ask(queries.image_filesystem)
+
+
+def record_image_filesystem(store: Store, usage: FilesystemUsage) -> None:
+    """Record what the source reports about the filesystem of its images."""
+    with store._transaction() as cursor:
+        write_image_filesystem(cursor, usage)
+
+
+def record_watcher(store: Store, state: WatcherState) -> None:
+    """Record the watcher's status."""
+    with store._transaction() as cursor:
+        write_watcher(cursor, state)
+
+
+@contextlib.contextmanager
+def watcher_lock(store: Store) -> Iterator[Callable[[], None]]:
+    """Be the one watcher of a store until the context ends, or the process does.
+
+    Yields a function that takes the lock again, in case the store was deleted and made anew with its lock file.
+    Both raise AlreadyWatchedError, naming the other watcher, and StoreUnavailableError.
+    """
+    lock = WatcherLock(store.path)
+
+    def take() -> None:
+        try:
+            lock.take()
+        except AlreadyWatchedError as error:
+            other = store.watcher()
+            who = f"process {other.process_id}, source {printable(other.source)}" if other else "another"
+            raise AlreadyWatchedError(
+                f"store {printable(store.path)}: already watched ({who}); stop that watcher first"
+            ) from error
+
+    take()
+    try:
+        yield take
+    finally:
+        lock.release()
+
+
+def require_source(store: Store) -> Source:
+    """Return a store's source; raises FailedPreconditionError if it was opened without one."""
+    return store._require_source()
+
+
+def lock_references(store: Store, references: Iterable[str] | None) -> AbstractContextManager[None]:
+    """Keep others from updating these references, or any at all, until the context ends.
+
+    What is observed and applied inside is never overtaken by an older answer. Readers do not wait. Raises
+    InvalidReferenceError, and StoreBusyError when others hold one of them for more than a minute.
+    """
+    return store._lock(references)
+
+
+def read_image(store: Store, target: Descriptor, shared: SharedDocuments | None = None) -> ImageFacts:
+    """Read the image for the store's platform beneath a target at the source; raises as `Store.update` does.
+
+    Images read with the same `shared` share its limits.
+    """
+    return read_image_at(target, require_source(store), store._matcher, shared)
+
+
+def is_current(store: Store, state: ReferenceState, record: ImageRecord) -> bool:
+    """Return whether the store has read the image beneath this record's target, for its platform."""
+    return (state.target_digest, state.platform) == (record.target.digest, store._wanted)
+
+
+def apply_all(
+    store: Store,
+    observed: Mapping[str, ObservedImage | None],
+    *,
+    failures: Mapping[str, ImagekeepError] = _NO_FAILURES,
+    alongside: Alongside = NOTHING,
+    dry_run: bool = False,
+) -> dict[str, Transition]:
+    """Write what was observed of many references in one transaction: all of it, or nothing.
+
+    `failures` has the references that could not be read, and why: they are kept as incomplete until they can
+    be read or are gone. With `dry_run` everything is decided and written, and then rolled back.
+    """
+    for reference, image in observed.items():
+        require_storable(reference, image)
+    with store._transaction(dry_run=dry_run) as cursor:
+        before = queries.states_of(cursor, observed)
+        changes = [
+            change_to(reference, before.get(reference), image, store._wanted)
+            for reference, image in observed.items()
+        ]
+        return _write(store, cursor, changes, failures, alongside)
+
+
+def mark_verified(
+    store: Store,
+    records: Collection[ImageRecord],
+    *,
+    alongside: Alongside = NOTHING,
+    dry_run: bool = False,
+) -> dict[str, Transition]:
+    """Record, in one transaction, which records point at the target that the store has read before.
+
+    A digest fixes all that is beneath it, so no document is read for these; only their pins can have changed. A
+    reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
+    """
+    with store._transaction(dry_run=dry_run) as cursor:
+        states = queries.states_of(cursor, [record.reference for record in records])
+        changes = [
+            ReferenceChange(record.reference, decide(before, after), before, after)
+            for record in records
+            if (before := states.get(record.reference)) and is_current(store, before, record)
+            for after in [before.with_pin(record.pinned)]
+        ]
+        return _write(store, cursor, changes, _NO_FAILURES, alongside)
+
+
+def _write(
+    store: Store,
+    cursor: sqlite.Cursor,
+    changes: Sequence[ReferenceChange],
+    failures: Mapping[str, ImagekeepError],
+    alongside: Alongside,
+) -> dict[str, Transition]:
+    """Write changes and what belongs beside them; return the transition of each reference."""
+    now = timestamp()
+    write_changes(cursor, changes, now)
+    transitions = {change.reference: change.transition for change in changes}
+    if failures:
+        write_incomplete(cursor, failures, now)
+    if changes or failures:
+        if alongside.follow:
+            _follow(store, cursor, replace=alongside.replace_source)
+        if alongside.status:
+            write_watcher(cursor, alongside.status(transitions, failures))
+    return transitions
+
+
+def require_same_source(store: Store) -> None:
+    """Raise SourceMismatchError if a store follows another source than the one it was opened with.
+
+    A source without an identity is never refused, nor is any by a store that has not been synced yet.
+    """
+    source, follows = _identity_of_source(store), store.identity().follows
+    if source is not None and follows is not None:
+        _require_same(store, source, follows)
+
+
+def remember_source(store: Store, *, replace: bool = False) -> None:
+    """Remember which source a store follows; raises SourceMismatchError for another one unless `replace`."""
+    source, follows = _identity_of_source(store), store.identity().follows
+    if source is not None and (follows is None or not source.is_same(follows)):
+        with store._transaction() as cursor:
+            _follow(store, cursor, replace=replace)
+
+
+def _follow(store: Store, cursor: sqlite.Cursor, *, replace: bool) -> None:
+    source, follows = _identity_of_source(store), queries.identity(cursor).follows
+    if source is None:
+        return
+    if follows is not None and not replace:
+        _require_same(store, source, follows)
+    if follows is None or not source.is_same(follows):
+        write_source(cursor, source)
+
+
+def _require_same(store: Store, source: SourceIdentity, follows: SourceIdentity) -> None:
+    if not source.is_same(follows):
+        raise SourceMismatchError(
+            f"store {printable(store.path)}: follows {printable(follows)}, not {printable(source)}; use that "
+            "source, another store, or `sync --replace-source`"
+        )
+
+
+def _identity_of_source(store: Store) -> SourceIdentity | None:
+    return None if store.source is None else identity_of(store.source)
