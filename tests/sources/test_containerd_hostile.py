@@ -13,7 +13,7 @@ import pytest
 
 from imagekeep.errors import SourceFaultError
 from imagekeep.sources.containerd import Containerd
-from imagekeep.sources.containerd.budget import COUNTED_FROM, MESSAGES_MAX, is_within_budget
+from imagekeep.sources.containerd.budget import COUNTED_FROM, FIELDS_MAX, MESSAGES_MAX, is_within_budget
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX
 from imagekeep.sources.containerd.protocol import LIST_IMAGES
 
@@ -42,6 +42,10 @@ HOSTILE = {
     "records after others that are unknown": field(9, b"x" * COUNTED_FROM) + EMPTY * (ROOM // 4),
     "records within a group": b"\x0b" + EMPTY * (ROOM // 4) + b"\x0c",
     "records after numbers of 64 bits": (b"\x79" + b"\0" * 8 + EMPTY) * (ROOM // 11),
+    "numbers that are unknown": b"\x78\0" * (ROOM // 2),
+    "texts that are unknown": field(9, b"") * (ROOM // 2),
+    "groups that are unknown": b"\x4b\x4c" * (ROOM // 2),
+    "names of one record": field(1, field(1, b"") * (ROOM // 2 - 8)),
 }
 
 
@@ -116,3 +120,9 @@ def test_a_large_answer_is_counted_to_the_last_part() -> None:
     enough = field(9, b"x" * COUNTED_FROM) + EMPTY * MESSAGES_MAX
     assert is_within_budget(enough, kind)
     assert not is_within_budget(enough + EMPTY, kind)
+
+
+def test_a_large_answer_is_counted_to_the_last_field() -> None:
+    kind = LIST_IMAGES.response.DESCRIPTOR
+    assert is_within_budget(b"\x78\0" * FIELDS_MAX, kind)
+    assert not is_within_budget(b"\x78\0" * (FIELDS_MAX + 1), kind)

@@ -36,7 +36,7 @@ except ImportError as missing:
 
 from imagekeep.paths import full_path, grpc_address
 from imagekeep.protobuf import Reply, decode
-from imagekeep.sources.containerd.budget import MESSAGES_MAX, is_within_budget
+from imagekeep.sources.containerd.budget import FIELDS_MAX, MESSAGES_MAX, is_within_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,7 +143,8 @@ class Connection:
         """Decode an answer; raises SourceFaultError if it is none, FailedPreconditionError if it is too large."""
         if not is_within_budget(encoded, method.response.DESCRIPTOR):
             raise FailedPreconditionError(
-                f"{self}: the answer to {method.path} has more than {MESSAGES_MAX} parts, and is not read"
+                f"{self}: the answer to {method.path} has more than {MESSAGES_MAX} parts or {FIELDS_MAX} fields, "
+                "and is not read"
             )
         try:
             return decode(method.response, encoded)
