@@ -173,6 +173,8 @@ class Watcher:
                     raise item
                 if item is not None:
                     events.append(item)
+                if len(events) >= MAX_EVENTS:  # the stream may be as fast as this loop
+                    break
                 item = self._inbox.get_nowait()
         if events:
             self.state = replace(
@@ -237,6 +239,9 @@ class Watcher:
 MAX_EVENTS = 10_000
 """Maximum number of waiting events; with more, the watcher reconnects and reconciles instead."""
 
+MAX_CHARACTERS = 8 << 20
+"""Maximum of their names together; one may have 32,768 bytes."""
+
 
 class _Pump:
     """Carries events from a subscription, which blocks, to the watcher's inbox in a thread."""
@@ -250,9 +255,11 @@ class _Pump:
 
     def _carry(self) -> None:
         lost: ImagekeepError = SourceUnavailableError("the source ended its stream of events")
+        characters = 0
         try:
             for event in self._events:
-                if self._inbox.qsize() >= MAX_EVENTS:
+                characters = len(event.reference) + (0 if self._inbox.empty() else characters)
+                if self._inbox.qsize() >= MAX_EVENTS or characters > MAX_CHARACTERS:
                     lost = SourceUnavailableError("the source sends more events than can be followed")
                     break
                 self._inbox.put(event)

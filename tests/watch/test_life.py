@@ -286,10 +286,16 @@ def test_a_stream_that_ends_at_once_every_time_is_retried_ever_more_slowly_and_l
     assert capsys.readouterr().err.count("an event that is not understood") == 1
 
 
+@pytest.mark.parametrize(("limit", "most"), [("MAX_EVENTS", 3), ("MAX_CHARACTERS", 3 * len(APP))])
 def test_more_events_than_can_wait_are_found_by_a_reconcile(
-    follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
+    follow: Follow,
+    store: Store,
+    source: WatchedSource,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    most: int,
 ) -> None:
-    monkeypatch.setattr("imagekeep.watch.MAX_EVENTS", 3)
+    monkeypatch.setattr(f"imagekeep.watch.{limit}", most)
     with follow(settle=0.01) as watcher:
         wait_until(settled(watcher))
         source.put(APP, 1)
