@@ -94,7 +94,7 @@ def test_check_notes_what_others_made(run: Run, directory: Path, statement: str,
     execute(directory / "images.db", statement)
     result = run("db", "check")
     assert result.code == 0
-    assert f"note: {name} is not imagekeep's" in result.lines
+    assert f"note: {name} was not created by imagekeep" in result.lines
     assert result.lines[-1].startswith("ok: ")
 
 
@@ -115,7 +115,7 @@ def test_migrate_moves_an_older_store(run: Run, old_store: Path) -> None:
     result = run("--store", old_store, "db", "migrate")
     migrated, copied = result.lines
     assert migrated == f"migrated from revision {REVISIONS[0]} to {HEAD}"
-    assert Path(copied.removeprefix("copy from before: ")).read_bytes()
+    assert Path(copied.removeprefix("backup: ")).read_bytes()
     assert run("--store", old_store, "images", "-q").code == 0
 
 
@@ -146,8 +146,8 @@ def test_restore_names_what_it_read_and_what_it_kept(run: Run, directory: Path) 
     result = run("db", "restore", "copy.db")
     first, second = result.lines
     assert first == "restored copy.db"
-    assert (directory / second.removeprefix("copy from before: ")).is_file()
-    assert result.err == "changes since that copy are missing until `imagekeep sync`\n"
+    assert (directory / second.removeprefix("backup of the previous store: ")).is_file()
+    assert result.err == "run `imagekeep sync` to apply changes made since the backup\n"
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])
@@ -174,7 +174,7 @@ def test_a_copy_that_others_can_read_is_warned_of(
         shutil.copyfile(path, destination)
         destination.chmod(0o755)
 
-    monkeypatch.setattr("imagekeep.cli.db_copy.copy_store", copy_without_modes)
+    monkeypatch.setattr("imagekeep.cli.db.copy_store", copy_without_modes)
     result = run("db", "export", "copy.db")
     assert (result.code, result.out) == (0, "copy.db\n")
     assert "other users may be able to read this copy" in result.err

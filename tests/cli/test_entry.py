@@ -80,8 +80,8 @@ def test_table_of_exit_codes_names_each_class_once() -> None:
         (OSError(28, "No space left on device", "/a\x1bb"), 125, "Error: /a\\x1bb: No space left on device\n"),
         (OSError("odd"), 125, "Error: odd\n"),
         (MemoryError(), 125, "Error: out of memory\n"),
-        (ImportError("No module named 'grpc'"), 125, "Error: a part of this installation is missing: "
-         "No module named 'grpc'\n"),
+        (ImportError("No module named 'grpc'"), 125, "Error: incomplete installation: "
+         "No module named 'grpc' (reinstall imagekeep)\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )  # fmt: skip
@@ -129,12 +129,12 @@ def test_short_option_asks_for_the_version_too(run: Run) -> None:
         ("version", "(use `imagekeep --version`)"),
         (
             "prune",
-            "(containerd collects what no reference keeps: remove references with `imagekeep image rm`)",
+            "(containerd collects unreferenced content: remove references with `imagekeep image rm`)",
         ),
-        ("ps", "(imagekeep pulls and runs nothing: use crictl, ctr or nerdctl, then `imagekeep sync`)"),
+        ("ps", "(imagekeep does not pull or run images: use crictl, ctr or nerdctl, then `imagekeep sync`)"),
         (
             "pull busybox",
-            "(imagekeep pulls and runs nothing: use crictl, ctr or nerdctl, then `imagekeep sync`)",
+            "(imagekeep does not pull or run images: use crictl, ctr or nerdctl, then `imagekeep sync`)",
         ),
         ("LS", "(use `imagekeep images`)"),
         ("imgaes", "(did you mean `imagekeep images`?)"),
@@ -240,7 +240,7 @@ def test_journal_gets_priorities(directory: Path) -> None:
         "<3>Error: no store at none.db"
     )
     assert in_the_journal("imagekeep query --limit 1 'SELECT id FROM images'", directory).startswith(
-        "<4>there are"
+        "<4>only the first 1 row"
     )
 
 

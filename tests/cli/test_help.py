@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.cli.command import ExampleCommand
-from imagekeep.cli.lazy import LazyGroup, Place
+from imagekeep.cli.command import ExampleCommand, LazyGroup, Place
 from imagekeep.cli.root import root
 from tests.cli.session import commands_in, run_line, transcript
 

@@ -194,7 +194,7 @@ def test_another_namespace_than_the_stores_is_an_error(run: Run, directory: Path
     for command in (["images"], ["image", "exists", "busybox:1.36"], ["image", "inspect", "busybox:1.36"]):
         result = run("--namespace", "default", *command)
         assert (result.code, result.out) == (4, "")
-        assert "has the images of namespace k8s.io, not default" in result.err
+        assert "follows namespace 'k8s.io', not 'default' (omit --namespace" in result.err
     assert run("--namespace", "default", "query", "SELECT * FROM image_list").code == 4
     assert run("--namespace", "k8s.io", "query", "SELECT * FROM image_list").code == 0
     assert "containerd:/run/c.sock (namespace k8s.io)" in run("db", "info").out

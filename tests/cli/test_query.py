@@ -47,7 +47,7 @@ def test_a_list_in_a_view_can_be_taken_apart(run: Run) -> None:
 
 def test_json_tells_columns_of_one_name_apart_or_refuses(run: Run) -> None:
     result = run("query", "-o", "json", "SELECT 1 AS a, 2 AS a")
-    assert (result.code, result.err) == (2, "Error: query: two columns are called a; name one with AS\n")
+    assert (result.code, result.err) == (2, "Error: query: two columns are named 'a' (rename one with AS)\n")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_value_is_shown_fit_for_a_terminal(run: Run, sql: str, shown: str) -> 
 def test_more_rows_than_the_limit_are_left_out_and_that_is_said(run: Run) -> None:
     result = run("query", "-n", "--limit", "2", "SELECT reference FROM reference_list")
     assert (result.code, len(result.lines)) == (0, 2)
-    assert result.err == "there are more than 2 rows; raise --limit to see them\n"
+    assert result.err == "only the first 2 rows shown (raise --limit to see more)\n"
 
 
 WRITING = [

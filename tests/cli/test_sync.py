@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.cli.progress import progress
+from imagekeep.cli.output import progress
 from imagekeep.internals import local_resolve
 from imagekeep.reader import Reader
 from imagekeep.store import Store
@@ -259,7 +259,7 @@ def test_name_that_would_write_to_the_terminal_is_escaped(run: Run, layout: Layo
 def drawn(monkeypatch: pytest.MonkeyPatch, *, patience: float) -> bytes:
     """Return what a terminal gets of some progress, where people have that much patience."""
     ours, theirs = pty.openpty()
-    monkeypatch.setattr("imagekeep.cli.progress.SHOW_AFTER", patience)
+    monkeypatch.setattr("imagekeep.cli.output.SHOW_AFTER", patience)
     with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
         monkeypatch.setattr("sys.stderr", terminal)
         with progress("syncing") as show:

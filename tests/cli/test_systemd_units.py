@@ -45,7 +45,7 @@ def test_program_that_services_do_not_see_is_refused(
     monkeypatch.setattr(systemd_units, "HIDDEN", (directory,))
     result = run("systemd-units", "--install", "system")
     assert result.code == 4
-    assert result.err.startswith(f"Error: {installed} is in a directory that services do not see (")
+    assert result.err.startswith(f"Error: {installed}: hidden from services by ProtectHome= or PrivateTmp= (")
 
 
 def test_directory_that_is_not_there_is_named(run: Run, installed: Path) -> None:
@@ -57,5 +57,5 @@ def test_program_that_is_not_there_is_named(run: Run, installed: Path) -> None:
     installed.unlink()
     result = run("systemd-units", "--install", ".")
     assert (result.code, result.err) == (
-        4, f"Error: no program at {installed} (install imagekeep with pip or pipx)\n",
+        4, f"Error: {installed} does not exist (install imagekeep with pip or pipx)\n",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The `imagekeep` command: words and formats for people; the only place that prints or exits."""
+"""The `imagekeep` command; only this package prints or exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`imagekeep completion`, and the completion itself: click's own, with references and ids from the store."""
+"""`imagekeep completion`, and the completions: click's own, plus references and ids from the store."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _BASH = """\
 }
 complete -o nosort -o default -F %(complete_func)s %(prog_name)s
 """
-"""bash takes `busybox:1.36` for three words: unlike click's own script, this one hands on the whole line."""
+"""bash splits `busybox:1.36` into three words; unlike click's script, this one passes on the whole line."""
 
 
 class _Bash(BashComplete):
-    """Completion in bash that knows where bash divides words."""
+    """Completion in bash that takes its word breaks into account."""
 
     source_template = _BASH
     _begun = 0
 
     @staticmethod
     def _check_version() -> None:
-        """Look at nothing: the shell that asks need not be the first `bash` in PATH."""
+        """Check nothing: the calling shell may not be the first `bash` in PATH."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor, and the one that it stands in."""
+        """Return the words before the cursor and the incomplete word at the cursor."""
         line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
         words = split_arg_string(line)
         typed = words.pop() if words and not line[-1:].isspace() else ""
@@ -57,7 +57,7 @@ class _Bash(BashComplete):
         return words[1:], typed
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        """Return a completion without what stands before the last word break: bash replaces only the rest."""
+        """Return a completion without the part before the last word break, which bash keeps."""
         return f"{item.type},{item.value[self._begun :]}"
 
 
@@ -67,18 +67,18 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "fish": FishComplete, "
 @command("imagekeep completion bash", "imagekeep completion fish > imagekeep.fish")
 @click.argument("shell", type=click.Choice(tuple(SHELLS)))
 def print_completion(shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print a shell completion script.
 
-    For bash and zsh, add `eval "$(imagekeep completion bash)"`, or zsh, to ~/.bashrc or ~/.zshrc. For fish, write
-    the script to ~/.config/fish/completions/imagekeep.fish.
+    For bash, add `eval "$(imagekeep completion bash)"` to ~/.bashrc; for zsh, the same with zsh to ~/.zshrc. For
+    fish, write the script to ~/.config/fish/completions/imagekeep.fish.
     """
     write(SHELLS[shell](click.Command(PROGRAM), {}, PROGRAM, COMPLETING).source().rstrip("\n") + "\n")
 
 
 def complete(root: click.Command, instruction: str) -> None:
-    """Write the completions that a shell's script asks for, as `SHELL_complete`; nothing if it goes wrong."""
-    shell, _, what = instruction.partition("_")
-    if shell not in SHELLS or what != "complete":
+    """Write the completions for an instruction `SHELL_complete`; write nothing on errors."""
+    shell, _, verb = instruction.partition("_")
+    if shell not in SHELLS or verb != "complete":
         return
     with contextlib.suppress(
         ImagekeepError, click.ClickException, ImportError, KeyError, OSError, ValueError

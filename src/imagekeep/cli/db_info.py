@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagekeep.cli.command import command
+from imagekeep.cli.command import command, output_format
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import NONE, format_time, human_size, table
-from imagekeep.cli.options import output_format
 from imagekeep.cli.output import write_all
-from imagekeep.cli.store_file import reading
+from imagekeep.cli.settings import read_store
 from imagekeep.database.driver import DRIVER, sqlite
 from imagekeep.database.lock import is_watched
 from imagekeep.database.queries import count, identity, incomplete_references, watcher_state
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
 @output_format("table", "json", "yaml")
 @click.pass_obj
 def show_info(settings: Settings, output: str) -> None:
-    """Show what the store is and holds.
+    """Show the store's revision, contents and watcher status.
 
-    A store of an older or newer revision is shown too, with what to do about it.
+    Also works for a store of an older or newer revision, and says how to migrate it.
     """
     path = settings.path
-    with reading(path) as (connection, revision):
+    with read_store(path) as (connection, revision):
         cursor = connection.cursor()
         require_unchanged(read_schema(cursor, path), path)
         counts = count(cursor) if revision in REVISIONS else None
@@ -55,7 +54,7 @@ def show_info(settings: Settings, output: str) -> None:
 
 
 def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[str, Any]:
-    """Return what is known of a store as a document; `size` in bytes, what is not known null."""
+    """Return a store as a document; `size` is in bytes, and unknown values are null."""
     return {
         "path": str(path),
         "size": size_on_disk(path),
@@ -73,7 +72,7 @@ def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[st
 
 
 def describe_identity(identity: StoreIdentity) -> dict[str, Any]:
-    """Return which store it is, and the source and namespace that it follows, as a document."""
+    """Return the store's id and the source and namespace that it follows, as a document."""
     follows = identity.follows
     return {
         "id": identity.store_id,
@@ -84,7 +83,7 @@ def describe_identity(identity: StoreIdentity) -> dict[str, Any]:
 def describe_watcher(
     path: Path, state: WatcherState | None, incomplete: list[IncompleteReference]
 ) -> dict[str, Any]:
-    """Return what is known of the last watcher, and what could not be read, as a document."""
+    """Return the watcher status and the references that could not be read, as a document."""
     return {
         "watcher": state
         and {
@@ -110,7 +109,7 @@ def describe_watcher(
 
 
 def _is_watched(path: Path) -> bool | None:
-    """Return whether a watcher runs, or None if this user cannot tell."""
+    """Return whether a watcher runs, or None if this user may not read its lock."""
     try:
         return is_watched(path)
     except PermissionDeniedError:
@@ -122,7 +121,6 @@ def _time(time: datetime | None) -> str | None:
 
 
 def _advice(revision: str | None, path: Path) -> str | None:
-    """Return what to do about a store of another revision, or None."""
     try:
         require_head(revision, path)
     except SchemaVersionError as error:
@@ -131,7 +129,6 @@ def _advice(revision: str | None, path: Path) -> str | None:
 
 
 def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give the document's fields under names for people."""
     yield "store", document["path"]
     yield "size", human_size(document["size"])
     yield "revision", document["revision"] or NONE
@@ -149,15 +146,14 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _watcher_rows(watcher: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """Give the watcher's fields under names for people."""
     if watcher is None:
         return
-    yield "watcher", f"process {watcher['processId']}, {_RUNNING[watcher['running']]}"
+    yield "watcher", f"PID {watcher['processId']}, {_RUNNING[watcher['running']]}"
     for name, field in _WATCHED.items():
         yield name, str(watcher[field] if watcher[field] is not None else NONE)
 
 
-_RUNNING = {True: "running", False: "not running", None: "perhaps running (its lock cannot be read)"}
+_RUNNING = {True: "running", False: "not running", None: "status unknown (permission denied on its lock)"}
 
 _WATCHED = {
     "connected since": "connected",

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekeep.cli.command import command
+from imagekeep.cli.command import command, no_heading, output_format
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table, truncate
 from imagekeep.cli.open_store import open_store
-from imagekeep.cli.options import no_heading, output_format
 from imagekeep.cli.output import write_all
 from imagekeep.diff import DifferenceKind, find_differences
 
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
 _HEADING = ("REFERENCE", "DIFFERENCE", "STORE", "SOURCE")
 _MEANINGS = {
-    "stuck": "no record names it",
-    "lost": "containerd has it, its CRI does not",
-    "stays": "no record has it",
+    "stuck": "image without a record",
+    "lost": "missing from the CRI",
+    "stays": "name without a record",
 }
 _CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
 
@@ -37,23 +36,21 @@ _CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
     "imagekeep --source oci:busybox diff -o json",
     "imagekeep --source containerd diff --cri",
 )
-@click.option(
-    "--cri", is_flag=True, help="Also ask containerd's own CRI, and show where it differs from containerd."
-)
-@click.option("--incomplete", is_flag=True, help="Let references that cannot be read count as differences.")
+@click.option("--cri", is_flag=True, help="Also compare containerd's CRI with containerd's records.")
+@click.option("--incomplete", is_flag=True, help="Count unreadable references as differences.")
 @output_format("table", "json", "yaml")
 @no_heading
 @click.pass_obj
 def show_differences(settings: Settings, cri: bool, incomplete: bool, output: str, no_heading: bool) -> int:
-    """Show where the store and the source differ, without changing either.
+    """Show differences between the store and the source.
 
-    What differs is looked at again after a moment, in case the store is about to follow.
+    Changes neither. Each difference is checked again after a moment, because the store may be about to catch up.
 
-    With --cri also: an image that containerd's CRI lists and that no record of containerd names (stuck), a name
-    that it does not show (lost), and one that it shows though it is gone (stays).
+    --cri also compares containerd's CRI, which keeps its images in memory, with containerd's records: an image that
+    only the CRI has is stuck, a name missing from the CRI is lost, and a name that only the CRI has stays.
 
-    The exit code is 0 if all say the same and 1 if they differ. References that cannot be read at the source are
-    shown, but count as differences only with --incomplete.
+    The exit code is 0 if nothing differs and 1 otherwise. References that cannot be read at the source are shown,
+    but count as differences only with --incomplete.
     """
     with open_store(settings, dry_run=True) as store:
         found = find_differences(store)
@@ -69,14 +66,14 @@ def show_differences(settings: Settings, cri: bool, incomplete: bool, output: st
 
 
 def _find_stale(store: Store) -> list[Stale]:
-    # Imported here because gRPC is an extra, which no other source needs.
+    # Imported here because gRPC is an extra that only containerd needs.
     from imagekeep.cri.stale import find_stale
 
     return find_stale(store)
 
 
 def _write_table(heading: Sequence[str], rows: Iterable[Sequence[str]], no_heading: bool) -> None:
-    """Write rows under their heading, where there are any."""
+    """Write rows under their heading; write nothing without rows."""
     if listed := list(rows):
         write_all(table([*([] if no_heading else [heading]), *listed]))
 

@@ -1,6 +1,6 @@
-"""JSON and YAML, as crictl prints them, for programs that read the output.
+"""JSON and YAML output, formatted as crictl does.
 
-A document is written in pieces: a long text is never escaped as a whole, which would take many times its size.
+A document is written in pieces, because escaping a long text as a whole takes many times its size in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 YAML_KEY_MAX = 1024
-"""The longest key, in characters of its line, that YAML allows before a colon (YAML 1.2.2, 7.4.2)."""
+"""Maximum length of a key before a colon, in characters of its line (YAML 1.2.2, 7.4.2)."""
 
 _YAML_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
 """Words that YAML 1.1 reads as a boolean or as null."""
@@ -24,11 +24,11 @@ _YAML_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "n
 _INDENT = "  "
 
 _ENCODERS: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: repr}
-"""What `json.dumps` does in the end with values of these types, in a fifth of the time."""
+"""The encoders that `json.dumps` uses for these types, without its overhead (a fifth of the time)."""
 
 
 def _yaml_character(character: str) -> str:
-    """Return a character of a text in double quotes; JSON writes some as two escapes, YAML each as one (5.7)."""
+    """Return the escape of a character in double quotes; YAML never uses JSON's surrogate pairs (5.7)."""
     if character in '"\\':
         return f"\\{character}"
     if " " <= character <= "~":
@@ -46,7 +46,7 @@ def write_document(document: Any, output: str) -> None:
 
 
 def document_pieces(document: Any, output: str) -> Iterator[str]:
-    """Yield a document as `json` or `yaml`; both are ASCII, so safe on any terminal."""
+    """Yield a document as `json` or `yaml`, both in ASCII and so safe on any terminal."""
     if output == "yaml":
         yield from _yaml(document, "")
     else:
@@ -55,7 +55,7 @@ def document_pieces(document: Any, output: str) -> Iterator[str]:
 
 
 def _json(value: Any, newline: str) -> Iterator[str]:
-    """Yield what `json.dumps(value, indent=2)` returns; `newline` ends a line and indents the next."""
+    """Yield `json.dumps(value, indent=2)` in pieces; `newline` ends a line and indents the next."""
     inner = newline + _INDENT
     if isinstance(value, dict) and value:
         for number, (key, each) in enumerate(value.items()):
@@ -74,16 +74,16 @@ def _json(value: Any, newline: str) -> Iterator[str]:
 
 
 def _json_scalar(value: Any) -> Iterable[str]:
-    """Return the pieces of a value that has no others in it; a long text has many."""
+    """Return the pieces of a scalar or an empty container; only a long text has several."""
     if isinstance(value, str) and len(value) > SLICE:
         return _quoted(encode_basestring_ascii(part)[1:-1] for part in slices(value))
     return (_ENCODERS.get(type(value), json.dumps)(value),)
 
 
 def _yaml(value: Any, indent: str) -> Iterator[str]:
-    """Yield a value in YAML's block style, its lines but the first after `indent`.
+    """Yield a value in YAML's block style; `indent` begins each line except the first.
 
-    Every text is quoted, so that none is taken for anything else.
+    Every text is quoted, so that no parser reads it as another type.
     """
     if isinstance(value, dict) and value:
         for number, (key, each) in enumerate(value.items()):
@@ -99,7 +99,7 @@ def _yaml(value: Any, indent: str) -> Iterator[str]:
 
 
 def _yaml_entry(key: str, value: Any, indent: str) -> Iterator[str]:
-    """Yield one entry of a mapping; a bare key is one that cannot be taken for anything else."""
+    """Yield one entry of a mapping; a key is left bare if no parser can read it as another type."""
     bare = key.isascii() and key.isalpha() and key.lower() not in _YAML_WORDS
     written = key if bare else "".join(_yaml_text(key))
     yield f"? {written}\n{indent}" if len(written) > YAML_KEY_MAX else written

@@ -1,4 +1,4 @@
-"""Runs the command: from its arguments to its exit code, with nothing raised on the way out."""
+"""Runs the command and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 PROGRAM = "imagekeep"
 
 COMPLETING = "_IMAGEKEEP_COMPLETE"
-"""The variable by which a shell asks for completions; its script is `imagekeep completion`'s."""
+"""The variable with which the scripts of `imagekeep completion` request completions."""
 
 
 def run() -> NoReturn:
-    """Run the command of this process, and end the process with its exit code.
+    """Run this process's command and exit with its exit code.
 
-    It ends at once: what was written is flushed, and files, locks and threads were ended by those who began them.
-    Python would first take apart every module, a tenth of the time of a command that only reads.
+    Skips the interpreter's shutdown, which takes a tenth of the time of a command that only reads. Output has been
+    flushed by then, and files, locks and threads have been closed by their owners.
     """
     os._exit(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments, by default the process's own, and return its exit code.
+    """Run the command with these arguments, by default sys.argv's, and return its exit code.
 
-    Whatever a user, a file or a source can cause ends in one line on standard error and a code of
-    `imagekeep.cli.exit_codes`; an interrupt, and a reader of standard output that goes, end it quietly.
+    Every error that a user, a file or a source can cause becomes one line on standard error and a code of
+    `imagekeep.cli.exit_codes`. An interrupt, or a closed pipe on standard output, ends the command quietly.
     """
     make_lenient()
     try:
@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """Run the command, and say on standard error why it failed."""
     try:
         return _invoke(arguments)
     except click.UsageError as error:
@@ -67,15 +66,14 @@ def _run(arguments: Sequence[str]) -> int:
         named = f"{printable(error.filename)}: " if error.filename is not None else ""
         complain(f"{named}{error.strerror or error}")
     except ImportError as error:
-        complain(f"a part of this installation is missing: {error}")
+        complain(f"incomplete installation: {error} (reinstall imagekeep)")
     except MemoryError:
         complain("out of memory")
     return ExitCode.FAILED
 
 
 def _invoke(arguments: Sequence[str]) -> int:
-    """Parse the arguments and run the command that they name."""
-    # Imported here because the SQLite driver is chosen at import, which may fail; that too ends in one line.
+    # Imported here because importing chooses the SQLite driver, and an error in that is reported like any other.
     from imagekeep.cli.root import root
 
     if instruction := os.environ.get(COMPLETING):
@@ -91,7 +89,7 @@ def _invoke(arguments: Sequence[str]) -> int:
 
 
 def _explain(error: click.UsageError) -> str:
-    """Return what click says of wrong arguments."""
+    """Return click's message for a usage error."""
     text = io.StringIO()
     error.show(text)
     return text.getvalue().rstrip("\n").expandtabs(4)

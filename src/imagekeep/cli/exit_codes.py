@@ -1,4 +1,4 @@
-"""What the command's exit code says; the one table from errors to codes."""
+"""The command's exit codes, and the code of each error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from imagekeep.errors import (
 
 
 class ExitCode(enum.IntEnum):
-    """How the command ended; 1 also means that `diff` found a difference.
+    """Exit codes of the command.
 
-    5 means that a sync is done, except for references that could not be read.
-
-    130 and 141 are what a shell reports of a program ended by the signal.
+    5 means that a sync finished but could not read some references. 130 and 141 are the codes that a shell reports
+    for SIGINT and SIGPIPE.
     """
 
     OK = 0
@@ -54,9 +53,9 @@ EXIT_CODES: dict[type[ImagekeepError], ExitCode] = {
     SourceUnsupportedError: ExitCode.FAILED,
     UntrustedFileError: ExitCode.FAILED,
 }
-"""The code of each class of errors and of what derives from it, unless that has a line of its own."""
+"""The code of each error class; a subclass without an entry has its base's code."""
 
 
 def exit_code(error: ImagekeepError) -> ExitCode:
-    """Return the code with which the command ends for an error."""
+    """Return the exit code for an error."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

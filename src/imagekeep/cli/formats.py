@@ -1,4 +1,4 @@
-"""How things look: tables, sizes, truncated ids and times; nothing here reads or writes."""
+"""Formats tables, sizes, truncated ids and times; does no I/O."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 NONE = "<none>"
-"""What stands where an image has no name, no tag or no digest."""
+"""Shown if an image has no name, tag or digest."""
 
 COLUMN_WIDTH = 20
 COLUMN_GAP = 3
-"""The least width of a column, and the least space after its text, both as crictl has them (display.go)."""
+"""Minimum width of a column, and minimum space after its text, as in crictl (display.go)."""
 
 WIDEST = 1024
-"""Characters of a cell at most to align the column to: a reference is rarely longer."""
+"""Maximum width of a cell that its column is aligned to; a reference is rarely longer."""
 
 TRUNCATED_LENGTH = 13
 
@@ -26,10 +26,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield rows of equal length in pieces, as lines with aligned columns, escaped for a terminal.
+    """Yield rows of equal length as aligned, escaped lines, in pieces.
 
-    A cell of more than WIDEST characters does not widen its column: padding all others to its width could make
-    gigabytes of one long value. It is escaped only as it is yielded.
+    A cell longer than WIDEST does not widen its column: padding the others to its width could take gigabytes. It is
+    escaped only as it is yielded.
     """
     cells = [[escape(cell) if len(cell) <= WIDEST else cell for cell in row] for row in rows]
     widths = [
@@ -40,7 +40,7 @@ def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """Yield the pieces of one line; its last cell is not padded."""
+    """Yield one line in pieces; the last cell is not padded."""
     for cell, width in zip(row[:-1], widths, strict=False):
         if len(cell) <= WIDEST:
             yield cell.ljust(width)
@@ -57,12 +57,12 @@ def _long_cell(cell: str) -> Iterator[str]:
 
 
 def truncate(digest: str) -> str:
-    """Return the first 13 characters of a digest's hex; another algorithm's name stays (crictl: getTruncatedID)."""
+    """Return the first 13 characters of a digest without `sha256:` (crictl: getTruncatedID)."""
     return digest.removeprefix("sha256:")[:TRUNCATED_LENGTH]
 
 
 def human_size(size: int) -> str:
-    """Return bytes in decimal units with three significant digits (go-units: HumanSizeWithPrecision)."""
+    """Return a size in decimal units with three significant digits (go-units: HumanSizeWithPrecision)."""
     scaled = float(unsigned(size))
     for unit in _UNITS[:-1]:
         if scaled < 1000:
@@ -72,15 +72,15 @@ def human_size(size: int) -> str:
 
 
 def unsigned(size: int) -> int:
-    """Return a size as the CRI's uint64 has it: a negative one, which a descriptor may claim, wraps."""
+    """Return a size as the CRI's uint64; a descriptor may claim a negative one, which wraps."""
     return size % 2**64
 
 
 def format_time(time: datetime) -> str:
-    """Return a time in UTC as the store's views show it: RFC 3339 with milliseconds."""
+    """Return a time in UTC as RFC 3339 with milliseconds, like the store's views."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return a number and its noun, in the plural where it is not one."""
+    """Return a number and its noun, in the plural unless the number is 1."""
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""`imagekeep image rm`, `untag`, `pin` and `unpin`: what changes the source."""
+"""`imagekeep image rm`, `untag`, `pin` and `unpin`, which change the source."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from imagekeep.sources.protocol import Source
 
 _OF_ONE_NAME = (AmbiguousError, ImageNotFoundError, ImagePinnedError, InvalidArgumentError)
-"""What is wrong with one name; the others are acted on all the same."""
+"""Errors of one name, which do not stop the others."""
 
-_ignore = click.option("--ignore", is_flag=True, help="Take what is not there for removed.")
+_ignore = click.option("--ignore", is_flag=True, help="Ignore images that do not exist.")
 _all_references = click.option(
-    "--all", "all_references", is_flag=True, help="All references of the image that each name stands for."
+    "--all", "all_references", is_flag=True, help="Apply to every reference of the image."
 )
 _references = click.argument(
     "references", metavar="REF...", nargs=-1, required=True, shell_complete=complete_references
@@ -48,10 +48,10 @@ _references = click.argument(
 @click.option("-f", "--force", is_flag=True, help="Remove pinned images too.")
 @click.pass_obj
 def remove_images(settings: Settings, images: tuple[str, ...], ignore: bool, force: bool) -> int:
-    """Remove images from the source, with all their references.
+    """Remove images and all their references from the source.
 
-    What only they needed is gone when the command ends. A pinned image is not removed unless it is forced; the
-    exit code is then 4.
+    Waits until unreferenced content has been collected. A pinned image is removed only with --force; otherwise the
+    exit code is 4.
     """
     return _act(settings, images, lambda actions, name: actions.remove(name, force=force), ignore=ignore)
 
@@ -59,10 +59,13 @@ def remove_images(settings: Settings, images: tuple[str, ...], ignore: bool, for
 @command("imagekeep --source containerd image untag busybox:1.36")
 @_references
 @_ignore
-@click.option("-f", "--force", is_flag=True, help="Also references that pin their image.")
+@click.option("-f", "--force", is_flag=True, help="Remove references that pin their image too.")
 @click.pass_obj
 def untag_references(settings: Settings, references: tuple[str, ...], ignore: bool, force: bool) -> int:
-    """Remove references from the source, and an image with its last one."""
+    """Remove references from the source.
+
+    An image is deleted with its last reference.
+    """
     return _act(settings, references, lambda actions, name: actions.untag(name, force=force), ignore=ignore)
 
 
@@ -74,7 +77,10 @@ def untag_references(settings: Settings, references: tuple[str, ...], ignore: bo
 @_all_references
 @click.pass_obj
 def pin_references(settings: Settings, references: tuple[str, ...], all_references: bool) -> int:
-    """Keep images from garbage collection, by a label of their references."""
+    """Pin images to exempt them from garbage collection.
+
+    Sets the label io.cri-containerd.pinned on the references.
+    """
     return _act(settings, references, lambda actions, name: actions.pin(name, all_references=all_references))
 
 
@@ -85,7 +91,7 @@ def pin_references(settings: Settings, references: tuple[str, ...], all_referenc
 def unpin_references(settings: Settings, references: tuple[str, ...], all_references: bool) -> int:
     """Unpin images.
 
-    What containerd's configuration pins is pinned again at once; the exit code is then 4.
+    containerd pins the images in its configuration again at once; the exit code is then 4.
     """
     return _act(
         settings, references, lambda actions, name: actions.unpin(name, all_references=all_references)
@@ -99,7 +105,7 @@ def _act(
     *,
     ignore: bool = False,
 ) -> ExitCode:
-    """Act on each name, and print what was done as it is done; return the first failure's exit code."""
+    """Run the action for each name, printing its results; return the exit code of the first error."""
     code = ExitCode.OK
     with open_store(settings, before_creating=_require_changeable, example="containerd") as store:
         actions = Actions.begin(store, _print)

@@ -1,6 +1,6 @@
-"""Logs of the commands that stay: one line a change on standard error, as text or as JSON.
+"""Logs of `watch` and `serve` on standard error, as text or as JSON lines.
 
-The journal gets a priority before each line (sd-daemon(3)), and no time of ours: it has its own.
+The journal gets a priority before each line (sd-daemon(3)) and no time, because it adds its own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """The priorities of syslog(3) for Python's levels."""
 
 _FIELDS = ("reference", "transition", "image_id")
-"""What a record may carry besides its message: fields of their own in JSON."""
+"""Extra attributes of a log record, which become fields in JSON."""
 
 
 def start_logging(form: str, level: str) -> None:
-    """Send what imagekeep logs, from `level` on, to standard error."""
+    """Write imagekeep's log records from `level` up to standard error, as `text` or `json`."""
     handler = logging.StreamHandler(sys.stderr)
     journal = is_journal(sys.stderr)
     lines = _JSONLines() if form == "json" else _Messages() if journal else _TextLines()
@@ -45,39 +45,39 @@ def start_logging(form: str, level: str) -> None:
 
 
 class _Prioritized(logging.Formatter):
-    """Lines that begin with their priority, which the journal takes off."""
+    """Lines with a priority prefix, which the journal strips."""
 
     def __init__(self, lines: logging.Formatter) -> None:
         super().__init__()
         self._lines = lines
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
+        """Return the line for a record."""
         return f"<{_PRIORITIES.get(record.levelname, 6)}>{self._lines.format(record)}"
 
 
 class _Messages(logging.Formatter):
-    """MESSAGE, escaped for a terminal."""
+    """MESSAGE, escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
+        """Return the line for a record."""
         return escape(record.getMessage())
 
 
 class _TextLines(logging.Formatter):
-    """TIME LEVEL MESSAGE, with what a terminal would interpret escaped."""
+    """TIME LEVEL MESSAGE, escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
+        """Return the line for a record."""
         time = format_time(from_microseconds(int(record.created * 1_000_000)))
         return f"{time} {record.levelname.lower():7} {escape(record.getMessage())}"
 
 
 class _JSONLines(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
+        """Return the line for a record."""
         line = {
             "time": format_time(from_microseconds(int(record.created * 1_000_000))),
             "level": record.levelname.lower(),

@@ -1,4 +1,4 @@
-"""The store together with its source: for the commands that ask the one about the other."""
+"""Opens the store with its source, for commands that need both."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def open_store(
 ) -> Iterator[Store]:
     """Open the store with the source and platform of the settings, creating it if it does not exist.
 
-    `before_creating` is then called first with the source: if it raises, no empty store is left behind. With
-    `dry_run` a new store is created in a temporary directory. Raises click.UsageError if no source is given, with
-    `example` as one that the command can use, and as `open_source` and Store.open do.
+    Before creating one, `before_creating` is called with the source: if it raises, no empty store is left behind.
+    With `dry_run`, a new store is created in a temporary directory. Raises click.UsageError, suggesting `example`,
+    if no source is given, and as `open_source` and Store.open do.
     """
     if not settings.source:
         raise click.UsageError(f"no source given (add --source {example}, or set IMAGEKEEP_SOURCE)")
@@ -54,15 +54,15 @@ def open_store(
 
 
 def require_listing(source: Source) -> None:
-    """Read the source's listing, to find before a store is made whether that fails; raises as `records` does."""
+    """Read the source's listing, to fail before a store is created; raises as `records` does."""
     for _ in source.records():
         pass
 
 
 def spelling(store: Store, name: str) -> str:
-    """Return the reference that a name stands for: itself where store or source has it so, else its normal form.
+    """Return a name unchanged if the store or the source has it, else its canonical form.
 
-    Raises InvalidReferenceError, and as the source's `get` does where it cannot answer.
+    Raises InvalidReferenceError, and as the source's `get` does.
     """
     for known in (store.resolve, require_source(store).get):
         with contextlib.suppress(ImageNotFoundError):

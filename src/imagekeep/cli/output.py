@@ -1,7 +1,7 @@
 """The two streams: answers go to standard output, everything else to standard error.
 
-Both carry names that come from image sources. What is not JSON or YAML passes through `escape`, so that
-nothing reaches a terminal that it would interpret, or that a person would misread.
+Both carry names from image sources. Everything but JSON and YAML passes through `escape`, so that no text can
+control the terminal or mislead a reader.
 """
 
 from __future__ import annotations
@@ -9,22 +9,29 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
+
+import click
 
 from imagekeep.escaping import SLICE, escape, slices
 from imagekeep.systemd import is_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TextIO
 
+    from click._termui_impl import ProgressBar
 
 ERROR, WARNING = 3, 4
 """Priorities of syslog(3)."""
 
+SHOW_AFTER = 1.0
+"""Seconds after which a progress bar appears."""
+
 
 class OutputError(Exception):
-    """Raised when standard output takes no more; `closed` where its reader has gone, which is no failure."""
+    """Raised when writing to standard output fails; `closed` is set if its reader has exited."""
 
     def __init__(self, reason: str, *, closed: bool = False) -> None:
         super().__init__(f"cannot write to standard output: {reason}")
@@ -32,19 +39,19 @@ class OutputError(Exception):
 
 
 def write(text: str) -> None:
-    """Write text to standard output as it is; raises OutputError."""
+    """Write text to standard output unescaped; raises OutputError."""
     with _translating():
         _standard_output().write(text)
 
 
 def write_all(pieces: Iterable[str]) -> None:
-    """Write pieces of text to standard output as they are, many in one call; raises OutputError."""
+    """Write pieces of text to standard output unescaped, in chunks; raises OutputError."""
     for chunk in chunks(pieces):
         write(chunk)
 
 
 def chunks(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield pieces of text joined to chunks of about SLICE characters, each worth a call of its own."""
+    """Yield pieces of text joined into chunks of about SLICE characters."""
     held: list[str] = []
     size = 0
     for piece in pieces:
@@ -57,26 +64,26 @@ def chunks(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def write_line(text: str) -> None:
-    """Write one line to standard output, what is not printable in it escaped; raises OutputError."""
+    """Write one escaped line to standard output; raises OutputError."""
     for part in slices(text):
         write(escape(part))
     write("\n")
 
 
 def flush() -> None:
-    """Hand on what was written; raises OutputError."""
+    """Flush standard output; raises OutputError."""
     if sys.stdout is not None:
         with _translating():
             sys.stdout.flush()
 
 
 def complain(message: str) -> None:
-    """Write `Error: MESSAGE` to standard error, escaped for a terminal."""
+    """Write `Error: MESSAGE` to standard error, escaped."""
     warn(f"Error: {message}", priority=ERROR)
 
 
 def warn(message: str, *, priority: int = WARNING) -> None:
-    """Write lines to standard error, escaped for a terminal; if that is closed, write nothing.
+    """Write escaped lines to standard error; do nothing if it is closed.
 
     The journal gets the priority before each line (sd-daemon(3)).
     """
@@ -89,7 +96,7 @@ def warn(message: str, *, priority: int = WARNING) -> None:
 
 
 def make_lenient() -> None:
-    """Let characters that a stream's encoding lacks be written as escapes, and not raise."""
+    """Write characters that a stream's encoding lacks as escapes instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
@@ -97,15 +104,35 @@ def make_lenient() -> None:
 
 
 def discard() -> None:
-    """Let what is still unwritten vanish: the interpreter would try once more, and complain, when it ends."""
+    """Discard unwritten output; the interpreter would try to write it again at exit, and complain."""
     if sys.stdout is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a function of (done, total) that draws a progress bar on standard error, or None without a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    began = time.monotonic()
+    bar: ProgressBar[int] | None = None
+
+    with contextlib.ExitStack() as stack:
+
+        def show(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None and time.monotonic() - began >= SHOW_AFTER:
+                bar = stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
+            if bar is not None:
+                bar.update(done - bar.pos)
+
+        yield show
+
+
 def _standard_output() -> TextIO:
-    """Return standard output, or raise OutputError where the command was started without one."""
     if sys.stdout is None:
         raise OutputError("it is closed")
     return sys.stdout

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagekeep.cli.command import command
+from imagekeep.cli.command import command, no_heading, output_format
 from imagekeep.cli.documents import document_pieces
 from imagekeep.cli.exit_codes import ExitCode
-from imagekeep.cli.formats import NONE, table
-from imagekeep.cli.options import no_heading, output_format
+from imagekeep.cli.formats import NONE, counted, table
 from imagekeep.cli.output import chunks, complain, warn, write
-from imagekeep.cli.store_file import reading
+from imagekeep.cli.settings import read_store
 from imagekeep.database.queries import identity
 from imagekeep.database.query import TimeLimit, run_query
 from imagekeep.database.revision import HEAD
@@ -29,15 +28,14 @@ if TYPE_CHECKING:
     from imagekeep.database.query import Answer
 
 GRACE = 2.0
-"""Seconds after the timeout in which SQLite may still notice it: it does not while one function runs."""
-
+"""Seconds after the timeout before the process is ended; SQLite cannot be interrupted within one function."""
 
 TIMEOUT_MAX = 86_400.0
-"""A day."""
+"""Maximum timeout in seconds: one day."""
 
 
 def _parse_timeout(_context: click.Context, _option: click.Parameter, seconds: float) -> float:
-    """Refuse more than TIMEOUT_MAX, and NaN, which no range does."""
+    """Refuse more than TIMEOUT_MAX, and NaN, which click's ranges accept."""
     if not seconds <= TIMEOUT_MAX:
         raise click.BadParameter(f"must be at most {TIMEOUT_MAX:.0f}")
     return seconds
@@ -68,23 +66,23 @@ def query_store(
 ) -> None:
     """Run a read-only SQL query.
 
-    Query the views image_list, reference_list, config_list and history_list; they leave out the environment and
-    the labels of configs, where secrets are kept. The tables have these too, for everyone who can read the file.
+    Query the views image_list, reference_list, config_list and history_list. They omit the environment and labels
+    of configs, which may hold secrets; the tables include them.
     """
     time_limit = TimeLimit(timeout)
-    with reading(settings.path) as (connection, revision), _watchdog(timeout):
+    with read_store(settings.path) as (connection, revision), _watchdog(timeout):
         if settings.namespace and revision == HEAD:
             settings.require_namespace(identity(connection.cursor()).follows)
         answer = run_query(connection, sql, settings.path, time_limit=time_limit, limit=limit)
     for chunk in time_limit.bound(chunks(_pieces(answer, output, no_heading=no_heading))):
         write(chunk)
     if answer.more:
-        warn(f"there are more than {limit} rows; raise --limit to see them")
+        warn(f"only the first {counted(limit, 'row')} shown (raise --limit to see more)")
 
 
 @contextlib.contextmanager
 def _watchdog(seconds: float) -> Iterator[None]:
-    """End the process where SQLite runs on GRACE after its time: within one function it cannot be interrupted."""
+    """End the process if SQLite is still running GRACE seconds after the timeout."""
 
     def end() -> None:
         complain(f"query: took more than {seconds:g} s and could not be interrupted (narrow it)")
@@ -100,7 +98,6 @@ def _watchdog(seconds: float) -> Iterator[None]:
 
 
 def _pieces(answer: Answer, output: str, *, no_heading: bool) -> Iterator[str]:
-    """Return the pieces of an answer in the format `output`."""
     if output == "table":
         heading = [] if no_heading else [answer.columns]
         return table([*heading, *([_cell(value) for value in row] for row in answer.rows)])
@@ -108,22 +105,21 @@ def _pieces(answer: Answer, output: str, *, no_heading: bool) -> Iterator[str]:
 
 
 def _documents(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield each row by the names of its columns; raises InvalidArgumentError where two have one name."""
+    """Yield each row as a document; raises InvalidArgumentError if two columns have the same name."""
     if repeated := [name for name, times in Counter(answer.columns).items() if times > 1]:
         raise InvalidArgumentError(
-            f"query: two columns are called {printable(repeated[0])}; name one with AS"
+            f"query: two columns are named {printable(repeated[0])!r} (rename one with AS)"
         )
     for row in answer.rows:
         yield {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a table shows it."""
     return NONE if value is None else str(_plain(value))
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: bytes as text where they are UTF-8, else in hex as SQL writes them."""
+    """Return a value that JSON can represent; bytes become text if they are UTF-8, else an SQL hex literal."""
     if isinstance(value, bytes):
         try:
             return value.decode()

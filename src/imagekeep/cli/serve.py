@@ -35,7 +35,6 @@ log = logging.getLogger("imagekeep.cri")
 
 
 def _parse_mode(_context: click.Context, _option: click.Parameter, mode: str) -> int:
-    """Parse an octal file mode."""
     if not re.fullmatch("0?[0-7]{3}", mode):
         raise click.BadParameter("must be octal, such as 0660")
     return int(mode, 8)
@@ -58,9 +57,9 @@ def _parse_mode(_context: click.Context, _option: click.Parameter, mode: str) ->
     default="0600",
     show_default=True,
     callback=_parse_mode,
-    help="Mode of the socket, in octal.",
+    help="Socket mode, in octal.",
 )
-@click.option("--socket-group", metavar="GROUP", help="Group of the socket; the server's by default.")
+@click.option("--socket-group", metavar="GROUP", help="Socket group; the server's by default.")
 @click.option("--metrics", metavar="ADDRESS", help="Serve Prometheus metrics at 127.0.0.1:PORT.")
 @click.option("--filter-images", is_flag=True, help="Honor image filters in lists; containerd ignores them.")
 @log_format
@@ -76,9 +75,9 @@ def serve_images(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Serve the CRI image service, and keep the store up to date.
+    """Serve the CRI image service and keep the store up to date.
 
-    Answers at once from the store, whether or not the source is available, until SIGTERM or SIGINT. To try it:
+    Answers from the store, even while the source is unavailable, and runs until SIGTERM or SIGINT. To try it:
     `crictl -i unix:///run/imagekeep/imagekeep.sock images`.
     """
     start_logging(log_format, log_level)
@@ -107,25 +106,23 @@ def serve_images(
 def _watcher(
     settings: Settings, source: Source | None, store_factory: StoreFactory | None
 ) -> WatcherThread | None:
-    """Return a watcher of the source, if that supports watching."""
+    """Return a watcher of the source, or None if it does not support watching."""
     if source is None or store_factory is None or not is_watchable(source):
         return None
     return WatcherThread(store_factory, settings.source or "")
 
 
 def _open_source(settings: Settings) -> Source:
-    """Return the source, without asking it anything."""
+    """Return the source without connecting to it."""
     if settings.source == f"archive:{STANDARD_INPUT_MARK}":
-        raise click.UsageError(
-            "standard input can be read only once: sync it first, then serve without a source"
-        )
+        raise click.UsageError("archive:- can be read only once (sync it first, then serve without a source)")
     return open_source(settings.source or "", base_name=settings.base_name, namespace=settings.namespace)
 
 
 @contextlib.contextmanager
 def _store_of(settings: Settings) -> Iterator[Store]:
-    """Open the store with its source, to write."""
-    # Imported here, usually in a thread: it takes longer than all that a read needs.
+    """Open the store with its source, for writing."""
+    # Imported here, usually in a thread: it takes longer than everything that a read needs.
     from imagekeep.cli.open_store import open_store
 
     with open_store(settings) as store:
@@ -133,8 +130,7 @@ def _store_of(settings: Settings) -> Iterator[Store]:
 
 
 def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
-    """Return the same configuration with a metrics page."""
-    # Imported here because it is an extra of its own.
+    # Imported here because prometheus_client is an extra.
     from imagekeep.cri.metrics import Metrics, parse_target, scraping
 
     metrics = Metrics(config.reader, config.following)
@@ -143,6 +139,6 @@ def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
 
 
 def _image_directory(settings: Settings) -> Path:
-    """Return the directory to report as the images' filesystem: a layout's own, else the store's."""
+    """Return the directory to report as the image filesystem: a layout's own, else the store's."""
     scheme, _, place = (settings.source or "").partition(":")
     return Path(place).absolute() if scheme == "oci" else settings.path.absolute().parent

@@ -1,25 +1,31 @@
-"""What the options before the command say: which store, which source, which platform."""
+"""The global options, and the store that they name."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from imagekeep.database.revision import exists
+from imagekeep.database.connection import connect, translating
+from imagekeep.database.revision import exists, find_revision
+from imagekeep.database.statements import BEGIN
 from imagekeep.errors import SourceMismatchError, StoreUnavailableError, printable
 from imagekeep.reader import Reader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imagekeep.database.driver import sqlite
     from imagekeep.identity import SourceIdentity
 
 SYSTEM_STORE = Path("/var/lib/imagekeep/images.db")
 
 
 class Settings(NamedTuple):
-    """The options that every command may use; all but `path` are as they were given."""
+    """The values of the global options, unparsed except `path`."""
 
     path: Path
     source: str | None = None
@@ -28,11 +34,7 @@ class Settings(NamedTuple):
     namespace: str | None = None
 
     def open_reader(self) -> Reader:
-        """Open the store to read.
-
-        Raises SourceMismatchError if a namespace is given and the store has the images of another one, and as
-        Reader.open does.
-        """
+        """Open the store for reading; raises as `require_namespace`, `require_store` and `Reader.open` do."""
         require_store(self.path)
         reader = Reader.open(self.path)
         if self.namespace:
@@ -47,13 +49,13 @@ class Settings(NamedTuple):
         """Raise SourceMismatchError if a namespace is given and the store follows another one."""
         if self.namespace and follows and follows.namespace and follows.namespace != self.namespace:
             raise SourceMismatchError(
-                f"store {printable(self.path)}: has the images of namespace {printable(follows.namespace)}, not "
-                f"{printable(self.namespace)}; leave out --namespace, or use another --store"
+                f"store {printable(self.path)}: follows namespace {printable(follows.namespace)!r}, not "
+                f"{printable(self.namespace)!r} (omit --namespace, or use another --store)"
             )
 
 
 def require_store(path: Path) -> None:
-    """Raise StoreUnavailableError if there is no store at `path`, and NotAStoreError if it cannot be one."""
+    """Raise StoreUnavailableError if `path` does not exist, and NotAStoreError if it cannot be a store."""
     if exists(path):
         return
     advice = "`imagekeep --source SPEC sync` creates one"
@@ -64,10 +66,10 @@ def require_store(path: Path) -> None:
 
 
 def default_store() -> Path:
-    """Return the store that is meant where none is named: the system's for root, else the user's.
+    """Return the default store: the system's for root, else one in the user's data directory.
 
-    The user's is in the XDG user data directory (XDG base directory specification 0.8: a relative XDG_DATA_HOME
-    is ignored). Raises click.UsageError for a user without a home directory.
+    A relative XDG_DATA_HOME is ignored (XDG Base Directory Specification 0.8). Raises click.UsageError for a user
+    without a home directory.
     """
     if os.geteuid() == 0:
         return SYSTEM_STORE
@@ -75,6 +77,17 @@ def default_store() -> Path:
     try:
         directory = given if given.is_absolute() else Path.home() / ".local/share"
     except RuntimeError as error:
-        message = "you have no home directory; name the store with --store or IMAGEKEEP_STORE"
-        raise click.UsageError(message) from error
+        raise click.UsageError("no home directory (set --store or IMAGEKEEP_STORE)") from error
     return directory / "imagekeep" / "images.db"
+
+
+@contextlib.contextmanager
+def read_store(path: Path) -> Iterator[tuple[sqlite.Connection, str | None]]:
+    """Yield a connection in one read transaction, and the schema's revision or None; any revision is accepted.
+
+    Raises as `require_store` and `find_revision` do, and SQLite's errors as imagekeep's.
+    """
+    require_store(path)
+    with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
+        connection.execute(BEGIN)
+        yield connection, find_revision(connection.cursor(), path)

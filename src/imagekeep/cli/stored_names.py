@@ -1,4 +1,4 @@
-"""References and ids of the store, as a shell completes them."""
+"""Shell completions of references and image ids from the store."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ if TYPE_CHECKING:
 
     from imagekeep.image import ImageSummary
 
-MOST = 500
-"""Completions at most: more help nobody."""
+MAX_COMPLETIONS = 500
 
 FAMILIAR = "docker.io/library/"
-"""The beginning of a reference that may be left out."""
+"""A reference's prefix that can be omitted."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]*")
-"""What a shell takes as one plain word. A store may hold any name, and a shell would run `$(...)`."""
+"""Words without shell metacharacters: a store may hold any name, and a shell would run `$(...)`."""
 
 
 def complete_images(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return references, and ids where one was begun."""
+    """Return the matching references, and ids if one was begun."""
     return _complete(context, incomplete, ids=True)
 
 
 def complete_references(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return references."""
+    """Return the matching references."""
     return _complete(context, incomplete, ids=False)
 
 
@@ -41,11 +40,11 @@ def _complete(context: click.Context, incomplete: str, *, ids: bool) -> list[str
     with Settings(Path(path) if path else default_store()).open_reader() as reader:
         words = (word for image in reader.summaries() for word in _words(image, incomplete, ids=ids))
         fitting = (word for word in words if word.startswith(incomplete) and _SAFE.fullmatch(word))
-        return sorted(set(islice(fitting, MOST)))
+        return sorted(set(islice(fitting, MAX_COMPLETIONS)))
 
 
 def _words(image: ImageSummary, incomplete: str, *, ids: bool) -> Iterator[str]:
-    """Yield what stands for an image; a long form only where it was begun."""
+    """Yield the names of an image; a long form only if it was begun."""
     for reference in image.references:
         familiar = reference.removeprefix(FAMILIAR)
         yield reference if incomplete and not familiar.startswith(incomplete) else familiar

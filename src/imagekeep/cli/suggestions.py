@@ -1,4 +1,4 @@
-"""What to type instead of a command that does not exist: words of other tools, and near spellings."""
+"""Suggestions for unknown commands: other tools' words, and similar spellings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CHANGES_CONTAINERD = "imagekeep pulls and runs nothing: use crictl, ctr or nerdctl, then `imagekeep sync`"
+_CHANGES_CONTAINERD = (
+    "imagekeep does not pull or run images: use crictl, ctr or nerdctl, then `imagekeep sync`"
+)
 
 ELSEWHERE = {
     "imagekeep": {
@@ -47,14 +49,14 @@ ELSEWHERE = {
         "dump": "imagekeep db export",
     },
 }
-"""Commands of crictl, ctr, nerdctl, podman and others, and what does the same here, beneath each group."""
+"""Commands of crictl, ctr, nerdctl, podman and others, and imagekeep's equivalents, by group."""
 
 OF_OTHER_GROUPS = {
     **{name: f"imagekeep {name}" for name in ("completion", "diff", "images", "query", "serve", "sync")},
     **{name: f"imagekeep {name}" for name in ("systemd-units", "watch")},
     **ELSEWHERE["imagekeep"],
 }
-"""What a word means that was typed beneath the wrong group."""
+"""Equivalents of words typed in the wrong group."""
 
 _REFUSED = {
     **dict.fromkeys(
@@ -63,17 +65,17 @@ _REFUSED = {
     ),
     **dict.fromkeys(
         ("gc", "prune"),
-        "containerd collects what no reference keeps: remove references with `imagekeep image rm`",
+        "containerd collects unreferenced content: remove references with `imagekeep image rm`",
     ),
 }
-"""Commands of other tools that have no counterpart, and why."""
+"""Other tools' commands without an equivalent, and why."""
 
 CUTOFF = 0.6
-"""How alike two words must be, of 1, for one to be a misspelling of the other."""
+"""Minimum similarity, from 0 to 1, of a misspelling."""
 
 
 def advise(group: str, word: str, commands: Mapping[str, object]) -> str | None:
-    """Return what to do instead of the command `word` of a group, such as `imagekeep db`; None if unknown."""
+    """Return what to type instead of the command `word` of a group such as `imagekeep db`, or None."""
     known = {name: f"{group} {name}" for name in commands} | ELSEWHERE.get(group, {})
     lowered = word.lower()
     if found := known.get(lowered) or OF_OTHER_GROUPS.get(lowered):

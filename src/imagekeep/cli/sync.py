@@ -12,8 +12,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import counted, truncate
 from imagekeep.cli.open_store import open_store, require_listing, spelling
-from imagekeep.cli.output import complain, write_line
-from imagekeep.cli.progress import progress
+from imagekeep.cli.output import complain, progress, write_line
 from imagekeep.cli.stored_names import complete_references
 from imagekeep.database.queries import no_such_image
 from imagekeep.errors import ImageNotFoundError, printable
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 
 SHOWN = 20
-"""Changes listed by default: enough to see what happened, few enough to read."""
+"""Changes listed by default."""
 
 
 @command(
@@ -40,8 +39,8 @@ SHOWN = 20
 )
 @click.argument("references", metavar="[REF]...", nargs=-1, shell_complete=complete_references)
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
-@click.option("--verify", is_flag=True, help="Read every document again.")
-@click.option("--replace-source", is_flag=True, help="Follow this source instead of the store's own.")
+@click.option("--verify", is_flag=True, help="Reread every document.")
+@click.option("--replace-source", is_flag=True, help="Replace the source that the store follows.")
 @click.option("--platform", metavar="PLATFORM", help="Same as the global --platform.")
 @click.option("-v", "--verbose", is_flag=True, help=f"List every change, not only the first {SHOWN}.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the summary.")
@@ -58,9 +57,9 @@ def sync_store(
 ) -> int:
     """Update the store from the source.
 
-    All references are updated, and deleted if the source no longer has them; or only the REFs. A store remembers
-    its source: a sync of all references from another one is refused (exit code 4) unless --replace-source is given.
-    References that cannot be read are reported and keep their last state; the exit code is then 5.
+    Updates all references, or only the given ones, and deletes those that the source no longer has. The store
+    remembers its source: syncing all references from another one is refused (exit code 4) without --replace-source.
+    References that cannot be read are reported and keep their last state (exit code 5).
     """
     settings = settings._replace(platform=platform or settings.platform)
     probe = functools.partial(_require_any, references) if references else require_listing
@@ -89,7 +88,7 @@ def _require_any(names: Sequence[str], source: Source) -> None:
 
 
 def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> Iterator[str]:
-    """Yield a line for each of the first `shown` changes by name, or for all, and a summary."""
+    """Yield a line for each of the first `shown` changes in order of names (None: all), then a summary."""
     changed = sorted(report.changed.items())
     for name, transition in changed[:shown]:
         image_id = report.image_ids.get(name)
@@ -103,11 +102,11 @@ def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> 
     yield f"dry run: would sync {summary}; nothing was changed" if dry_run else f"synced {summary}"
 
 
-def _complain(report: SyncReport, asked: Sequence[str]) -> ExitCode:
-    """Say what failed, and what was asked for and neither the source nor the store has; return the exit code."""
+def _complain(report: SyncReport, requested: Sequence[str]) -> ExitCode:
+    """Report the failures and the requested references that do not exist; return the exit code."""
     for name, error in sorted(report.failures.items()):
         complain(f"{printable(name)}: {Exception.__str__(error)}")
-    absent = sorted(name for name in asked if report.transitions.get(name) is Transition.ABSENT)
+    absent = sorted(name for name in requested if report.transitions.get(name) is Transition.ABSENT)
     for name in absent:
         complain(f"no such image: {printable(name)}")
     if report.failures:

@@ -15,19 +15,19 @@ from imagekeep.errors import FailedPreconditionError, PermissionDeniedError, Una
 UNITS = Path(imagekeep.__file__).parent / "units"
 
 SHIPPED_PROGRAM = "/usr/local/bin/imagekeep"
-"""Where the units expect imagekeep as they are."""
+"""The program that the shipped units run."""
 
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 (nothing is written)
-"""Directories that the units' ProtectHome= and PrivateTmp= hide from the services."""
+"""Directories that ProtectHome= and PrivateTmp= hide from the services."""
 
 
 @command("imagekeep systemd-units")
-@click.option("--install", metavar="DIRECTORY", help="Write the units to this directory, for this imagekeep.")
+@click.option("--install", metavar="DIRECTORY", help="Install the units in this directory.")
 def systemd_units(install: str | None) -> None:
-    """Print where the systemd units are.
+    """Print the systemd units' paths, or install them.
 
-    imagekeep-watch.service follows containerd, and imagekeep-serve.service serves the CRI too. They run
-    /usr/local/bin/imagekeep; written by `--install /etc/systemd/system` they run this imagekeep, wherever it is.
+    imagekeep-watch.service watches containerd; imagekeep-serve.service also serves the CRI. The shipped units run
+    /usr/local/bin/imagekeep. Units installed with `--install /etc/systemd/system` run this imagekeep.
     """
     for unit in sorted(UNITS.glob("*.service")):
         write_line(str(unit if install is None else _install(unit, Path(install), program())))
@@ -38,21 +38,18 @@ def program() -> Path:
     found = Path(sysconfig.get_path("scripts")) / "imagekeep"
     if not found.is_file():
         raise FailedPreconditionError(
-            f"no program at {printable(found)} (install imagekeep with pip or pipx)"
+            f"{printable(found)} does not exist (install imagekeep with pip or pipx)"
         )
     if any(found.is_relative_to(directory) for directory in HIDDEN):
         raise FailedPreconditionError(
-            f"{printable(found)} is in a directory that services do not see (install imagekeep in another, such as "
-            "/opt/imagekeep)"
+            f"{printable(found)}: hidden from services by ProtectHome= or PrivateTmp= "
+            "(install imagekeep elsewhere, such as in /opt/imagekeep)"
         )
     return found
 
 
 def _install(unit: Path, directory: Path, runs: Path) -> Path:
-    """Write a unit that runs the program `runs`, and return its path.
-
-    Raises PermissionDeniedError, or UnavailableError if it cannot be written for another reason.
-    """
+    """Write a unit that runs `runs` and return its path; raises PermissionDeniedError or UnavailableError."""
     text = unit.read_text(encoding="utf-8").replace(
         f"ExecStart={SHIPPED_PROGRAM} ", f"ExecStart={_word(runs)} "
     )
@@ -67,6 +64,6 @@ def _install(unit: Path, directory: Path, runs: Path) -> Path:
 
 
 def _word(path: Path) -> str:
-    """Return a path as one word of a unit's command line (systemd.service(5), "Command lines")."""
+    """Quote a path for a unit's command line (systemd.service(5), "Command lines")."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if any(character in escaped for character in " \t'\"\\") else escaped

@@ -164,9 +164,9 @@ def parse_target(target: str) -> Loopback:
     Raises InvalidArgumentError, also for addresses of the network, because nothing here asks who is asking.
     """
     host, _, port = target.rpartition(":")
-    with contextlib.suppress(ValueError):  # neither an address nor a number: refused below
+    with contextlib.suppress(ValueError):  # not an address or not a number: refused below
         address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-        # What int() takes besides, such as a sign, blanks and underscores, is more likely a slip.
+        # int() also accepts signs, blanks and underscores, which are more likely typos.
         if address.is_loopback and "%" not in host and _PORT.fullmatch(port) and int(port) < 65536:
             return Loopback(str(address), int(port))
     raise InvalidArgumentError(f"invalid metrics address {printable(target)!r}: must be 127.0.0.1:PORT")
