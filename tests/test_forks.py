@@ -208,6 +208,45 @@ def test_a_fork_inside_a_write_ends_it_by_name_in_both(store: Store) -> None:
     assert names_at(store.path) == {NAME, "parent", "child"}
 
 
+FORK_AFTER = """
+import os, sys
+from imagekeep import FailedPreconditionError, Store
+from tests.model import IMAGES
+
+store = Store.open(sys.argv[1])
+store.apply("first", IMAGES[1])
+executed = []
+
+def fork(frame, event, function):
+    if event == "c_return" and frame.f_code.co_name == "write_transaction" and function.__name__ == "execute":
+        executed.append(function)
+        if len(executed) == int(sys.argv[2]):
+            sys.setprofile(None)
+            if not os.fork():
+                os._exit(0)
+            os.wait()
+
+sys.setprofile(fork)
+try:
+    store.apply("second", IMAGES[2])
+except FailedPreconditionError as error:
+    assert "forked during a write" in str(error), error
+    assert sys.argv[2] == "1"
+else:
+    assert sys.argv[2] == "2"
+store.apply("third", IMAGES[3])
+"""
+
+
+@pytest.mark.parametrize(("statement", "written"), [(1, set()), (2, {"second"})], ids=["begin", "commit"])
+def test_a_fork_by_a_signal_handler_inside_a_write_is_told_as_what_it_did(
+    store_path: Path, statement: int, written: set[str]
+) -> None:
+    subprocess.run([sys.executable, "-c", FORK_AFTER, store_path, str(statement)], check=True, timeout=WAIT)
+
+    assert names_at(store_path) == {"first", "third"} | written
+
+
 def apply_in_pool(number: int) -> str:
     (store,) = inherited
     assert store.apply(name(number), IMAGES[number]) is Transition.NEW

@@ -65,6 +65,7 @@ class KeptConnection:
         "connection",
         "cursor",
         "files",
+        "forked",
         "generation",
         "owner",
         "path",
@@ -84,6 +85,8 @@ class KeptConnection:
         self.connection: StoreConnection | None = None
         self.cursor: sqlite.Cursor
         self.files = _NOTHING
+        self.forked = False
+        """Whether a fork has closed the connection."""
 
     def open(self, name: Path | None = None) -> None:
         """Open what the path names now, inside an activity; `name` is the path as errors call it.
@@ -109,6 +112,7 @@ class KeptConnection:
             raise
         self.connection, self.cursor, self.files = connection, cursor, files
         self.generation = next(_generations)
+        self.forked = False
         _open_ones.add(self)
         connection.allow_forks()
 
@@ -198,7 +202,7 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
     as `current` and `translate` do.
     """
     with writer_lock(kept.path), current(kept), translating(kept.path):
-        connection, cursor = kept.connection, kept.cursor
+        connection, cursor, files = kept.connection, kept.cursor, kept.files
         try:
             cursor.execute(statements.BEGIN_IMMEDIATE)
             require_head(current_revision(cursor), kept.path)
@@ -207,13 +211,13 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
         except BaseException as error:
             with contextlib.suppress(sqlite.Error):
                 cursor.execute(statements.ROLLBACK)
-            if (
-                kept.connection is not connection
-            ):  # by a fork or a read of this thread, inside the transaction
-                raise (forked if kept.files == identify(kept.path) else replaced)(kept.path) from error
+            if kept.connection is not connection:  # by a fork or a read of this thread
+                raise (forked if kept.forked else replaced)(kept.path) from error
             kept.close_if_stuck()
             raise
-        if not kept.is_current():
+        # A fork after the commit, as in a signal handler, has moved everything into the database.
+        stayed = kept.forked and identify(kept.path).database == files.database
+        if not stayed and not kept.is_current():
             raise replaced(kept.path)
 
 
@@ -299,7 +303,7 @@ def _all() -> list[KeptConnection]:
 
 
 def _wait_for(connections: list[KeptConnection]) -> None:
-    """Wait until no other thread uses these connections, which nobody then begins to; all is at rest."""
+    """Wait until no other thread uses these connections; none begins to, because all is at rest or closed."""
     for kept in connections:
         kept.check_at = 0.0
     me, deadline = threading.get_ident(), monotonic() + forks.WAIT
@@ -316,6 +320,8 @@ def _close_all() -> None:
         of_path = [kept for kept in connections if kept.path == path]
         _save(path, of_path)
         _close(path, of_path)
+    for kept in connections:
+        kept.forked = True
 
 
 def _forget_inherited(prepared: bool) -> None:
