@@ -262,6 +262,25 @@ def link(path: Path) -> None:
     path.symlink_to(target)
 
 
+def test_a_store_that_gets_a_second_name_is_refused_until_that_is_gone(store: Store, tmp_path: Path) -> None:
+    second = tmp_path / "second.db"
+    second.hardlink_to(store.path)
+
+    with pytest.raises(NotAStoreError, match="has 2 names"):
+        store.apply(OTHER, TWO)
+    soon(store.references, NotAStoreError)
+    second.unlink()
+    assert store.apply(THIRD, THREE) is Transition.NEW
+    assert references_at(store.path) == {NAME, THIRD}
+
+
+def test_nothing_is_acknowledged_into_a_file_that_was_emptied(store: Store) -> None:
+    store.path.write_bytes(b"")
+
+    with pytest.raises(ImagekeepError):
+        store.apply(OTHER, TWO)
+
+
 @pytest.mark.parametrize("make", [text, link])
 def test_something_else_in_the_place_of_a_store_is_refused(
     store: Store, make: Callable[[Path], None]

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-FileId = tuple[int, int]
-"""Device and inode. An inode that is open is not used again for another file."""
+FileId = tuple[int, int, int]
+"""Device, inode and number of names. An inode that is open is not used again for another file.
+
+A file that gets a second name is another one: a program that opens it by that name has other companions.
+"""
 
 
 class StoreFiles(NamedTuple):
     """The files of a store; None for one that is missing, or that this user cannot reach.
 
-    A connection keeps SQLite from removing its -wal and -shm files, so that they stay the same while it is open.
+    The database is None too if it is empty. A connection keeps SQLite from removing its -wal and -shm files, so that they stay the same while it is open.
     """
 
     database: FileId | None
@@ -35,7 +38,7 @@ class StoreFiles(NamedTuple):
 def identify(path: Path | str) -> StoreFiles:
     """Return which files the path names now."""
     database, wal, shm = _names(path)
-    return StoreFiles(file_id(database), file_id(wal), file_id(shm))
+    return StoreFiles(file_id(database, or_empty=False), file_id(wal), file_id(shm))
 
 
 @lru_cache(maxsize=64)
@@ -59,10 +62,10 @@ def _size(path: str) -> int:
         return 0
 
 
-def file_id(path: Path | str) -> FileId | None:
+def file_id(path: Path | str, *, or_empty: bool = True) -> FileId | None:
     """Return the identity of one file, without following a link; None if there is none within reach."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino, found.st_nlink) if found.st_size or or_empty else None
