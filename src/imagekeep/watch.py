@@ -98,9 +98,9 @@ class Watcher:
         """
         with watcher_lock(self._store) as take_lock:
             require_same_source(self._store)
+            self._try_to_record()
             if on_start:
                 on_start()
-            self._try_to_record()
             try:
                 self._run(take_lock)
             finally:
@@ -117,7 +117,7 @@ class Watcher:
             begun = time.monotonic()
             try:
                 take_lock()
-                self._follow()
+                self._follow(take_lock)
             except (AlreadyWatchedError, SourceMismatchError):
                 raise
             except ImagekeepError as error:
@@ -139,7 +139,7 @@ class Watcher:
         self._inbox.put(None)
         self._source.close()
 
-    def _follow(self) -> None:
+    def _follow(self, take_lock: Callable[[], None]) -> None:
         """Subscribe, reconcile, and update what events tell of, until one of source, stream and store is lost."""
         with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
             store = incarnation(self._store)
@@ -154,6 +154,7 @@ class Watcher:
                 now = time.monotonic()
                 if incarnation(self._store) != store:
                     raise StoreReplacedError(f"store {printable(self._store.path)}: replaced by another")
+                take_lock()  # anew, if the lock file was deleted
                 if (not settled and (waiting or now >= settle_at)) or now >= reconcile_at:
                     settled, reconcile_at = True, now + self._pace.reconcile
                     self._reconcile()

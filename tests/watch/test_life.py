@@ -132,6 +132,15 @@ def test_a_second_watcher_is_refused_and_spoils_nothing(follow: Follow, store: S
     assert not store.is_watched()
 
 
+def test_a_watcher_whose_lock_file_is_deleted_stays_the_only_one(follow: Follow, store: Store) -> None:
+    with follow(look=0.01) as first:
+        wait_until(lambda: first.state.connected_at and store.watcher() == first.state)
+        Path(f"{store.path}-lock").unlink()
+        wait_until(store.is_watched)
+        with pytest.raises(AlreadyWatchedError):
+            Watcher(store, source_name="another").run()
+
+
 def test_it_notes_how_far_it_has_come(follow: Follow, store: Store, source: WatchedSource) -> None:
     source.put(APP, 1)
     before = current_time()
