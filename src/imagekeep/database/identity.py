@@ -19,8 +19,8 @@ A file that gets a second name is another one: a program that opens it by that n
 class StoreFiles(NamedTuple):
     """The files of a store; None for one that is missing, or that this user cannot reach.
 
-    The database is None too if it is empty. A connection keeps SQLite from removing its -wal and -shm files, so that
-    they stay the same while it is open.
+    The database is None too if it is empty. A connection keeps SQLite from removing its -wal and -shm files, so
+    that they stay the same while it is open.
     """
 
     database: FileId | None
