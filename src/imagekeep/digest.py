@@ -1,4 +1,4 @@
-"""Digests, and the truncated ids that stand for them.
+"""Digests and truncated ids.
 
 A digest is `algorithm:encoded`, the encoded part in lower-case hex (opencontainers/go-digest v1.0.0)::
 
@@ -6,14 +6,14 @@ A digest is `algorithm:encoded`, the encoded part in lower-case hex (opencontain
     algorithm   := component ([.+_-] component)*      component := [a-z0-9]+
     encoded     := [a-f0-9]{64} for sha256, {96} for sha384, {128} for sha512
 
-A truncated id is a leading part of an encoded digest, with or without its algorithm. Looking one up is three
-steps, so that the middle one can be an indexed query on a table of any size::
+A truncated id is a leading part of an encoded digest, with or without its algorithm. A look-up takes three steps,
+so that the second can be an indexed query::
 
     query = parse_query("sha256:2971")
     found = [id for low, high in query.ranges() for id in select(low, high, limit=LIMIT_PER_RANGE)]
     image_id = query.choose(found)
 
-The answer is the one that go-digest's digestset gives on the whole set, whose order is (encoded, algorithm).
+The answer is that of go-digest's digestset on the whole set, which it orders by (encoded, algorithm).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 Reason = InvalidDigestError.Reason
 
 ENCODED_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-"""The algorithms that are available, and how many hex characters each one's digests have."""
+"""The available algorithms, with the number of hex characters in a digest."""
 
 LIMIT_PER_RANGE = 2
-"""How many ids of each range `choose` needs: its rule looks at two neighbours of the set, and no further."""
+"""How many ids of each range `choose` needs: its rule compares only the first two."""
 
 _HEX = "0123456789abcdef"
 _AFTER_HEX = "g"
@@ -49,10 +49,10 @@ _GRAMMAR = r"[a-z0-9]++(?:[.+_-][a-z0-9]++)*+:[a-zA-Z0-9=_-]++"
 
 
 def validate(digest: str) -> None:
-    """Check that `digest` is whole and of an available algorithm (go-digest: Digest.Validate).
+    """Check that `digest` is a full digest of an available algorithm (go-digest: Digest.Validate).
 
-    Raises InvalidDigestError. Its reason follows go-digest's order of checks: the form of the whole where the
-    algorithm is unknown, then the length of the encoded part in bytes, then its characters.
+    Raises InvalidDigestError. Its reason follows go-digest's order of checks: the format if the algorithm is
+    unknown, then the length of the encoded part in bytes, then its characters.
     """
     if reason := _why_invalid(digest):
         raise InvalidDigestError(digest, reason)
@@ -60,19 +60,19 @@ def validate(digest: str) -> None:
 
 def is_digest(text: str) -> bool:
     """Return whether `validate` accepts `text`."""
-    # Most texts are names, of which the reason would be the dearest to find.
+    # Most texts are names, for which finding the reason takes longest.
     return text.partition(":")[0] in ENCODED_LENGTHS and _why_invalid(text) is None
 
 
 def split(digest: str) -> tuple[str, str]:
-    """Return the algorithm and the encoded part of a valid digest; raises InvalidDigestError for others."""
+    """Return the algorithm and the encoded part of a digest; raises InvalidDigestError."""
     validate(digest)
     algorithm, _, encoded = digest.partition(":")
     return algorithm, encoded
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
-    """Return the digest of `content`; raises InvalidDigestError where the algorithm is not available."""
+    """Return the digest of `content`; raises InvalidDigestError if the algorithm is not available."""
     if algorithm not in ENCODED_LENGTHS:
         raise InvalidDigestError(f"{algorithm}:", Reason.ALGORITHM)
     return f"{algorithm}:{_hash_of(algorithm)(content).hexdigest()}"
@@ -81,7 +81,7 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 def verify(digest: str, content: bytes) -> None:
     """Check that `content` has this digest.
 
-    Raises CorruptContentError where it has another, and InvalidDigestError where `digest` is none.
+    Raises CorruptContentError if it does not, and InvalidDigestError if `digest` is malformed.
     """
     algorithm, _ = split(digest)
     actual = digest_of(content, algorithm)
@@ -90,9 +90,9 @@ def verify(digest: str, content: bytes) -> None:
 
 
 class DigestQuery(NamedTuple):
-    """A full or truncated id, split as digestset's Lookup splits it; made by `parse_query`.
+    """A full or truncated id, split as in digestset's Lookup; made by `parse_query`.
 
-    `algorithm` is empty where the query names none; `encoded` is what a digest's hex must begin with.
+    `algorithm` is empty if the query names none; `encoded` is a leading part of a digest's hex.
     """
 
     algorithm: str
@@ -105,14 +105,14 @@ class DigestQuery(NamedTuple):
 
     @property
     def is_hex(self) -> bool:
-        """Return whether a digest's hex can begin as the query's does."""
+        """Return whether `encoded` has only hex characters, so that an id can match."""
         return not self.encoded.strip(_HEX)
 
     def ranges(self) -> tuple[tuple[str, str], ...]:
-        """Return for each algorithm the half-open range [low, high) of the full ids that `choose` must see.
+        """Return for each algorithm the half-open range [low, high) of the full ids that `choose` needs.
 
-        They are the ids whose hex begins with the query's, of every algorithm: where the query names one, an
-        id of another can still stand first, and then the answer is not found. Empty where no id can match.
+        They are the ids of every algorithm whose hex begins with the query's: if the query names an algorithm and
+        an id of another one comes first, the answer is "not found". Empty if no id can match.
         """
         if not self.is_hex or (self.algorithm and self.algorithm not in ENCODED_LENGTHS):
             return ()
@@ -121,7 +121,7 @@ class DigestQuery(NamedTuple):
         )
 
     def range_of(self, algorithm: str) -> tuple[str, str]:
-        """Return the half-open range [low, high) of an algorithm's ids whose hex begins with the query's."""
+        """Return the half-open range [low, high) of one algorithm's ids whose hex begins with the query's."""
         low = f"{algorithm}:{self.encoded}"
         return low, low + _AFTER_HEX
 
@@ -129,7 +129,7 @@ class DigestQuery(NamedTuple):
         """Return the id that answers the query (digestset: Set.Lookup).
 
         `candidates` are the first LIMIT_PER_RANGE ids of each range, or more, in any order. Raises
-        ImageNotFoundError, or AmbiguousError with those of them that the query stands for.
+        ImageNotFoundError, or AmbiguousError with the candidates that match.
         """
         start = (self.encoded, self.algorithm)
         beginning = {entry for entry in map(_entry, candidates) if entry[0].startswith(self.encoded)}
@@ -142,20 +142,19 @@ class DigestQuery(NamedTuple):
         raise AmbiguousError(self.text, [_full(entry) for entry in entries if self._same_algorithm(entry)])
 
     def matches(self, image_id: str) -> bool:
-        """Return whether the query is a leading part of a full id, or of its hex where it names no algorithm."""
+        """Return whether the query is a leading part of a full id, or of its hex if it names no algorithm."""
         algorithm, _, encoded = image_id.partition(":")
         return self.algorithm in ("", algorithm) and encoded.startswith(self.encoded)
 
     def _same_algorithm(self, entry: tuple[str, str]) -> bool:
-        """Return whether the query names this entry's algorithm, or none."""
         return self.algorithm in ("", entry[1])
 
 
 def parse_query(query: str) -> DigestQuery:
     """Split a full or truncated id into algorithm and encoded part, as digestset's Lookup does.
 
-    Only where `validate` finds an invalid format is the whole query taken for the encoded part. Raises
-    InvalidArgumentError for the empty query, to which digestset answers with the only digest of a set of one.
+    If `validate` would find an invalid format, the whole query is the encoded part. Raises InvalidArgumentError for
+    an empty query, to which digestset returns the only digest of a set of one.
     """
     if not query:
         raise InvalidArgumentError("an image id must not be empty")
@@ -166,13 +165,12 @@ def parse_query(query: str) -> DigestQuery:
 
 
 def _why_invalid(digest: str) -> Reason | None:
-    """Return the reason for which go-digest rejects `digest`, or None."""
     algorithm, _, encoded = digest.partition(":")
     if not algorithm or not encoded:
         return Reason.FORMAT
     if algorithm not in ENCODED_LENGTHS:
         return Reason.ALGORITHM if re.fullmatch(_GRAMMAR, digest) else Reason.FORMAT
-    # A name from outside may hold what UTF-8 cannot; its length still comes before its characters.
+    # The length is checked before the characters, even of text with lone surrogates, which UTF-8 cannot encode.
     counted = encoded if encoded.isascii() else encoded.encode("utf-8", "surrogatepass")
     if len(counted) != ENCODED_LENGTHS[algorithm]:
         return Reason.LENGTH
@@ -181,8 +179,7 @@ def _why_invalid(digest: str) -> Reason | None:
 
 @functools.cache
 def _hash_of(algorithm: str) -> Callable[[bytes], hashlib._Hash]:
-    """Return the function that hashes."""
-    # Loaded on first use: OpenSSL takes as long to load as SQLite, and looking an id up needs no hash.
+    # OpenSSL takes as long to load as SQLite, and looking up an id needs no hash.
     import hashlib
 
     function: Callable[[bytes], hashlib._Hash] = getattr(hashlib, algorithm)
@@ -190,11 +187,10 @@ def _hash_of(algorithm: str) -> Callable[[bytes], hashlib._Hash]:
 
 
 def _entry(digest: str) -> tuple[str, str]:
-    """Return a full id as (encoded, algorithm), which is how digestset orders its entries."""
+    """Return a full id as (encoded, algorithm), the order of digestset."""
     algorithm, _, encoded = digest.partition(":")
     return encoded, algorithm
 
 
 def _full(entry: tuple[str, str]) -> str:
-    """Return the full id of an entry."""
     return f"{entry[1]}:{entry[0]}"

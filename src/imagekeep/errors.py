@@ -3,42 +3,41 @@
 ::
 
     ImagekeepError
-    ├── NotFoundError                 nothing has this name here
+    ├── NotFoundError                 nothing has this name
     │   ├── ImageNotFoundError        no image has this id, truncated id or reference
-    │   ├── ContentNotFoundError      a source has no such blob, or no document for the platform
+    │   ├── ContentNotFoundError      the source has no such blob, or no manifest for the platform
     │   └── NamespaceNotFoundError    containerd has no such namespace
-    ├── InvalidArgumentError          the caller's words do not fit their grammar
+    ├── InvalidArgumentError          an argument is malformed
     │   ├── InvalidDigestError
     │   ├── InvalidReferenceError
     │   └── InvalidPlatformError
-    ├── AmbiguousError                a truncated id that more than one image begins with
-    ├── FailedPreconditionError       right words, at a moment when they cannot be carried out
-    │   ├── NotAStoreError            the file is something else
+    ├── AmbiguousError                a truncated id matches more than one image
+    ├── FailedPreconditionError       the request is valid, but not in this state
+    │   ├── NotAStoreError            the file is not an imagekeep store
     │   ├── UntrustedFileError        another user could have made or changed the store's files
     │   ├── SchemaVersionError        the file's schema is older or newer than this imagekeep
     │   ├── AlreadyWatchedError       another watcher updates this store
     │   ├── SourceMismatchError       the store follows another source or namespace
-    │   ├── PinNeedsReferenceError    a pin of a reference that the image does not have
-    │   ├── ImagePinnedError          a pinned image is not removed unless forced
+    │   ├── PinNeedsReferenceError    the image to pin does not have the reference
+    │   ├── ImagePinnedError          a pinned image is only removed by force
     │   ├── ReadOnlySourceError       the source cannot be changed
-    │   ├── SourceUnsupportedError    the source does not know the request
-    │   └── MissingExtraError         a package that only this needs is not installed
+    │   ├── SourceUnsupportedError    the source does not support the request
+    │   └── MissingExtraError         an optional package is not installed
     ├── PermissionDeniedError         no permission to use the file or socket
-    ├── UnavailableError              a thing needed did not answer; trying again may help
-    │   ├── StoreBusyError            other writers held the store for longer than the wait
-    │   ├── StoreUnavailableError     the disk is full, gone or read-only
+    ├── UnavailableError              something needed did not answer; retrying may help
+    │   ├── StoreBusyError            timed out waiting for other writers
+    │   ├── StoreUnavailableError     the file is missing, or the disk is full, failing or read-only
     │   │   └── StoreReplacedError    the file was moved, replaced or deleted while it was open
     │   └── SourceUnavailableError    a source did not answer
-    │       ├── SourceTimeoutError    a source did not answer in time
-    │       └── SourceFaultError      a source answered that it failed at this one request
-    └── CorruptError                  bytes that are not what they must be
-        ├── CorruptStoreError         the SQLite file
-        ├── CorruptContentError       a blob whose digest is not its name
-        └── InvalidDocumentError      a manifest, index or config that Go would reject
+    │       ├── SourceTimeoutError    the source timed out
+    │       └── SourceFaultError      the source failed at this one request
+    └── CorruptError                  damaged or invalid content
+        ├── CorruptStoreError         the SQLite file is damaged
+        ├── CorruptContentError       a blob does not match its digest
+        └── InvalidDocumentError      containerd would reject this manifest, index or config
 
-The categories are closed, and map one to one onto gRPC codes and onto the exit codes of the command line
-(the idea is that of containerd's errdefs). Messages name the identifier, the file and what to do; they
-never carry the content of a config document, whose environment may hold secrets.
+The categories are a closed set, as in containerd's errdefs: each is one gRPC code and one exit code. Messages name
+the identifier, the file and what to do. They never quote a config document, whose environment may hold secrets.
 """
 
 from __future__ import annotations
@@ -52,14 +51,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 CANDIDATES_LIMIT = 10
-"""How many ids an ambiguous one lists: enough to choose among, few enough to read."""
+"""Maximum candidates that AmbiguousError lists."""
 
 
-Made = TypeVar("Made", bound="ImagekeepError")
+Error = TypeVar("Error", bound="ImagekeepError")
 
 
 class Category(enum.StrEnum):
-    """What kind of failure an error is: the part of it that a program acts on."""
+    """The kind of an error, for programs to act on."""
 
     NOT_FOUND = "not_found"
     INVALID_ARGUMENT = "invalid_argument"
@@ -71,16 +70,16 @@ class Category(enum.StrEnum):
 
 
 class Stage(enum.StrEnum):
-    """Which part of reading an image failed; containerd's getImage has the same two that ever do."""
+    """The step at which reading an image failed; the two that can fail in containerd's getImage."""
 
     DIFF_IDS = "diff_ids"
     SIZE = "size"
 
 
 class ImagekeepError(Exception):
-    """Base of all errors below; never raised itself.
+    """Base of all errors; never raised itself.
 
-    `reference` and `stage` are set where an image was being read from a source.
+    `reference` and `stage` are set if the error came from reading an image from a source.
     """
 
     category: ClassVar[Category]
@@ -92,22 +91,19 @@ class ImagekeepError(Exception):
         return f"{printable(self.reference)}: {message}" if self.reference else message
 
     def __reduce__(self) -> tuple[Callable[..., ImagekeepError], tuple[Any, ...], dict[str, Any]]:
-        """Let a copy be made in this process or, by pickle, in another one.
-
-        Exception's own way calls the class with the message, which those with other arguments do not take.
-        """
-        return _made_again, (type(self), *self.args), self.__dict__
+        """Let errors be copied and pickled: Exception would call `__init__` with the message alone."""
+        return _rebuild, (type(self), *self.args), self.__dict__
 
 
-def _made_again(kind: type[Made], *arguments: object) -> Made:
-    """Make an error that has its message already."""
+def _rebuild(kind: type[Error], *arguments: object) -> Error:
+    """Rebuild a pickled error without calling its `__init__`."""
     error = kind.__new__(kind, *arguments)
     super(ImagekeepError, error).__init__(*arguments)
     return error
 
 
 class NotFoundError(ImagekeepError):
-    """Raised when nothing has the name that was asked for."""
+    """Raised when nothing has the requested name."""
 
     category = Category.NOT_FOUND
 
@@ -117,21 +113,21 @@ class ImageNotFoundError(NotFoundError):
 
 
 class ContentNotFoundError(NotFoundError):
-    """Raised when a source lacks a blob, or when an index has no entry for the platform."""
+    """Raised when a source has no such blob, or an index has no manifest for the platform."""
 
 
 class NamespaceNotFoundError(NotFoundError):
-    """Raised when containerd has namespaces, but not the one that is asked; says which it has."""
+    """Raised when containerd does not have the requested namespace; lists those it has."""
 
 
 class InvalidArgumentError(ImagekeepError):
-    """Raised when an argument does not fit its grammar."""
+    """Raised when an argument is malformed."""
 
     category = Category.INVALID_ARGUMENT
 
 
 class InvalidDigestError(InvalidArgumentError):
-    """Raised for a digest that go-digest's Validate rejects; `reason` tells its three errors apart."""
+    """Raised for a digest that go-digest's Validate rejects; `reason` is one of its three errors."""
 
     class Reason(enum.StrEnum):
         """The three errors of go-digest, in the words of the conformance data."""
@@ -147,7 +143,7 @@ class InvalidDigestError(InvalidArgumentError):
 
 
 class InvalidReferenceError(InvalidArgumentError):
-    """Raised for a name that is no image reference; `reason` is a word of the conformance data."""
+    """Raised for a name that is not an image reference; `reason` is a word of the conformance data."""
 
     def __init__(self, reference: str, reason: str) -> None:
         super().__init__(f"invalid reference {printable(reference)}: {reason.replace('_', ' ')}")
@@ -160,9 +156,9 @@ class InvalidPlatformError(InvalidArgumentError):
 
 
 class AmbiguousError(ImagekeepError):
-    """Raised for a truncated id that the ids of more than one image begin with.
+    """Raised for a truncated id that matches more than one image.
 
-    `candidates` are the first of those ids, at most CANDIDATES_LIMIT, and `total` is how many there are.
+    `candidates` are the first CANDIDATES_LIMIT of the matching ids, and `total` is their number.
     """
 
     category = Category.AMBIGUOUS
@@ -176,7 +172,7 @@ class AmbiguousError(ImagekeepError):
 
 
 class FailedPreconditionError(ImagekeepError):
-    """Raised when a request is well formed, but the state of things forbids it."""
+    """Raised when a request is valid, but not in the current state."""
 
     category = Category.FAILED_PRECONDITION
 
@@ -194,11 +190,11 @@ class SchemaVersionError(FailedPreconditionError):
 
 
 class AlreadyWatchedError(FailedPreconditionError):
-    """Another watcher updates this store."""
+    """Raised when another watcher updates this store."""
 
 
 class SourceMismatchError(FailedPreconditionError):
-    """The store follows another source, or another namespace of containerd."""
+    """Raised when the store follows another source, or another namespace of containerd."""
 
 
 class PinNeedsReferenceError(FailedPreconditionError):
@@ -206,26 +202,26 @@ class PinNeedsReferenceError(FailedPreconditionError):
 
 
 class ImagePinnedError(FailedPreconditionError):
-    """Raised when a pinned image would be removed without being forced."""
+    """Raised when a pinned image would be removed without force."""
 
 
 class ReadOnlySourceError(FailedPreconditionError):
-    """Raised when a source that cannot be changed (a layout, an archive) is asked to change."""
+    """Raised when a read-only source, such as a layout or an archive, would have to change."""
 
 
 class SourceUnsupportedError(FailedPreconditionError):
-    """Raised when a source does not know a request: one of its parts is off, or it is too old."""
+    """Raised when a source does not support a request: it is too old, or a plugin is off."""
 
 
 class MissingExtraError(FailedPreconditionError, ImportError):
-    """Raised when a package that an extra of imagekeep brings is not installed; says what to install."""
+    """Raised when a package of one of imagekeep's extras is not installed; says what to install."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; it comes with: pip install 'imagekeep[{extra}]'")
 
 
 class PermissionDeniedError(ImagekeepError):
-    """Raised when the system does not let this user use a file, a directory or a socket."""
+    """Raised when this user may not use a file, a directory or a socket."""
 
     category = Category.PERMISSION_DENIED
 
@@ -237,15 +233,15 @@ class UnavailableError(ImagekeepError):
 
 
 class StoreBusyError(UnavailableError):
-    """Raised when other writers held the store for longer than the stated wait."""
+    """Raised when waiting for other writers timed out."""
 
 
 class StoreUnavailableError(UnavailableError):
-    """Raised when the store's disk is full, read-only, gone or failing."""
+    """Raised when the store's file is missing, or its disk is full, read-only or failing."""
 
 
 class StoreReplacedError(StoreUnavailableError):
-    """Raised when a store's file was moved, replaced or deleted while it was open; the next call opens it again."""
+    """Raised when a store's file was moved, replaced or deleted while open; the next call opens it again."""
 
 
 class SourceUnavailableError(UnavailableError):
@@ -257,11 +253,11 @@ class SourceTimeoutError(SourceUnavailableError):
 
 
 class SourceFaultError(SourceUnavailableError):
-    """Raised when a source answers, and fails at this request: it cannot read one of its files, say."""
+    """Raised when a source answers but fails at this request, such as on an unreadable file."""
 
 
 class CorruptError(ImagekeepError):
-    """Raised when bytes are not what their name or their schema says."""
+    """Raised for damaged or invalid content."""
 
     category = Category.CORRUPT
 
@@ -271,14 +267,14 @@ class CorruptStoreError(CorruptError):
 
 
 class CorruptContentError(CorruptError):
-    """Raised when a blob's bytes do not have the digest that names them, or exceed the document cap."""
+    """Raised when a blob does not match its digest, or a document is too large."""
 
 
 class InvalidDocumentError(CorruptError):
-    """Raised for a manifest, index or config that containerd would reject, naming document and field."""
+    """Raised for a manifest, index or config that containerd would reject; names the document and field."""
 
     class Reason(enum.StrEnum):
-        """Why it was rejected, in the words of the conformance data."""
+        """The cause, in the words of the conformance data."""
 
         SYNTAX = "json_syntax"
         TYPE = "json_type"
@@ -293,6 +289,6 @@ class InvalidDocumentError(CorruptError):
 
 
 def printable(value: object, limit: int = 200) -> str:
-    """Return `str(value)` fit for a message: escaped for a terminal, and cut after `limit` characters."""
+    """Return `str(value)` for a message: escaped for a terminal and cut after `limit` characters."""
     text = str(value)
     return escape(text if len(text) <= limit else text[:limit] + "…") or '""'

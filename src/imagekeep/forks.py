@@ -1,17 +1,17 @@
-"""Brings the process to rest before it forks.
+"""Makes the process safe to fork.
 
-SQLite keeps its locks in the memory of a process. A connection that is open at a fork is broken in the child for
-good: the child believes that it holds its parent's locks (https://sqlite.org/howtocorrupt.html, 2.6). So when the
-process forks, no connection is open and no thread is inside SQLite::
+SQLite keeps its locks in process memory. A connection that is open during a fork is broken in the child: the child
+believes that it holds its parent's locks (https://sqlite.org/howtocorrupt.html, 2.6). So when the process forks, no
+connection is open and no thread is inside SQLite::
 
-    fork ──> begin no activity ──> wait for those under way ──> run `before` ──> fork ──> run `after_in_child`
+    fork ──> block new activities ──> wait for running ones ──> run `before` ──> fork ──> run `after_in_child`
 
-An *activity* is a time in which the process must not fork, such as a write transaction. A fork waits for the
-activities of other threads, and they wait for the fork before they begin one. An activity of the forking thread
-itself cannot be waited for; `before` ends it by force.
+An *activity* is a period in which the process must not fork, such as a write transaction. A fork waits for the
+activities of other threads, and new ones wait for the fork. The forking thread cannot wait for its own activity;
+`before` ends it by force.
 
 A program that forks in C and runs only Python's hook for the child, as uWSGI does, skips all of this;
-`after_in_child` is told so.
+`after_in_child` is called with False.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WAIT: Final = 60.0
-"""Seconds to wait for other threads: a write transaction takes milliseconds, a large batch seconds. After that they
-are interrupted, because a failed write is better than a fork that never returns."""
+"""Seconds to wait for other threads. A write transaction takes milliseconds, a large batch seconds. Then they are
+interrupted, because a failed write is better than a fork that never returns."""
 
 _PAUSE: Final = 0.0002
 _FINALIZER_WAIT: Final = 0.1
 
 
 class _Process:
-    """The activities of this process, and the lock that keeps new ones from beginning."""
+    """The activities of this process, and the lock that blocks new ones."""
 
     def __init__(self) -> None:
         self.gate = RLock()
@@ -50,9 +50,9 @@ _process = _Process()
 def register(
     *, before: Callable[[], None] | None = None, after_in_child: Callable[[bool], None] | None = None
 ) -> None:
-    """Run `before` ahead of every fork, the last registered first, and `after_in_child` in the child.
+    """Register functions to run before every fork, the last registered first, and in the child.
 
-    `after_in_child` gets False if `before` was skipped.
+    `after_in_child` is called with False if `before` was skipped.
     """
     if before is not None:
         _process.before.insert(0, before)
@@ -61,9 +61,9 @@ def register(
 
 
 def begin_activity() -> object:
-    """Keep the process from forking until `end_activity` is called with what this returns.
+    """Keep the process from forking until `end_activity` is called with the returned token.
 
-    Waits for a fork under way, but not inside another activity of this thread: the fork is waiting for that.
+    Waits for a fork in progress, except inside another activity of this thread, for which the fork waits.
     """
     gate, me, token = _process.gate, get_ident(), object()
     if not gate.acquire(blocking=False):
@@ -79,7 +79,7 @@ def begin_activity() -> object:
 
 
 def end_activity(token: object) -> None:
-    """Let the process fork again. Any thread may call this, more than once."""
+    """Let the process fork again; any thread may call this, also twice."""
     _process.activities.pop(token, None)
 
 
@@ -95,7 +95,7 @@ def activity() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_rest() -> Iterator[None]:
-    """Wait for the activities of other threads, and keep new ones from beginning until the context ends."""
+    """Wait for the activities of other threads, and block new ones until the context ends."""
     gate = _process.gate
     with gate:
         _rest()
@@ -106,9 +106,9 @@ def at_rest() -> Iterator[None]:
 
 
 def unless_at_rest(action: Callable[[], None]) -> bool:
-    """Run an action that no fork may interrupt; return False, without running it, if one is under way.
+    """Run an action that no fork may interrupt; return False without running it if a fork is in progress.
 
-    For finalizers, which run in the middle of anything: waiting for a fork that waits for their thread never ends.
+    For finalizers: waiting for a fork that waits for their own thread would never end.
     """
     gate = _process.gate
     if _process.at_rest or not gate.acquire(timeout=_FINALIZER_WAIT):
@@ -121,7 +121,7 @@ def unless_at_rest(action: Callable[[], None]) -> bool:
 
 
 def wait_until(done: Callable[[], bool], deadline: float) -> bool:
-    """Wait until `done` or `deadline`, a time of the monotonic clock; return whether it is done."""
+    """Wait until `done` returns True or until `deadline` on the monotonic clock; return whether it is done."""
     while not done():
         if time.monotonic() >= deadline:
             return False
@@ -136,7 +136,7 @@ def _rest() -> None:
 
 
 def _before() -> None:
-    """Bring the process to rest; the gate stays closed until the fork is done."""
+    """Bring the process to rest; the gate stays locked until after the fork."""
     _process.gate.acquire()
     _rest()
     for run in _process.before:
@@ -149,7 +149,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    """Begin anew: a gate that nobody waits at, and no activities of threads that do not exist here."""
+    """Reset the gate, and drop the activities of threads that do not exist in the child."""
     prepared, _process.at_rest = _process.at_rest, False
     _process.gate = RLock()
     me = get_ident()

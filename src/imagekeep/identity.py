@@ -1,4 +1,4 @@
-"""What a store is and follows: so that a sync from another source is noticed, not obeyed."""
+"""The identity of a store and of its source, by which a sync from another source is noticed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SourceIdentity(NamedTuple):
-    """Which source it is: its specifier with an absolute path, and containerd's namespace."""
+    """A source: its specifier with an absolute path, and containerd's namespace."""
 
     specifier: str
     namespace: str | None = None
@@ -26,10 +26,10 @@ class SourceIdentity(NamedTuple):
         )
 
     def is_same(self, other: SourceIdentity) -> bool:
-        """Return whether both are one source, by their paths or by what links in these lead to.
+        """Return whether both are one source: their paths are equal as written, or after following links.
 
-        /var/run/containerd/containerd.sock is /run/containerd/containerd.sock; and a layout behind a link stays the
-        same layout when the link is pointed at its next version.
+        So /var/run/containerd/containerd.sock is /run/containerd/containerd.sock, and a layout behind a link stays
+        the same when the link is pointed at its next version.
         """
         if self.namespace != other.namespace:
             return False
@@ -44,7 +44,7 @@ class SourceIdentity(NamedTuple):
 
 
 class StoreIdentity(NamedTuple):
-    """Which store it is: its random id, renewed when it is restored, and the source of its last full sync."""
+    """A store: its random id, renewed by a restore, and the source of its last full sync."""
 
     store_id: str
     follows: SourceIdentity | None

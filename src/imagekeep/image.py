@@ -1,10 +1,10 @@
-"""The frozen types that the other modules hand to one another.
+"""The types of an image on its way into the store.
 
-An image on its way into the store passes through three of them::
+::
 
-    ImageRecord  what a source says of a reference: its target, its labels   (containerd: images.Image)
-    Observed     what the target's documents say of the image for a platform (containerd: getImage)
-    Image        what the store keeps                                        (containerd: imagestore.Image)
+    ImageRecord    a reference at a source: its target and labels         (containerd: images.Image)
+    ObservedImage  the image for a platform, read from that target        (containerd: getImage)
+    Image          the image in the store                                 (containerd: imagestore.Image)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imagekeep.oci.image import ImageFacts
 
 PINNED_LABEL = "io.cri-containerd.pinned"
-"""The label by which a source pins a reference, when its value is exactly `pinned` (internal/cri/labels)."""
+"""The label that pins a reference if its value is `pinned` (internal/cri/labels)."""
 
 PINNED_VALUE = "pinned"
 
@@ -33,7 +33,7 @@ _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """What a source says of one reference: the descriptor it points at, and its labels."""
+    """A reference at a source: its target and its labels."""
 
     reference: str
     target: Descriptor
@@ -47,10 +47,10 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObservedImage:
-    """What one reference was at its source when it was read: the image for the platform, and the pin.
+    """The image of a reference, as read from its source, and whether the reference pins it.
 
-    `id` is the digest of `config_json`; `size` counts compressed bytes, and wraps at 64 bits as in Go.
-    `target_digest` is None where an image was given to the store without a source.
+    `id` is the digest of `config_json`; `size` is in compressed bytes and wraps at 64 bits, as in Go.
+    `target_digest` is None for an image that was added to the store without a source.
     """
 
     id: str
@@ -62,7 +62,7 @@ class ObservedImage:
 
 
 def observed_of(record: ImageRecord, facts: ImageFacts) -> ObservedImage:
-    """Join what a record says of a reference and what the documents beneath its target say of the image."""
+    """Join a record and the image that was read from its target."""
     return ObservedImage(
         facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
     )
@@ -81,7 +81,7 @@ def require_storable(reference: str, image: ObservedImage | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImageSummary:
-    """What a list shows of an image: everything that the store keeps but its config document."""
+    """An image in the store, without its config document."""
 
     id: str
     references: tuple[str, ...]
@@ -91,29 +91,29 @@ class ImageSummary:
 
     @property
     def repo_tags(self) -> tuple[str, ...]:
-        """Return the references that are a name and a tag (containerd: ParseImageReferences)."""
+        """Return the references with a tag (containerd: ParseImageReferences)."""
         return repo_tags(self.references)
 
     @property
     def repo_digests(self) -> tuple[str, ...]:
-        """Return the references that are a name and a digest (containerd: ParseImageReferences)."""
+        """Return the references with a digest (containerd: ParseImageReferences)."""
         return repo_digests(self.references)
 
 
 @dataclass(frozen=True, slots=True)
 class Image(ImageSummary):
-    """An image that the store keeps.
+    """An image in the store.
 
-    `references` are in the order of distribution/reference's Sort, `size` counts compressed bytes, `chain_id`
-    is empty for an image without layers, and `config_json` is the config document, byte for byte.
+    `references` are in the order of distribution/reference's Sort, `size` is in compressed bytes, `chain_id` is
+    empty for an image without layers, and `config_json` is the config document, byte for byte.
     """
 
     config_json: bytes = field(repr=False)
 
     @property
     def config(self) -> ImageConfig:
-        """Decode the config document, as Go reads it (image-spec, config)."""
-        # Most answers need no config, and what decodes one is a quarter of all that a short command imports.
+        """Decode the config document as Go does (image-spec, config)."""
+        # Few callers need it, and importing the decoder takes a quarter of a short command's time.
         from imagekeep.oci.config import parse_config
 
         return parse_config(self.config_json, self.id)

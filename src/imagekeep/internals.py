@@ -105,7 +105,7 @@ def record_watcher(store: Store, state: WatcherState) -> None:
 def watcher_lock(store: Store) -> Iterator[Callable[[], None]]:
     """Be the one watcher of a store until the context ends, or the process does.
 
-    Yields a function that takes the lock again, in case the store was deleted and made anew with its lock file.
+    Yields a function that takes the lock again, in case the store and its lock file were deleted and recreated.
     Both raise AlreadyWatchedError, naming the other watcher, and StoreUnavailableError.
     """
     lock = WatcherLock(store.path)
@@ -133,10 +133,10 @@ def require_source(store: Store) -> Source:
 
 
 def lock_references(store: Store, references: Iterable[str] | None) -> AbstractContextManager[None]:
-    """Keep others from updating these references, or any at all, until the context ends.
+    """Lock these references, or all if None, against other updates until the context ends.
 
-    What is observed and applied inside is never overtaken by an older answer. Readers do not wait. Raises
-    InvalidReferenceError, and StoreBusyError when others hold one of them for more than a minute.
+    What is observed and applied inside is never overwritten by an older answer. Readers do not wait. Raises
+    InvalidReferenceError, and StoreBusyError after a minute.
     """
     return store._lock(references)
 
@@ -162,10 +162,10 @@ def apply_all(
     alongside: Alongside = NOTHING,
     dry_run: bool = False,
 ) -> dict[str, Transition]:
-    """Write what was observed of many references in one transaction: all of it, or nothing.
+    """Update many references to what was observed, in one transaction.
 
-    `failures` has the references that could not be read, and why: they are kept as incomplete until they can
-    be read or are gone. With `dry_run` everything is decided and written, and then rolled back.
+    `failures` has the errors of references that could not be read; they are recorded as incomplete until they can
+    be read or are gone. With `dry_run` the transaction is rolled back.
     """
     for reference, image in observed.items():
         require_storable(reference, image)
@@ -185,10 +185,10 @@ def mark_verified(
     alongside: Alongside = NOTHING,
     dry_run: bool = False,
 ) -> dict[str, Transition]:
-    """Record, in one transaction, which records point at the target that the store has read before.
+    """Verify, in one transaction, the references whose target the store has read before.
 
-    A digest fixes all that is beneath it, so no document is read for these; only their pins can have changed. A
-    reference that is missing in the answer has to be observed. `dry_run` as in `apply_all`.
+    A target's digest covers everything beneath it, so only a pin can have changed. Returns their transitions; the
+    other references have to be observed. `dry_run` as in `apply_all`.
     """
     with store._transaction(dry_run=dry_run) as cursor:
         states = queries.states_of(cursor, [record.reference for record in records])

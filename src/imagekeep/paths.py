@@ -1,4 +1,4 @@
-"""Paths that go on meaning the same file."""
+"""Absolute paths of stores and sockets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from imagekeep.errors import InvalidArgumentError, UnavailableError, printable
 
 
 def full_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path` from the root on, so that it stays that file where the process changes its directory.
+    """Return the absolute path, which stays valid if the process changes its directory.
 
-    Links are not followed. Raises UnavailableError for a relative one where the process's directory is gone.
+    Links are not followed. Raises UnavailableError for a relative path if the current directory was removed.
     """
     try:
         return Path(path).absolute()
@@ -23,10 +23,10 @@ def full_path(path: str | os.PathLike[str]) -> Path:
 
 
 def store_path(path: str | os.PathLike[str]) -> Path:
-    """Return the full path of a store.
+    """Return the absolute path of a store.
 
-    `:memory:` and `file://` mean something to SQLite, and are refused because they would make files of these names.
-    Raises InvalidArgumentError, and as `full_path` does.
+    Raises InvalidArgumentError for SQLite's `:memory:` and `file://`, which would create files of these names, and
+    as `full_path` does.
     """
     name = os.fspath(path)
     if name in ("", ":memory:") or name.startswith("file://"):
@@ -38,8 +38,8 @@ def store_path(path: str | os.PathLike[str]) -> Path:
 
 
 def grpc_address(socket: str | os.PathLike[str]) -> str:
-    """Return the name by which gRPC connects to or serves at an absolute path, of any bytes.
+    """Return gRPC's address of an absolute path, of any bytes.
 
-    What follows `unix:` is a URI's path: a `//` at its beginning would name a host.
+    A URI's path follows `unix:`, so a leading `//` would name a host.
     """
     return f"unix:/{quote(os.fsencode(socket).lstrip(b'/'))}"

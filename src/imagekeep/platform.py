@@ -1,4 +1,4 @@
-"""Platforms: specifiers, normal form, and which of several fits best (Go: containerd/platforms v1.0.0-rc.5).
+"""Platforms: specifiers, normal form and matching (Go: containerd/platforms v1.0.0-rc.5).
 
 ::
 
@@ -7,10 +7,10 @@
     version, feature                                           percent-encoded, [A-Za-z0-9_.%-]
     architecture, variant                                      [A-Za-z0-9_.-]+
 
-A specifier that leaves out the system or the architecture means the host's. Every function that needs the
-host takes it as an argument, so that an answer depends on the machine only where the caller lets it.
+A specifier without a system or an architecture means the host's. Every function that needs the host takes it as an
+argument, so that results depend on the machine only if the caller allows it.
 
-`only` makes a matcher that accepts what a platform can run besides its own, best first::
+`only` returns a matcher that also accepts what else a platform can run, best first::
 
     amd64/v3       amd64/v3, v2, v1, then 386
     arm64/v9.1     arm64/v9.1, v9, then v8.6 … v8, then arm/v8 … v5
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 VERSION_MAX = 99
-"""The highest variant that a fallback is counted down from; Go counts down from any number it is given."""
+"""Highest variant from which fallbacks are counted down; Go has no limit."""
 
-# What Go builds for; a specifier of one part must be one of these.
+# Go's targets; a specifier of one part must be one of these.
 _KNOWN_SYSTEM = (
     "aix|android|darwin|dragonfly|freebsd|hurd|illumos|ios|js|linux|nacl|netbsd|openbsd|plan9|solaris"
     "|windows|zos"
@@ -49,12 +49,12 @@ _ENCODED = {ord(character): f"%{ord(character):02X}" for character in "%+()/"}
 _ARM_VARIANTS = {"": "v7", "5": "v5", "6": "v6", "7": "v7", "8": "v8"}
 _ARM64_VARIANTS = {"8": "", "v8": "", "v8.0": "", "9": "v9", "9.0": "v9", "v9.0": "v9"}
 
-# The last minor version of each ARM architecture; v9.0 was made from v8.5, and each v9.x includes v8.(x + 5).
+# The last minor version of each ARM architecture; each v9.x includes v8.(x + 5).
 _ARM64_MINORS = {8: 9, 9: 7}
 _V9_INCLUDES_V8 = 5
 
-# The build since which a Windows runs older containers. Go's range begins at the stable build before the
-# host's own, of which there is but this one up to now.
+# The first build of Windows that runs older containers. Go's range begins at the stable build before the host's
+# own; so far this is the only one.
 _WINDOWS_STABLE_BUILD = 20348
 _WINDOWS_VERSION_MAX = (0xFF, 0xFF, 0xFFFF)
 
@@ -63,7 +63,7 @@ _MACHINES = {"aarch64": "arm64", "loongarch64": "loong64", "x86_64": "amd64"}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on (image-spec, image index, `platform`); a part that is absent is empty."""
+    """The platform of an image (image-spec, image index, `platform`); missing parts are empty."""
 
     os: str
     architecture: str
@@ -79,14 +79,14 @@ class Platform:
 
     @staticmethod
     def parse(specifier: str, host: Platform | None = None) -> Platform:
-        """Parse a specifier; `host`, or this machine, fills what it leaves out (Go: Parse).
+        """Parse a specifier; missing parts are those of `host`, by default this machine (Go: Parse).
 
-        Raises InvalidPlatformError. The variant of arm is left out where it is v7 and the specifier has none.
+        The variant of arm stays empty if the specifier has none and it would be v7. Raises InvalidPlatformError.
         """
         name, *others = specifier.split("/")
         match = re.fullmatch(_SYSTEM, name)
         if not match or len(others) > 2 or not all(re.fullmatch(_COMPONENT, part) for part in others):
-            raise _invalid(specifier, "it must be system[(version+feature)][/architecture[/variant]]")
+            raise _invalid(specifier, "must be system[(version+feature)][/architecture[/variant]]")
         named = Platform(
             _normalize_system(match[1]),
             "",
@@ -99,10 +99,10 @@ class Platform:
         return replace(named, architecture=architecture, variant=variant)
 
     def normalize(self, host: Platform | None = None) -> Platform:
-        """Return the platform in its usual names, an empty system being the host's (Go: Normalize).
+        """Return the platform in normal form; an empty system becomes the host's (Go: Normalize).
 
-        Names are lower case, `x86_64` is amd64, arm64's v8 and amd64's v1 are no variant, arm without one has
-        v7, and features are sorted and unique.
+        Names are lower case, `x86_64` becomes amd64, the variants v8 of arm64 and v1 of amd64 become empty, an
+        empty variant of arm becomes v7, and features are sorted and unique.
         """
         architecture, variant = _normalize_architecture(self.architecture, self.variant)
         return Platform(
@@ -114,11 +114,11 @@ class Platform:
         )
 
     def format(self) -> str:
-        """Return system, architecture and variant, or `unknown` (Go: Format)."""
+        """Return system, architecture and variant, or `unknown` without a system (Go: Format)."""
         return _join(self.os, self.architecture, self.variant) if self.os else "unknown"
 
     def format_all(self) -> str:
-        """Return the specifier with version and features, or `unknown` (Go: FormatAll)."""
+        """Return the specifier with version and features, or `unknown` without a system (Go: FormatAll)."""
         if not self.os:
             return "unknown"
         features = sorted({feature for feature in self.os_features if feature})
@@ -128,27 +128,27 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class PlatformMatcher:
-    """Tells which platforms fit, and which fits better (Go: MatchComparer).
+    """Matches and orders platforms (Go: MatchComparer).
 
-    `accepted` are normalised platforms, best first; `host` gives the system of a platform that names none.
+    `accepted` are normalized platforms, best first; a platform without a system gets that of `host`.
     """
 
     accepted: tuple[Platform, ...]
     host: Platform
 
     def matches(self, platform: Platform) -> bool:
-        """Return whether a platform is one of the accepted ones."""
+        """Return whether a platform is accepted."""
         return self._position(platform) is not None
 
     def less(self, first: Platform, second: Platform) -> bool:
-        """Return whether `first` fits better than `second`, as Go's Less does."""
+        """Return whether `first` is better than `second` (Go: Less)."""
         return self.sort_key(first) < self.sort_key(second)
 
     def sort_key(self, platform: Platform) -> tuple[int, int, int]:
-        """Return a key by which `sorted` gives the order of Go's Less, equal ones staying as they are.
+        """Return a key that sorts platforms in the order of Go's Less.
 
-        First come those that match: by the accepted platform, then those with more features. Then come those
-        that would match without their features, and last all others.
+        First come those that match, in the order of the accepted platforms and then by falling number of features;
+        then those that would match without their features; then all others.
         """
         position = self._position(platform)
         if position is not None:
@@ -157,20 +157,20 @@ class PlatformMatcher:
         return (2, 0, 0) if bare is None else (1, bare, 0)
 
     def sort(self, platforms: Iterable[Platform]) -> list[Platform]:
-        """Return the platforms best first, those that fit equally well in the order given."""
+        """Return the platforms, best first; equally good ones keep their order."""
         return sorted(platforms, key=self.sort_key)
 
     def _position(self, platform: Platform) -> int | None:
-        """Return the place of the first accepted platform that a platform fits, or None."""
+        """Return the index of the first accepted platform that matches, or None."""
         normal = platform.normalize(self.host)
         fitting = (place for place, accepted in enumerate(self.accepted) if _fits(normal, accepted))
         return next(fitting, None)
 
 
 def only(platform: Platform, host: Platform | None = None) -> PlatformMatcher:
-    """Make a matcher for a platform and for what else it can run (Go: Only).
+    """Return a matcher for a platform and for what else it can run (Go: Only).
 
-    An arm64 whose variant is unknown matches nothing, as in Go.
+    An arm64 with an unknown variant matches nothing, as in Go.
     """
     host = host or Platform.host()
     accepted = tuple(_with_fallbacks(platform.normalize(host)))
@@ -178,13 +178,13 @@ def only(platform: Platform, host: Platform | None = None) -> PlatformMatcher:
 
 
 def only_strict(platform: Platform, host: Platform | None = None) -> PlatformMatcher:
-    """Make a matcher for one platform, however it is written (Go: OnlyStrict)."""
+    """Return a matcher for exactly one platform, in any spelling (Go: OnlyStrict)."""
     host = host or Platform.host()
     return PlatformMatcher((platform.normalize(host),), host)
 
 
 def host_platform(sysname: str, machine: str) -> Platform:
-    """Return the platform that `uname` means, in Go's names; on ARM with the variant."""
+    """Return the platform of `uname`'s answer in Go's names; for ARM with the variant."""
     name, machine = sysname.lower(), machine.lower()
     if re.fullmatch(r"i[3-6]86", machine):
         return Platform(name, "386")
@@ -195,18 +195,18 @@ def host_platform(sysname: str, machine: str) -> Platform:
 
 
 def _complete(named: Platform, specifier: str, host: Platform) -> Platform:
-    """Return the platform of a specifier of one part, which is a system or an architecture."""
+    """Complete a specifier of one part: a system or an architecture."""
     if re.fullmatch(_KNOWN_SYSTEM, named.os):
         variant = host.variant if host.architecture == "arm" and host.variant != "v7" else ""
         return replace(named, architecture=host.architecture, variant=variant)
     architecture, variant = _parse_architecture(specifier)
     if not re.fullmatch(_KNOWN_ARCHITECTURE, architecture):
-        raise _invalid(specifier, "no such operating system or architecture is known")
+        raise _invalid(specifier, "unknown operating system or architecture")
     return Platform(host.os, architecture, variant)
 
 
 def _parse_architecture(architecture: str, variant: str | None = None) -> tuple[str, str]:
-    """Return the usual names of a specifier's parts: no v7 where none was given, but v8 where it was."""
+    """Return the normal form of a specifier's parts, except that v7 is not added and v8 not removed."""
     architecture, normal = _normalize_architecture(architecture, variant or "")
     if variant is None:
         return architecture, "" if (architecture, normal) == ("arm", "v7") else normal
@@ -214,13 +214,12 @@ def _parse_architecture(architecture: str, variant: str | None = None) -> tuple[
 
 
 def _normalize_system(name: str) -> str:
-    """Return an operating system's usual name."""
     lowered = name.lower()
     return "darwin" if lowered == "macos" else lowered
 
 
 def _normalize_architecture(architecture: str, variant: str) -> tuple[str, str]:
-    """Return the usual names of an architecture and its variant (Go: normalizeArch)."""
+    """Return the normal form of an architecture and its variant (Go: normalizeArch)."""
     architecture, variant = architecture.lower(), variant.lower()
     match architecture:
         case "i386":
@@ -239,7 +238,7 @@ def _normalize_architecture(architecture: str, variant: str) -> tuple[str, str]:
 
 
 def _with_fallbacks(platform: Platform) -> Iterator[Platform]:
-    """Yield a normalised platform and what else it can run, best first (Go: platformVector)."""
+    """Yield a normalized platform and what else it can run, best first (Go: platformVector)."""
     match platform.architecture:
         case "amd64":
             yield platform
@@ -258,14 +257,14 @@ def _with_fallbacks(platform: Platform) -> Iterator[Platform]:
 
 
 def _lower_versions(platform: Platform, lowest: int) -> Iterator[Platform]:
-    """Yield a platform with each lower version as its variant, down to the lowest."""
+    """Yield the platform with each lower variant, down to the lowest."""
     if number := re.fullmatch(r"v?\+?0*([0-9]{1,9})", platform.variant):
         highest = min(int(number[1]) - 1, VERSION_MAX)
         yield from (replace(platform, variant=f"v{version}") for version in range(highest, lowest - 1, -1))
 
 
 def _arm64_versions(variant: str) -> list[str]:
-    """Return the arm64 variants that one can run, best first; none where it is unknown."""
+    """Return the arm64 variants that this one can run, best first; empty if it is unknown."""
     known = re.fullmatch(r"v([89])(?:\.([0-9]))?", variant)
     if known is None or int(known[2] or 0) > _ARM64_MINORS[int(known[1])]:
         return []
@@ -277,7 +276,7 @@ def _arm64_versions(variant: str) -> list[str]:
 
 
 def _fits(platform: Platform, accepted: Platform) -> bool:
-    """Return whether one normalised platform can stand for another (Go: matcher.Match)."""
+    """Return whether a normalized platform matches an accepted one (Go: matcher.Match)."""
     if (platform.os, platform.architecture) != (accepted.os, accepted.architecture):
         return False
     if platform.variant != accepted.variant:
@@ -286,13 +285,13 @@ def _fits(platform: Platform, accepted: Platform) -> bool:
     if accepted.os == "windows":
         if not _windows_runs(accepted.os_version, platform.os_version):
             return False
-        # Images were marked with this feature before anything asked for features.
+        # Images have this feature from before any platform required features.
         features.discard("win32k")
     return features.issubset(accepted.os_features)
 
 
 def _windows_runs(version: str, wanted: str) -> bool:
-    """Return whether a Windows of one version runs containers of another; an unknown version leaves it open."""
+    """Return whether a Windows of this version runs containers of the wanted one, if both are known."""
     host = _windows_version(version)
     if host == (0, 0, 0) or not wanted:
         return True
@@ -304,7 +303,7 @@ def _windows_runs(version: str, wanted: str) -> bool:
 
 
 def _windows_version(text: str) -> tuple[int, ...]:
-    """Return major, minor and build of a version like 10.0.20348.1; zeros where it is none."""
+    """Return major, minor and build of a version such as 10.0.20348.1; zeros if it is invalid."""
     match = re.match(r"0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,5})(?:\.|\Z)", text)
     numbers = tuple(int(number) for number in match.groups()) if match else (0, 0, 0)
     within = all(number <= highest for number, highest in zip(numbers, _WINDOWS_VERSION_MAX, strict=True))
@@ -312,7 +311,7 @@ def _windows_version(text: str) -> tuple[int, ...]:
 
 
 def _decode_option(text: str, specifier: str) -> str:
-    """Return a version or feature without its percent-encoding."""
+    """Decode the percent-encoding of a version or a feature."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise _invalid(specifier, "a percent sign must be followed by two hex digits")
     decoded = re.sub(rb"%(..)", lambda escape: bytes.fromhex(escape[1].decode()), text.encode())
@@ -320,12 +319,11 @@ def _decode_option(text: str, specifier: str) -> str:
 
 
 def _invalid(specifier: str, why: str) -> InvalidPlatformError:
-    """Make the error for a specifier."""
     return InvalidPlatformError(f"invalid platform {printable(specifier)}: {why}")
 
 
 def _join(*parts: str) -> str:
-    """Join parts by slashes and resolve dots, as Go's path.Join does: Python's normpath may stop at a NUL."""
+    """Join parts as Go's path.Join does; Python's normpath may stop at a NUL."""
     joined = "/".join(part for part in parts if part)
     root = "/" if joined.startswith("/") else ""
     kept: list[str] = []

@@ -1,8 +1,7 @@
-"""Answers from a store's file alone: the verbs that read.
+"""Reads a store, without its source.
 
-Each thread keeps a read-only connection of its own (imagekeep.database.readers). Each verb is one read transaction:
-it sees one state whatever writers do meanwhile, and holds no lock that a writer waits for. Nothing here imports
-SQLAlchemy, because a command that only reads must start in a few milliseconds.
+Each thread keeps its own read-only connection (imagekeep.database.readers). Each method is one read transaction: it
+sees one state whatever writers do, and no writer waits for it.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
 class Reader:
     """Reads a store; opened by `Reader.open`, closed by `close` or as a context manager.
 
-    Use it from any number of threads, and in forked children. If the store's file is moved, replaced or deleted,
-    it reads what is at the path from then on, or raises StoreUnavailableError. Do not open the file with another
-    SQLite library in the same process, such as the standard library's `sqlite3` beside pysqlite3: closing that
-    drops the locks of this one (https://sqlite.org/howtocorrupt.html, 2.2).
+    Threads and forked children can share it. If the store's file is moved, replaced or deleted, it reads the
+    store now at the path, or raises StoreUnavailableError. Do not open the file with another SQLite library in
+    the same process, such as the standard library's `sqlite3` beside pysqlite3: closing it drops the locks of
+    this one (https://sqlite.org/howtocorrupt.html, 2.2).
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,11 +50,10 @@ class Reader:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open an existing store to read; a relative path stays that file if the process changes its directory.
+        """Open an existing store read-only; a relative path stays valid if the process changes its directory.
 
         Raises InvalidArgumentError for SQLite's `:memory:` and URIs, StoreUnavailableError if there is no store,
-        NotAStoreError if the file is something else, and SchemaVersionError if its schema is older or newer than
-        this imagekeep's.
+        NotAStoreError for another file, and SchemaVersionError for an older or newer schema.
         """
         reader = cls(store_path(path))
         name = Path(path)
@@ -72,7 +70,7 @@ class Reader:
         return f"<{type(self).__name__} {str(self.path)!r}, revision {HEAD}>"
 
     def close(self) -> None:
-        """Close the connections of every thread; the store answers no more."""
+        """Close the connections of every thread."""
         self._connections.close()
 
     def __enter__(self) -> Self:
@@ -87,7 +85,7 @@ class Reader:
         self.close()
 
     def resolve(self, reference: str) -> str:
-        """Return the id of the image that `reference`, spelt exactly so, names (containerd: Store.Resolve).
+        """Return the image id of a reference, spelt exactly so (containerd: Store.Resolve).
 
         Raises ImageNotFoundError.
         """
@@ -103,25 +101,24 @@ class Reader:
         return image_id
 
     def get(self, image_id: str) -> Image:
-        """Return the image with this id, full or truncated, with or without its algorithm.
+        """Return the image with a full or truncated id, with or without its algorithm (containerd: Store.Get).
 
-        Raises ImageNotFoundError, AmbiguousError with the candidates, or InvalidArgumentError for the empty id
-        (containerd: Store.Get).
+        Raises ImageNotFoundError, AmbiguousError with the candidates, or InvalidArgumentError for an empty id.
         """
         return self._connections.ask(queries.find_image, image_id)
 
     def find(self, name: str) -> Image:
-        """Return the image that a name typed by a person stands for.
+        """Return the image with a name as people write it.
 
-        The name is tried as a reference spelt exactly so, as a full id, as a reference in any spelling, and as a
-        truncated id. Raises as `get` does.
+        The name is tried as a reference spelt exactly so, a full id, a reference in any spelling, and a truncated
+        id, in that order and in one snapshot. Raises as `get` does.
         """
         return self._connections.ask(queries.find_by_name, name)
 
     def is_pinned(self, image_id: str, reference: str) -> bool:
-        """Return whether `reference` pins the image with this full or truncated id.
+        """Return whether a reference pins the image with a full or truncated id (containerd: store.isPinned).
 
-        False where the id is no one image's (containerd: store.isPinned).
+        False if no image or more than one has this id.
         """
         try:
             return self._connections.ask(queries.is_pinned, image_id, reference)
@@ -131,13 +128,13 @@ class Reader:
     def iter(self) -> Iterator[Image]:
         """Yield every image of one state of the store, in the order of ids, in constant memory.
 
-        Other verbs may be called meanwhile. If the process forks, or the store is replaced, it goes on after the
-        last id in the state of that time.
+        Other methods may be called meanwhile. If the process forks or the store is replaced, iteration continues
+        after the last id, in the state of that time.
         """
         return self._connections.each_image()
 
     def summaries(self) -> builtins.list[ImageSummary]:
-        """Return every image without its config, in the order of ids."""
+        """Return every image without its config document, in the order of ids."""
         return self._connections.ask(queries.all_summaries)
 
     def references(self) -> builtins.list[str]:
@@ -145,38 +142,38 @@ class Reader:
         return self._connections.ask(queries.all_references)
 
     def states(self) -> dict[str, ReferenceState]:
-        """Return what the store says of every reference."""
+        """Return the state of every reference."""
         return self._connections.ask(queries.all_states)
 
     def history(self, reference: str) -> builtins.list[HistoryEntry]:
-        """Return every change to a reference, spelt exactly so, the oldest first."""
+        """Return every change to a reference, spelt exactly so, oldest first."""
         try:
             return self._connections.ask(queries.history_of, reference)
-        except UnicodeEncodeError:  # a name with a lone surrogate is in no row
+        except UnicodeEncodeError:  # no row has a name with a lone surrogate
             return []
 
     def counts(self) -> Counts:
-        """Count images, references and pins, and say when a source last confirmed them."""
+        """Return the numbers of images, references and pins, and when the source last confirmed them."""
         return self._connections.ask(queries.count)
 
     def incomplete(self) -> builtins.list[IncompleteReference]:
-        """Return the references that the source has and whose images could not be read, by name."""
+        """Return the references at the source whose images could not be read, ordered by name."""
         return self._connections.ask(queries.incomplete_references)
 
     def watcher(self) -> WatcherState | None:
-        """Return how far the last watcher of the source has come, or None where there was none."""
+        """Return the status of the last watcher, or None if there was none."""
         return self._connections.ask(queries.watcher_state)
 
     def identity(self) -> StoreIdentity:
-        """Return which store this is and which source it follows."""
+        """Return the store's id and the source that it follows."""
         return self._connections.ask(queries.identity)
 
     def is_watched(self) -> bool:
-        """Return whether a watcher runs now, in whatever PID namespace.
+        """Return whether a watcher runs now, in any PID namespace.
 
         Raises PermissionDeniedError or StoreUnavailableError if the lock file cannot be opened.
         """
-        from imagekeep.database.lock import is_watched  # not needed by what has to start quickly
+        from imagekeep.database.lock import is_watched  # short commands never need it
 
         return is_watched(self.path)
 

@@ -13,11 +13,11 @@
     digest      := algorithm ":" hex{32,}             then go-digest's rules
     algorithm   := scheme ([-_+.] scheme)*            scheme := [A-Za-z][A-Za-z0-9]*
 
-A familiar name is completed before it is parsed: `busybox` is `docker.io/library/busybox`. So what is parsed
-always has a slash, and what stands before the first is a domain or, failing that, the path's first segment.
+A familiar name is completed before it is parsed: `busybox` becomes `docker.io/library/busybox`. So the parsed text
+always has a slash. The part before the first slash is a domain or, if it cannot be one, the path's first segment.
 
-A store keeps references as they were given. They are parsed to be ordered and shown, and a name that is no
-reference is kept too: only `check_name` says what cannot be a name.
+A store keeps references as written, and parses them only to order and show them. It also keeps names that are not
+references: `check_name` rejects only what cannot be a name at all.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NAME_BYTES_MAX = 32_768
-"""The longest name in UTF-8 bytes: containerd keeps names as bolt keys, and this is bolt's longest key."""
+"""Maximum length of a name in UTF-8 bytes: containerd keeps names as bolt keys, and this is bolt's limit."""
 
 PATH_LENGTH_MAX = 255
-"""The longest path, `library/` included and without the domain (RepositoryNameTotalLengthMax)."""
+"""Maximum length of a path, including `library/`, without the domain (RepositoryNameTotalLengthMax)."""
 
 DEFAULT_DOMAIN = "docker.io"
 LEGACY_DEFAULT_DOMAIN = "index.docker.io"
 OFFICIAL_PREFIX = "library/"
 DEFAULT_TAG = "latest"
 
-# Every repetition is possessive: what follows one always begins with a character that it does not take, so
-# that giving back could never help. A match therefore costs one pass, whatever the text.
+# Every repetition is possessive: what follows it always begins with a character that it cannot match, so
+# backtracking could never help. Matching takes one pass over any text.
 GRAMMAR = r"""
     \A
     (?: (?P<domain>
@@ -81,10 +81,10 @@ _DIGEST_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed reference in canonical form; its string is that form.
+    """A parsed reference, whose string is its canonical form.
 
-    A part that is absent is empty. `domain` is empty where the first component is no domain name, and a bare
-    digest has no part but `digest`, in full.
+    Missing parts are empty. `domain` is empty if the first component is not a domain name; a bare digest has only
+    `digest`.
     """
 
     domain: str = ""
@@ -97,12 +97,12 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """Return the domain and the path; empty for a bare digest."""
+        """Return domain and path; empty for a bare digest."""
         return f"{self.domain}/{self.path}" if self.domain else self.path
 
     @property
     def familiar_name(self) -> str:
-        """Return the name as people write it: without `docker.io/`, and there without `library/`."""
+        """Return the name as people write it, without `docker.io/` or `docker.io/library/`."""
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         remainder = self.path.removeprefix(OFFICIAL_PREFIX)
@@ -115,10 +115,7 @@ class Reference:
 
     @property
     def rank(self) -> int:
-        """Return the place of the reference's kind in Sort's order, from 0.
-
-        Name with tag and digest, name with tag, name with digest, name alone, digest alone.
-        """
+        """Return the rank in Sort's order: tag and digest 0, tag 1, digest 2, name alone 3, bare digest 4."""
         if not self.name:
             return 4
         if self.tag:
@@ -127,10 +124,10 @@ class Reference:
 
 
 def check_name(name: str) -> None:
-    """Check that `name` can name an image at all, whether or not it is a reference.
+    """Check that `name` can name an image, even if it is not a reference.
 
-    Raises InvalidReferenceError for a name that is empty, longer than NAME_BYTES_MAX, or not to be encoded in
-    UTF-8 (lone surrogates); its reason is name_empty, name_longer_than_32768_bytes or name_not_utf8.
+    Raises InvalidReferenceError for a name that is empty, longer than NAME_BYTES_MAX, or not encodable in UTF-8
+    (lone surrogates); its reason is name_empty, name_longer_than_32768_bytes or name_not_utf8.
     """
     if not name:
         raise InvalidReferenceError(name, "name_empty")
@@ -142,7 +139,7 @@ def parse_normalized(text: str) -> Reference:
 
     Raises InvalidReferenceError; its reason is one of identifier_not_allowed (64 hex), remote_not_lowercase,
     name_contains_uppercase, reference_invalid_format, name_too_long (the path), godigest_invalid_format,
-    godigest_invalid_length and godigest_unsupported, or one of `check_name`'s for a text that can be no name.
+    godigest_invalid_length and godigest_unsupported, or one of `check_name`'s.
     """
     _check_encodable(text)
     if _is_identifier(text):
@@ -151,9 +148,9 @@ def parse_normalized(text: str) -> Reference:
 
 
 def parse_docker_ref(text: str) -> Reference:
-    """Parse a reference as an image is pulled by it (distribution/reference: ParseDockerRef).
+    """Parse the reference of a pull (distribution/reference: ParseDockerRef).
 
-    A name alone gets the tag `latest`; a tag beside a digest is dropped. Raises as `parse_normalized` does.
+    A name alone gets the tag `latest`; a tag is dropped if there is a digest. Raises as `parse_normalized` does.
     """
     reference = parse_normalized(text)
     if reference.digest:
@@ -162,9 +159,9 @@ def parse_docker_ref(text: str) -> Reference:
 
 
 def parse_any(text: str) -> Reference:
-    """Parse a reference, a whole digest, or 64 hex for a sha256 (distribution/reference: ParseAnyReference).
+    """Parse a reference, a digest, or the 64 hex of a sha256 (distribution/reference: ParseAnyReference).
 
-    The latter two give a reference with nothing but its digest. Raises as `parse_normalized` does.
+    The last two become a reference with only a digest. Raises as `parse_normalized` does.
     """
     _check_encodable(text)
     if _is_identifier(text):
@@ -177,8 +174,8 @@ def parse_any(text: str) -> Reference:
 def sort_key(name: str) -> tuple[int, str]:
     """Return the rank and the string by which distribution/reference's Sort orders a name.
 
-    The string is what Sort would rewrite the name to; a name that is no reference comes last, as it is. Names
-    with the same key are told apart by the name itself: see `sort_references`.
+    The string is the name's canonical form. A name that is not a reference comes last, unchanged. Equal keys are
+    ordered by the name itself: see `sort_references`.
     """
     try:
         reference = parse_any(name)
@@ -188,25 +185,25 @@ def sort_key(name: str) -> tuple[int, str]:
 
 
 def sort_references(names: Iterable[str]) -> list[str]:
-    """Return the names in the order of distribution/reference's Sort, each as it was given.
+    """Return the names, unchanged, in the order of distribution/reference's Sort.
 
-    Sort itself returns rewritten names, by which they could no longer be removed.
+    Sort itself returns canonical names, under which the source may not know them.
     """
     return sorted(names, key=lambda name: (*sort_key(name), name))
 
 
 def repo_tags(references: Iterable[str]) -> tuple[str, ...]:
-    """Return those that are a name and a tag, in canonical form (containerd: ParseImageReferences)."""
+    """Return the canonical forms of references with a tag (containerd: ParseImageReferences)."""
     return tuple(str(reference) for reference in _named(references) if reference.tag and not reference.digest)
 
 
 def repo_digests(references: Iterable[str]) -> tuple[str, ...]:
-    """Return those that are a name and a digest, in canonical form (containerd: ParseImageReferences)."""
+    """Return the canonical forms of references with a digest (containerd: ParseImageReferences)."""
     return tuple(str(reference) for reference in _named(references) if reference.digest)
 
 
 def _named(names: Iterable[str]) -> Iterable[Reference]:
-    """Yield the names that are references with a name; the others have no repository."""
+    """Yield the references among names, except bare digests, which have no repository."""
     for name in names:
         try:
             reference = parse_any(name)
@@ -217,7 +214,7 @@ def _named(names: Iterable[str]) -> Iterable[Reference]:
 
 
 def _check_encodable(name: str) -> None:
-    """Refuse what no source can hold, before anything reads through it."""
+    """Raise InvalidReferenceError for a name that no source can hold, before it is scanned."""
     try:
         too_long = len(name) > NAME_BYTES_MAX or len(name.encode()) > NAME_BYTES_MAX
     except UnicodeEncodeError:
@@ -227,12 +224,12 @@ def _check_encodable(name: str) -> None:
 
 
 def _is_identifier(text: str) -> bool:
-    """Return whether a text is the hex of a sha256 (distribution/reference: anchoredIdentifierRegexp)."""
+    """Return whether text is the hex of a sha256 (distribution/reference: anchoredIdentifierRegexp)."""
     return len(text) == _IDENTIFIER_LENGTH and not text.strip(_HEX)
 
 
 def _split_domain(text: str) -> tuple[str, str]:
-    """Return the domain and what follows, Docker Hub's where the text names none (splitDockerDomain)."""
+    """Return the domain, by default Docker Hub's, and the rest (splitDockerDomain)."""
     first, slash, rest = text.partition("/")
     is_domain = slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first)
     domain, remainder = (first, rest) if is_domain else (DEFAULT_DOMAIN, text)
@@ -244,7 +241,7 @@ def _split_domain(text: str) -> tuple[str, str]:
 
 
 def _complete(text: str) -> Reference:
-    """Complete what is a familiar name, if it is any reference, and parse it."""
+    """Complete a familiar name and parse it."""
     domain, remainder = _split_domain(text)
     remote, _, _ = remainder.partition(":")
     if remote.lower() != remote:
@@ -272,17 +269,16 @@ def _parse(text: str, completed: str) -> Reference:
 
 
 def _lower_as_go(text: str) -> str:
-    """Return `text` in lower case, `İ` as a plain `i`: Go maps it to one character, Python to two."""
+    """Return `text` in lower case, with `İ` as `i`: Go maps it to one character, Python to two."""
     return text.replace("İ", "i").lower()
 
 
 def _written(name: str, tag: str, digest: str) -> str:
-    """Join the parts of a reference, leaving out the empty ones and their marks."""
     tagged = f"{name}:{tag}" if tag else name
     return f"{tagged}@{digest}" if tagged and digest else tagged or digest
 
 
 @functools.cache
 def _grammar() -> re.Pattern[str]:
-    """Compile the grammar on first use: most commands never parse a reference."""
+    """Return the compiled grammar; most commands never need it."""
     return re.compile(GRAMMAR, re.VERBOSE)

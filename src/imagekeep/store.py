@@ -1,12 +1,12 @@
 """The image store: containerd's, in SQLite (internal/cri/store/image/image.go).
 
-A store reads as `Reader` does, and writes in transactions that only `Store` opens. `update` is two steps::
+`Store` adds writing to `Reader`. `update` takes two steps::
 
     observed = store.observe(reference)     reads the source; no transaction is open, nobody waits
     store.apply(reference, observed)        decides (imagekeep.transition) and writes, in one transaction
 
-held together by a lock on the reference, so that of two updates the one that asked the source later is the one
-whose answer stays. If anything fails, nothing has changed.
+under a lock on the reference, so that of two concurrent updates the later answer stays. If anything fails,
+nothing has changed.
 """
 
 from __future__ import annotations
@@ -53,10 +53,9 @@ if TYPE_CHECKING:
 class Store(Reader):
     """Keeps images in one SQLite file; opened by `Store.open`.
 
-    `update` and `sync` read from `source` the images for `platform`. Like a Reader, a Store may be used from any
-    number of threads and in forked children, and its file must not be opened with another SQLite library in the
-    same process. If the file is moved, replaced or deleted, nothing more is written to it: the store at the path is
-    opened instead, or StoreUnavailableError raised.
+    `update` and `sync` read the images for `platform` from `source`. What Reader says about threads, forks and
+    other SQLite libraries holds here too. If the file is moved, replaced or deleted, nothing more is written to
+    it: the store now at the path is used, or StoreUnavailableError raised.
     """
 
     def __init__(self, path: Path, source: Source | None, platform: Platform) -> None:
@@ -79,7 +78,7 @@ class Store(Reader):
     ) -> Self:
         """Open the store at `path`; create the file (mode 0600) if it does not exist.
 
-        A relative path stays that file if the process changes its directory. `source` may be a specifier, such as
+        A relative path stays valid if the process changes its directory. `source` may be a specifier, such as
         `oci:DIRECTORY`: closing the store then closes the source. `platform` is a Platform or a specifier, by
         default the host's. Raises InvalidArgumentError for SQLite's `:memory:` and URIs, SchemaVersionError for an
         older or newer schema, NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError, and as
@@ -119,9 +118,8 @@ class Store(Reader):
     def update(self, reference: str) -> Transition:
         """Update one reference from the source (containerd: Store.Update).
 
-        Raises InvalidReferenceError for what cannot be a name, whatever the source raises, the errors of reading
-        documents (with `reference` and `stage` set), StoreBusyError, StoreUnavailableError. The store then is
-        unchanged.
+        Raises InvalidReferenceError for an impossible name, the source's errors, the errors of reading documents
+        (with `reference` and `stage` set), StoreBusyError and StoreUnavailableError; the store is then unchanged.
         """
         with self._lock([reference]):
             return self.apply(reference, self.observe(reference))
@@ -155,14 +153,14 @@ class Store(Reader):
         return change.transition
 
     def add(self, image: Image) -> None:
-        """Add an image, or its references to an image that is known; a pinned one is pinned by all of them.
+        """Add an image, or add its references to it if the store has it (containerd: store.add).
 
-        What is known keeps its size, chain id and config, and its pins (containerd: store.add). A reference of
-        another image moves to this one. Only the store changes, and the next sync undoes it unless the source has
-        the image too. Raises InvalidArgumentError for an image without references.
+        If `image.pinned`, each of the references pins it. An existing image keeps its size, chain id, config and
+        pins; a reference of another image moves. Only the store changes, and the next sync undoes it unless the
+        source has the image too. Raises InvalidArgumentError for an image without references.
         """
         if not image.references:
-            raise InvalidArgumentError(f"image {printable(image.id)}: an image has at least one reference")
+            raise InvalidArgumentError(f"image {printable(image.id)}: needs at least one reference")
         facts = ObservedImage(image.id, image.chain_id, image.size, image.config_json, None, image.pinned)
         for reference in image.references:
             require_storable(reference, facts)
@@ -176,11 +174,11 @@ class Store(Reader):
             write_changes(cursor, changes, timestamp())
 
     def delete(self, image_id: str, reference: str) -> bool:
-        """Delete `reference` of the image with this full or truncated id; return whether it was there.
+        """Delete a reference of the image with a full or truncated id; return whether it existed.
 
         The image is deleted with its last reference. An unknown or ambiguous id deletes nothing (containerd:
-        store.delete). Only the store changes, and the next sync undoes it; `imagekeep image rm` deletes at the
-        source. Raises InvalidArgumentError for the empty id.
+        store.delete). Only the store changes, and the next sync undoes it; `Actions.untag` deletes at the source.
+        Raises InvalidArgumentError for an empty id.
         """
         with self._transaction() as cursor:
             try:
@@ -194,18 +192,18 @@ class Store(Reader):
             return True
 
     def pin(self, image_id: str, reference: str) -> None:
-        """Let `reference` pin the image with this full or truncated id (containerd: store.pin).
+        """Pin the image with a full or truncated id by one of its references (containerd: store.pin).
 
-        Only the store changes, and the next sync undoes it; `imagekeep image pin` pins at the source. Raises
+        Only the store changes, and the next sync undoes it; `Actions.pin` pins at the source. Raises
         PinNeedsReferenceError if the image has no such reference, and as `get` does for the id.
         """
         self._set_pin(image_id, reference, pinned=True)
 
     def unpin(self, image_id: str, reference: str) -> None:
-        """Let `reference` no longer pin the image (containerd: store.unpin); without a pin nothing changes.
+        """Remove the pin of one of an image's references, if there is one (containerd: store.unpin).
 
-        Only the store changes, and the next sync undoes it; `imagekeep image unpin` unpins at the source. Raises
-        as `get` does for the id.
+        Only the store changes, and the next sync undoes it; `Actions.unpin` unpins at the source. Raises as `get`
+        does for the id.
         """
         self._set_pin(image_id, reference, pinned=False)
 
@@ -228,7 +226,7 @@ class Store(Reader):
         return self.source
 
     def _lock(self, references: Iterable[str] | None) -> AbstractContextManager[None]:
-        """Keep others from updating these references, or any; see `imagekeep.internals.lock_references`."""
+        """Lock these references against other updates, or all if None; see `internals.lock_references`."""
         names = None if references is None else list(references)
         for name in names or ():
             check_name(name)
@@ -236,7 +234,7 @@ class Store(Reader):
 
     @contextlib.contextmanager
     def _transaction(self, *, dry_run: bool = False) -> Iterator[sqlite.Cursor]:
-        """Yield a cursor in a write transaction; what the caller returns from inside is on disk when it returns."""
+        """Yield the cursor of a write transaction, which is on disk when the context ends."""
         self._connections.require_open()
         with write_transaction(self._writer, dry_run=dry_run) as cursor:
             self._connections.require_open()

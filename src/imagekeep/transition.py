@@ -1,17 +1,18 @@
-"""What an update does to one reference: decided from two states, without I/O.
+"""Decides what an update does to a reference, from its state in the store and at the source, without I/O.
 
-containerd's update tells five cases apart (internal/cri/store/image/image.go, update)::
+The cases are those of containerd's update (internal/cri/store/image/image.go)::
 
-    the store says     the source says      transition
-    ------------------------------------------------------------------------------
-    image A            nothing              VANISHED (of what was never there: ABSENT)
+    in the store       at the source        transition
+    ---------------------------------------------------
     image A            image A, same pin    UNCHANGED
     image A            image A, other pin   PINNED or UNPINNED
     image A            image B              MOVED
-    nothing            image A              NEW
+    image A            -                    VANISHED
+    -                  image A              NEW
+    -                  -                    ABSENT
 
-For example, with `latest` on image A and pinned, `decide(State(A, pinned=True), State(B, pinned=False))` is
-MOVED: the reference leaves A, and A goes if that was its last; its pin goes with it, and B gets none.
+For example, if `latest` names image A and pins it, `decide(ReferenceState(A, True), ReferenceState(B, False))` is
+MOVED: the pin is deleted, image A too if this was its last reference, and image B is not pinned.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ class Transition(enum.StrEnum):
 
     @property
     def changed(self) -> bool:
-        """Return whether the store says something else than before."""
+        """Return whether the store has changed."""
         return self not in (Transition.UNCHANGED, Transition.ABSENT)
 
 
 class ReferenceState(NamedTuple):
-    """What is said of one reference: its image and its pin.
+    """The image that a reference names, and whether it pins it.
 
-    Where a source was asked, also its target, and the platform for which the image was chosen beneath it.
+    If the state is from a source, also the target and the platform for which the image was selected.
     """
 
     image_id: str
@@ -52,14 +53,14 @@ class ReferenceState(NamedTuple):
     platform: str | None = None
 
     def with_pin(self, pinned: bool) -> ReferenceState:
-        """Return the state that differs in nothing but the pin."""
+        """Return the same state with this pin."""
         return self if pinned == self.pinned else self._replace(pinned=pinned)
 
 
 class ReferenceChange(NamedTuple):
-    """One reference on its way from a state to another; None is a reference that is not there.
+    """A change of one reference between two states; the state of a missing reference is None.
 
-    `image` has the facts of the image, which the store may not know yet; None where the change needs none.
+    `image` is the new image, or None if the change needs none.
     """
 
     reference: str
@@ -70,22 +71,22 @@ class ReferenceChange(NamedTuple):
 
     @property
     def target_digest(self) -> str | None:
-        """Return the target that the source has just said, or None where it was not asked or has none."""
+        """Return the target at the source; None if the source was not asked or has no such reference."""
         return self.after.target_digest if self.after else None
 
     @property
     def pins(self) -> bool:
-        """Return whether the reference begins to pin."""
+        """Return whether a pin is added."""
         return self.after is not None and self.after.pinned and not (self.before and self.before.pinned)
 
     @property
     def unpins(self) -> bool:
-        """Return whether the reference, which stays, pins no more."""
+        """Return whether the pin of a remaining reference is removed."""
         return self.before is not None and self.before.pinned and bool(self.after and not self.after.pinned)
 
     @property
     def only_verifies(self) -> bool:
-        """Return whether the source has said again what the store has of it, so that only the time is new."""
+        """Return whether the source confirms the stored state, so that only the time is new."""
         return self.before == self.after and self.target_digest is not None
 
     @property
@@ -95,10 +96,10 @@ class ReferenceChange(NamedTuple):
 
     @property
     def event(self) -> str | None:
-        """Return what the history says happened, or None where nothing did.
+        """Return the event for the history, or None if nothing happened.
 
-        A reference that points at another index, of which this platform's image is the same, is unchanged for
-        containerd; the history says `retargeted`, for its answer to "which target, when" would be wrong.
+        If the target changes but the platform's image does not, the transition is UNCHANGED, as in containerd.
+        The history records `retargeted`, because it answers which target a reference had when.
         """
         if self.transition.changed:
             return self.transition.value
@@ -107,7 +108,7 @@ class ReferenceChange(NamedTuple):
 
 
 def decide(before: ReferenceState | None, after: ReferenceState | None) -> Transition:
-    """Tell which transition leads from what the store says to what the source says."""
+    """Return the transition from the state in the store to the one at the source."""
     if after is None:
         return Transition.ABSENT if before is None else Transition.VANISHED
     if before is None:
@@ -122,7 +123,7 @@ def decide(before: ReferenceState | None, after: ReferenceState | None) -> Trans
 def change_to(
     reference: str, before: ReferenceState | None, observed: ObservedImage | None, platform: str
 ) -> ReferenceChange:
-    """Return the change that makes the store say of `reference` what was observed at its source."""
+    """Return the change that updates `reference` to what was observed at its source."""
     after = (
         ReferenceState(observed.id, observed.pinned, observed.target_digest, platform) if observed else None
     )
