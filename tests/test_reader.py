@@ -229,8 +229,8 @@ def test_a_context_closes_the_reader(filled: Path) -> None:
 def test_a_thread_that_ends_closes_its_connection(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[StoreConnection] = []
 
-    def remember(path: Path, *, read_only: bool = False) -> StoreConnection:
-        opened.append(connect(path, read_only=read_only))
+    def remember(path: Path, **options: Any) -> StoreConnection:
+        opened.append(connect(path, **options))
         return opened[-1]
 
     monkeypatch.setattr("imagekeep.database.kept.connect", remember)

@@ -131,8 +131,9 @@ def wait_until(done: Callable[[], bool], deadline: float) -> bool:
 
 def _rest() -> None:
     _process.at_rest = True
-    me = get_ident()
-    wait_until(lambda: set(_process.activities.values()) <= {me}, time.monotonic() + WAIT)
+    if _process.activities:
+        me = get_ident()
+        wait_until(lambda: set(_process.activities.values()) <= {me}, time.monotonic() + WAIT)
 
 
 def _before() -> None:

@@ -15,7 +15,7 @@ def full_path(path: str | os.PathLike[str]) -> Path:
     Links are not followed. Raises UnavailableError for a relative path if the current directory was removed.
     """
     try:
-        return Path(path).absolute()
+        return (path if isinstance(path, Path) else Path(path)).absolute()
     except FileNotFoundError as error:
         raise UnavailableError(
             f"{printable(path)}: the current directory has been removed; change to another, or give a full path"

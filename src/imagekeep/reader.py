@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Self
 from imagekeep.database import queries
 from imagekeep.database.connection import DRIVER_ERRORS
 from imagekeep.database.readers import ReadConnections
-from imagekeep.database.revision import HEAD, exists
+from imagekeep.database.revision import HEAD
 from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
     InvalidArgumentError,
-    StoreUnavailableError,
-    printable,
 )
 from imagekeep.paths import store_path
 
@@ -56,11 +54,8 @@ class Reader:
         NotAStoreError for another file, and SchemaVersionError for an older or newer schema.
         """
         reader = cls(store_path(path))
-        name = Path(path)
-        if not exists(name):
-            raise StoreUnavailableError(f"no store at {printable(path)}; `imagekeep sync` makes one")
         try:
-            reader._connections.open(name)
+            reader._connections.open(path if isinstance(path, Path) else Path(path))
         except BaseException:
             reader.close()
             raise

@@ -17,7 +17,7 @@ from imagekeep import Reader, Store
 from imagekeep.database.connection import connect
 from imagekeep.database.create import open_or_create
 from imagekeep.database.driver import sqlite
-from imagekeep.database.trusted_files import COMPANIONS, LONGEST_PATH, require_trusted
+from imagekeep.database.trusted_files import COMPANIONS, LONGEST_PATH, look, require_trusted
 from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,
@@ -382,7 +382,7 @@ def test_root_that_reads_does_not_roll_back_for_another_user(public_store: Path)
 def test_in_a_shared_directory_nobody_can_make_a_companion_after_the_look(
     public_store: Path, read_only: bool, suffix: str
 ) -> None:
-    require_trusted(public_store, writing=not read_only)
+    require_trusted(public_store, look(str(public_store)), writing=not read_only)
 
     made = beside(public_store, suffix).stat()
     assert (made.st_uid, made.st_mode & 0o777) == (os.geteuid(), public_store.stat().st_mode & 0o777)
@@ -404,7 +404,7 @@ def test_the_empty_companions_are_nothing_to_sqlite(public_store: Path, rollback
 
 
 def test_no_companion_is_made_in_a_directory_of_ones_own(store_path: Path) -> None:
-    require_trusted(store_path, writing=True)
+    require_trusted(store_path, look(str(store_path)), writing=True)
 
     assert [file.name for file in store_path.parent.iterdir() if file.is_file()] == ["images.db"]
 

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 from imagekeep.database import statements
 from imagekeep.database.constraints import FORBIDDEN_ROWS
 from imagekeep.database.driver import sqlite
-from imagekeep.database.revision import HEAD, lift_bound
+from imagekeep.database.revision import HEAD, compare, lift_bound, read_objects
 from imagekeep.database.row_types import BLOB, INTEGER, TEXT, MistypedRowError, typed
-from imagekeep.database.schema_check import compare, read_objects
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.oci.config import parse_diff_ids

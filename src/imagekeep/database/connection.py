@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from imagekeep import forks
 from imagekeep.database.driver import sqlite
 from imagekeep.database.hot_journal import is_interrupted, require_rolled_back_by_owner
-from imagekeep.database.identity import file_id
+from imagekeep.database.identity import file_id, file_id_of
 from imagekeep.database.row_types import MistypedRowError
-from imagekeep.database.trusted_files import require_trusted
+from imagekeep.database.trusted_files import look, require_trusted
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imagekeep.database.identity import FileId
+    from imagekeep.database.trusted_files import Named
 
 BUSY_WAIT = 5.0
 """Seconds that SQLite itself waits for a lock. imagekeep's writers queue on a lock of their own before they
@@ -102,19 +103,21 @@ _inherited: list[StoreConnection] = []
 _inherited_files: set[FileId | None] = set()
 
 
-def connect(path: Path, *, read_only: bool = False) -> StoreConnection:
+def connect(path: Path, *, read_only: bool = False, store: Named | None = None) -> StoreConnection:
     """Open an existing store's file; the caller closes the connection.
 
     The connection begins no transaction by itself, and may be closed by another thread than the one that uses
-    it. A reader's cannot write: that is held by SQLite's own `mode=ro`. Raises the errors of `translate`.
+    it. SQLite's own `mode=ro` keeps a reader from writing. `store` is what `look` has found at the path. Raises as
+    `require_trusted` does, and the errors of `translate`.
     """
-    if _inherited_files and file_id(path) in _inherited_files:
+    store = store or look(str(path))
+    if _inherited_files and store is not None and file_id_of(store.status) in _inherited_files:
         raise FailedPreconditionError(
             f"store {printable(path)}: open when this process was forked by a program that does not run Python's "
             "hooks (open it after the fork; in uWSGI, set lazy-apps)"
         )
-    require_trusted(path, writing=not read_only)
-    if read_only and is_interrupted(path):
+    companions = require_trusted(path, store, writing=not read_only)
+    if read_only and "journal" in companions and is_interrupted(path):
         roll_back(path)
     activity = forks.begin_activity()
     try:

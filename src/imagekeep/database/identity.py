@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -38,14 +37,8 @@ class StoreFiles(NamedTuple):
 
 def identify(path: Path | str) -> StoreFiles:
     """Return which files the path names now."""
-    database, wal, shm = _names(path)
-    return StoreFiles(file_id(database, or_empty=False), file_id(wal), file_id(shm))
-
-
-@lru_cache(maxsize=64)
-def _names(path: Path | str) -> tuple[str, str, str]:
-    """Return the names of a store's files; to make them anew takes as long as to look at the files."""
-    return str(path), f"{path}-wal", f"{path}-shm"
+    name = str(path)
+    return StoreFiles(file_id(name, or_empty=False), file_id(name + "-wal"), file_id(name + "-shm"))
 
 
 def has_lost_wal(path: Path, opened: StoreFiles) -> bool:
@@ -69,4 +62,9 @@ def file_id(path: Path | str, *, or_empty: bool = True) -> FileId | None:
         found = os.lstat(path)
     except OSError:
         return None
-    return (found.st_dev, found.st_ino, found.st_nlink) if found.st_size or or_empty else None
+    return file_id_of(found) if found.st_size or or_empty else None
+
+
+def file_id_of(status: os.stat_result) -> FileId:
+    """Return the identity of the file that has a status."""
+    return status.st_dev, status.st_ino, status.st_nlink

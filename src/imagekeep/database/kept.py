@@ -22,11 +22,11 @@ from imagekeep import forks
 from imagekeep.database import statements
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.driver import sqlite
-from imagekeep.database.identity import StoreFiles, file_id, has_lost_wal, identify
+from imagekeep.database.identity import StoreFiles, file_id_of, has_lost_wal, identify
 from imagekeep.database.lock import shared_lock, writer_lock
 from imagekeep.database.revision import (
     current_revision,
-    exists,
+    find_store,
     read_schema,
     require_current,
     require_head,
@@ -89,23 +89,21 @@ class KeptConnection:
         """Whether a fork has closed the connection."""
 
     def open(self, name: Path | None = None) -> None:
-        """Open what the path names now, inside an activity; `name` is the path as errors call it.
+        """Open what the path names now, inside an activity; `name` is the path as the errors of opening have it.
 
         Raises StoreUnavailableError if there is no store, and as `connect`, `read_schema` and `require_current` do.
         """
         path = name or self.path
-        if not exists(path):
-            raise StoreUnavailableError(
-                f"store {printable(path)}: no such file (it was moved or deleted; put it back, or sync again)"
-            )
-        database = file_id(path)
-        connection = connect(path, read_only=not self.writes)
+        store = find_store(path)
+        if store is None:
+            raise _gone(path) if name is None else missing(name)
+        connection = connect(path, read_only=not self.writes, store=store)
         try:
             with translating(path):
                 cursor = connection.cursor()
                 require_current(read_schema(cursor, path), path)
             files = identify(path)
-            if files.database != database:
+            if files.database != file_id_of(store.status):
                 raise replaced(path)
         except BaseException:
             connection.close()
@@ -226,7 +224,7 @@ def close_those_of(owner: object) -> None:
 
     A connection that is closed in the middle of a statement crashes the process.
     """
-    mine = [kept for kept in _all() if kept.owner is owner]
+    mine = sorted((kept for kept in tuple(_open_ones) if kept.owner is owner), key=attrgetter("writes"))
     for kept in mine:
         if kept.writes and not kept.is_current():
             with contextlib.suppress(ImagekeepError):
@@ -273,6 +271,17 @@ def _close(path: Path, connections: list[KeptConnection]) -> None:
             kept.close()
 
 
+def missing(path: Path) -> StoreUnavailableError:
+    """Return the error for a store that was never there."""
+    return StoreUnavailableError(f"no store at {printable(path)}; `imagekeep sync` makes one")
+
+
+def _gone(path: Path) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"store {printable(path)}: no such file (it was moved or deleted; put it back, or sync again)"
+    )
+
+
 def replaced(path: Path) -> StoreReplacedError:
     """Return the error for a store that was replaced while it was in use."""
     return StoreReplacedError(
@@ -289,8 +298,8 @@ def forked(path: Path) -> FailedPreconditionError:
 
 def _has_outdated(path: Path) -> bool:
     """Return whether a connection has other files open than one that is opened now: SQLite would mix them."""
-    others = _those_of(path)
-    return bool(others) and any(kept.files != identify(path) for kept in others)
+    files = {kept.files for kept in tuple(_open_ones) if kept.path == path}
+    return bool(files) and files != {identify(path)}
 
 
 def _those_of(path: Path) -> list[KeptConnection]:

@@ -52,8 +52,9 @@ class ReadConnections:
 
     def open(self, name: Path) -> None:
         """Open this thread's connection, with errors that name the store so; raises as `current` does."""
-        with current(self._keep(), name):
-            pass
+        kept = self._keep()
+        with current(kept, name):
+            kept.check_at = monotonic() + CHECK_INTERVAL
 
     def acquire(self) -> KeptConnection:
         """Return this thread's connection, which stays open until the caller sets its `busy` to False.

@@ -18,8 +18,14 @@ from imagekeep.database.backup import backup_path, copy_store, new_file, scratch
 from imagekeep.database.connection import BUSY_WAIT, connect, translating
 from imagekeep.database.driver import sqlite
 from imagekeep.database.lock import lock_references, writer_lock
-from imagekeep.database.revision import exists, find_revision, read_schema, require_known, require_unchanged
-from imagekeep.database.schema_check import expected_objects
+from imagekeep.database.revision import (
+    exists,
+    expected_objects,
+    find_revision,
+    read_schema,
+    require_known,
+    require_unchanged,
+)
 from imagekeep.database.trusted_files import require_no_remains
 from imagekeep.errors import (
     CorruptStoreError,

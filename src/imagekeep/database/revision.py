@@ -1,96 +1,172 @@
-"""Whether a file is a store, which revision its schema is at, and whether this imagekeep may use it.
+"""Checks that a file is a store, and that its schema is the one its revision created.
 
-It is asked at every opening, so nothing here imports alembic; a test holds REVISIONS to the migrations.
+A file can carry imagekeep's application id and revision and still be something else: a damaged schema, or a view
+named `images` that never ends. The text of every statement is known for each revision, so each object is compared
+by a digest of its own and can be named. Other programs' objects are fine (SQLite's statistics, Litestream's tables,
+an operator's index or view) unless they run inside imagekeep's own statements: a trigger on one of its tables or
+views, or an object whose name hides one of SQLite's table-valued functions.
+
+This runs at every opening, so nothing here imports alembic; a test compares REVISIONS with the migrations.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from imagekeep.database import statements
-from imagekeep.database.schema_check import (
-    Comparison,
-    compare,
-    describe,
-    digest_of_object,
-    expected_objects,
-    read_objects,
-)
+from imagekeep.database.blake2 import blake2b
 from imagekeep.database.trusted_files import look, require_openable_name, require_regular
-from imagekeep.errors import (
-    CorruptStoreError,
-    NotAStoreError,
-    SchemaVersionError,
-    printable,
-)
+from imagekeep.errors import CorruptStoreError, NotAStoreError, SchemaVersionError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
     from pathlib import Path
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.database.schema_check import SchemaObject
+    from imagekeep.database.trusted_files import Named
 
 REVISIONS = ("0001", "0002", "0003", "0004")
-"""Every revision this imagekeep knows, the oldest first; the last is the one it reads and writes."""
+"""Every revision that this imagekeep knows, the oldest first; it reads and writes the last."""
 
 HEAD = REVISIONS[-1]
 
 APPLICATION_ID = 0x696D6B70
-"""Marks a SQLite file as imagekeep's ("imkp"): another program's file is refused, not written."""
+"""Marks a SQLite file as imagekeep's ("imkp"); a file with another mark is never written."""
 
 UNKNOWN_WAIT = 10.0
-"""Seconds for which a schema that is not known to be imagekeep's may be read."""
+"""Seconds that statements may take on a schema that is not imagekeep's."""
 
 _STEPS = 10_000
-"""Steps of SQLite's virtual machine, less than a millisecond, between two looks at the clock."""
+"""Steps of SQLite's virtual machine between two looks at the clock: less than a millisecond."""
 
 _RESTORE = "see `imagekeep db check`; restore a backup, or remove the store and sync again"
 
 _HEADER_BYTES = 100
 
+LONGEST_TEXT = 16_384
+"""Characters read of an object's name or statement; imagekeep's own have at most 2,000."""
 
-def exists(path: Path) -> bool:
-    """Return whether there is a file that may be a store; raise NotAStoreError for what cannot be one.
+MOST_OBJECTS = 1_000
+"""Rows read of sqlite_schema; imagekeep's own come first in a store that was migrated."""
 
-    A symbolic link is refused: the lock file and SQLite's companions would stand beside the link for one
-    program and beside its target for another, and no longer keep them apart.
-    """
-    require_openable_name(path)
-    found = look(str(path))
-    if found is None:
-        return False
-    require_regular(found, NotAStoreError)
-    # SQLite itself takes a file of one byte for an empty database, and overwrites it.
-    if 0 < found.status.st_size < _HEADER_BYTES:
-        raise NotAStoreError(f"store {printable(path)}: not a SQLite database; give another path")
-    return True
+SHOWN = 5
+"""Differences that an error names."""
+
+_MADE_BY: dict[str, dict[str, str]] = {
+    "0001": {
+        "table alembic_version": "1bee53d3b39f1b0c05e9da6085a661c3",
+        "table images": "6fddfb31686615019afde8f8b1eb79e7",
+        "table configs": "9b7f85409686bdd64604b97cf559b191",
+        "table references": "f03b392a6de5328effbaa5c509a3ec90",
+        "table pinned_refs": "148a37af18cca22078e6ae0fe992e9bd",
+        "table ref_cache": "02f4f9f576ce95e38c937e95a6603748",
+        "trigger an_image_goes_with_its_last_reference": "43b1a4551b085d817b05eecf9bb92e49",
+        "trigger an_image_goes_when_its_last_reference_moves": "4b1e933eeb342175b00d50ba97045982",
+        "trigger a_reference_is_not_replaced": "c1767246c5ba724170f4e8c67742d6cd",
+        "trigger a_reference_takes_no_name_of_another": "369ef302b60fae504f3e67d5298d3919",
+        "view image_list": "6fd98257409b76b9fa137a5ee4f3aa0a",
+        "view reference_list": "84981aa84dc892f5c8144f35966e0ccf",
+        "view config_list": "38139418f4636bcddcddd529b98e5565",
+    },
+    "0002": {
+        "table reference_history": "19cfe4b201f1609f603bc633d54c49bc",
+        "index reference_history_by_reference": "b95ff4f6e880bc638ffaadd4f5f7bb3b",
+        "trigger reference_history_is_not_rewritten": "95ec3b14eca8722e583c4183930a2d0c",
+        "trigger reference_history_is_not_shortened": "be576305178f94ee020440b7b54035f5",
+        "trigger reference_history_is_not_replaced": "74e383dfbd891a407d1cb473a6e6e374",
+        "view history_list": "7cfe3c4900fc694e08e6c863093f59d8",
+    },
+    "0003": {
+        "table incomplete_refs": "c8b1ca523f4b9398096a7088e51d5f98",
+        "table watcher": "2e0948638960a32599cb4aec5d520a56",
+    },
+    "0004": {
+        "table identity": "5e275656a1c477b92507683248a40737",
+        "table image_filesystem": "6f1cae739700657b30602f4e297e4ec6",
+    },
+}
+"""The digest of each object that a revision created or changed, by `type name`."""
+
+_HIDING = ("json_", "pragma_")
+"""Prefixes of the table-valued functions that imagekeep's statements use."""
+
+
+class SchemaObject(NamedTuple):
+    """One row of sqlite_schema; `sql` is None for an index that a constraint creates."""
+
+    type: str
+    name: str
+    table: str
+    sql: str | None
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.name}"
+
+
+class Difference(NamedTuple):
+    """An object that differs from the revision's: `type name`, and how."""
+
+    object: str
+    how: Literal["missing", "changed", "not imagekeep's"]
+
+    def __str__(self) -> str:
+        return f"{self.object} is {self.how}"
+
+
+class Comparison(NamedTuple):
+    """How a schema differs from its revision: differences are errors, other programs' objects are not."""
+
+    differences: tuple[Difference, ...]
+    others: tuple[SchemaObject, ...]
 
 
 class Schema(NamedTuple):
-    """What a file's schema is: its revision, None if it has none yet, and how its objects differ from that."""
+    """The schema of a file: its revision, None before the first, and how its objects differ from it."""
 
     revision: str | None
     comparison: Comparison = Comparison((), ())
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is a file that may be a store; raises as `find_store` does."""
+    return find_store(path) is not None
+
+
+def find_store(path: Path) -> Named | None:
+    """Return the file at `path` if there is one; raise NotAStoreError if it cannot be a store.
+
+    A symbolic link is refused: one program would put the lock file and SQLite's companions beside the link and
+    another beside its target, and they would no longer exclude each other.
+    """
+    require_openable_name(path)
+    found = look(str(path))
+    if found is None:
+        return None
+    require_regular(found, NotAStoreError)
+    # SQLite itself takes a file of one byte for an empty database, and overwrites it.
+    if 0 < found.status.st_size < _HEADER_BYTES:
+        raise NotAStoreError(f"store {printable(path)}: not a SQLite database; give another path")
+    return found
+
+
 def read_schema(cursor: sqlite.Cursor, path: Path) -> Schema:
-    """Return what the schema of the file is; nothing of the file but its schema is read before this.
+    """Return the schema of a file, before anything else in it is read.
 
     Until the schema is known to be imagekeep's, statements on the connection are interrupted UNKNOWN_WAIT seconds
-    from now: what they read may be a view that never ends. Raises NotAStoreError if the file is another program's,
-    CorruptStoreError if it has no proper revision. SQLite's own errors pass.
+    from now: they may read a view that never ends. Raises NotAStoreError if the file is another program's, and
+    CorruptStoreError if its table of revisions is changed. SQLite's own errors pass.
     """
     bound_reads(cursor.connection)
-    # In this order: a store that another process makes between the two has its mark when it has its tables.
+    # In this order: a store that another process creates between the two has its mark when it has its tables.
     objects = read_objects(cursor)
     _require_application_id(cursor, objects, path)
-    version_table = next((one for one in objects if one.name == "alembic_version"), None)
-    if version_table is None:
+    version_table = _version_table(objects)
+    if version_table == "missing":
         schema = Schema(None)
-    elif digest_of_object(version_table) != expected_objects(HEAD)["table alembic_version"]:
-        raise CorruptStoreError(f"store {printable(path)}: {version_table} is changed ({_RESTORE})")
+    elif version_table == "changed":
+        raise CorruptStoreError(f"store {printable(path)}: table alembic_version is changed ({_RESTORE})")
     else:
         revision = current_revision(cursor)
         schema = Schema(revision, compare(revision, objects)) if revision in REVISIONS else Schema(revision)
@@ -100,23 +176,14 @@ def read_schema(cursor: sqlite.Cursor, path: Path) -> Schema:
 
 
 def find_revision(cursor: sqlite.Cursor, path: Path) -> str | None:
-    """Return the revision of the schema, or None in a file that has none yet; otherwise as `read_schema`."""
+    """Return the revision of a file's schema, None before the first; raises as `read_schema` does."""
     return read_schema(cursor, path).revision
 
 
-def require_current(schema: Schema, path: Path) -> None:
-    """Raise unless a store has exactly the schema of HEAD; raises as `require_head` and `require_unchanged`."""
-    require_head(schema.revision, path)
-    require_unchanged(schema, path)
-
-
-def require_unchanged(schema: Schema, path: Path) -> None:
-    """Raise CorruptStoreError, naming the objects, if a schema is not what its revision made."""
-    if schema.comparison.differences:
-        raise CorruptStoreError(
-            f"store {printable(path)}: schema is not that of revision {schema.revision}: "
-            f"{printable(describe(schema.comparison.differences), 1000)} ({_RESTORE})"
-        )
+def current_revision(cursor: sqlite.Cursor) -> str | None:
+    """Return the revision of a file that is known to be a store, or None. SQLite's own errors pass."""
+    row = cursor.execute(statements.REVISION).fetchone()
+    return str(row[0]) if row else None
 
 
 def bound_reads(connection: sqlite.Connection) -> None:
@@ -130,29 +197,23 @@ def lift_bound(connection: sqlite.Connection) -> None:
     connection.set_progress_handler(None, 0)
 
 
-def _require_application_id(cursor: sqlite.Cursor, objects: Collection[SchemaObject], path: Path) -> None:
-    """Raise NotAStoreError unless the file has imagekeep's mark or is still empty."""
-    tables = {one.name for one in objects if one.type == "table"}
-    identity = cursor.execute("PRAGMA application_id").fetchone()[0]
-    if identity == APPLICATION_ID or not (identity or tables):
-        return
-    if not identity and {"alembic_version", "images", "references"} <= tables:
-        raise NotAStoreError(
-            f"store {printable(path)}: has imagekeep's tables but not its application id, like a copy made by "
-            "sqlite3's .dump or .clone (use a copy made by `imagekeep db export`; to adopt this one, run "
-            f"`PRAGMA application_id = {APPLICATION_ID}` in it)"
+def require_current(schema: Schema, path: Path) -> None:
+    """Raise unless a store has exactly the schema of HEAD; raises as `require_head` and `require_unchanged`."""
+    require_head(schema.revision, path)
+    require_unchanged(schema, path)
+
+
+def require_unchanged(schema: Schema, path: Path) -> None:
+    """Raise CorruptStoreError, naming the objects, if a schema differs from its revision's."""
+    if schema.comparison.differences:
+        raise CorruptStoreError(
+            f"store {printable(path)}: schema is not that of revision {schema.revision}: "
+            f"{printable(describe(schema.comparison.differences), 1000)} ({_RESTORE})"
         )
-    raise NotAStoreError(f"store {printable(path)}: another program's database; give another path")
-
-
-def current_revision(cursor: sqlite.Cursor) -> str | None:
-    """Return the revision of a file that is known to be a store, or None. Let SQLite's own errors pass."""
-    row = cursor.execute(statements.REVISION).fetchone()
-    return str(row[0]) if row else None
 
 
 def require_head(revision: str | None, path: Path) -> None:
-    """Raise SchemaVersionError, naming both revisions and what to do, unless the schema is this one's."""
+    """Raise SchemaVersionError, naming both revisions and what to do, unless the revision is HEAD."""
     if revision == HEAD:
         return
     store = printable(path)
@@ -165,9 +226,114 @@ def require_head(revision: str | None, path: Path) -> None:
 
 
 def require_known(revision: str | None, path: Path) -> None:
-    """Raise SchemaVersionError where the schema is of a revision that this imagekeep has never heard of."""
+    """Raise SchemaVersionError if this imagekeep does not know the revision."""
     if revision is not None and revision not in REVISIONS:
         raise SchemaVersionError(
             f"store {printable(path)}: its schema is revision {printable(revision)}, newer than {HEAD}, the "
             "newest that this imagekeep knows; install the imagekeep that wrote it, or a later one"
         )
+
+
+def read_objects(cursor: sqlite.Cursor) -> tuple[SchemaObject, ...]:
+    """Return the rows of sqlite_schema, long texts cut. SQLite's own errors pass."""
+    global _last
+    rows = cursor.execute(statements.SCHEMA_OBJECTS, (LONGEST_TEXT, MOST_OBJECTS)).fetchall()
+    last_rows, objects = _last
+    if rows != last_rows:
+        objects = tuple(_schema_object(*row) for row in rows)
+        _last = rows, objects
+    return objects
+
+
+_last: tuple[list[tuple[object, ...]], tuple[SchemaObject, ...]] = ([], ())
+"""What was read last, which every later opening of a store most likely reads again."""
+
+
+def _schema_object(kind: object, name: object, table: object, sql: object) -> SchemaObject:
+    """Return a row as an object; in a damaged file a value may have any type."""
+    statement = sql if isinstance(sql, str) or sql is None else ""
+    return SchemaObject(_as_text(kind), _as_text(name), _as_text(table), statement)
+
+
+def _as_text(value: object) -> str:
+    """Return a value as SQLite casts it to text."""
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    return "" if value is None else str(value)
+
+
+@lru_cache(maxsize=2)  # the same objects at every opening, in a tenth of the time
+def compare(revision: str, objects: tuple[SchemaObject, ...]) -> Comparison:
+    """Return how the objects of a schema differ from those of a known revision."""
+    expected = expected_objects(revision)
+    names = {name.partition(" ")[2] for name in expected}
+    differences: list[Difference] = []
+    others: list[SchemaObject] = []
+    missing = dict(expected)
+    for one in objects:
+        digest = missing.pop(str(one), None)
+        if digest is not None:
+            if digest_of_object(one) != digest:
+                differences.append(Difference(str(one), "changed"))
+        elif _interferes(one, names):
+            differences.append(Difference(str(one), "not imagekeep's"))
+        elif one.sql is not None:  # SQLite creates an index without a statement for a constraint
+            others.append(one)
+    absent = (Difference(name, "missing") for name in missing)
+    return Comparison((*absent, *differences), tuple(others))
+
+
+def expected_objects(revision: str) -> dict[str, str]:
+    """Return the digest of every object of a known revision, by `type name`."""
+    expected: dict[str, str] = {}
+    for made_by, objects in _MADE_BY.items():
+        if made_by <= revision:
+            expected |= objects
+    return expected
+
+
+def digest_of_object(one: SchemaObject) -> str:
+    """Return a digest of an object's table and statement; runs of white space count as one space."""
+    text = f"{one.table} {' '.join((one.sql or '').split())}"
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def describe(differences: Iterable[Difference]) -> str:
+    """Return the first differences in words, and how many more there are."""
+    texts = [str(difference) for difference in differences]
+    unlisted = len(texts) - SHOWN
+    return ", ".join(texts[:SHOWN]) + (f" and {unlisted} more" if unlisted > 0 else "")
+
+
+def _interferes(one: SchemaObject, names: set[str]) -> bool:
+    """Return whether another program's object takes part in imagekeep's own statements."""
+    if one.type == "trigger":
+        return one.table.lower() in names
+    name = one.name.lower()
+    return name in names or name.startswith(_HIDING)
+
+
+@lru_cache(maxsize=2)
+def _version_table(objects: tuple[SchemaObject, ...]) -> Literal["missing", "changed", "unchanged"]:
+    table = next((one for one in objects if one.name == "alembic_version"), None)
+    if table is None:
+        return "missing"
+    expected = expected_objects(HEAD)["table alembic_version"]
+    return "unchanged" if digest_of_object(table) == expected else "changed"
+
+
+def _require_application_id(cursor: sqlite.Cursor, objects: tuple[SchemaObject, ...], path: Path) -> None:
+    """Raise NotAStoreError unless the file has imagekeep's mark or is still empty."""
+    identity = cursor.execute(statements.APPLICATION_ID).fetchone()[0]
+    if identity == APPLICATION_ID:
+        return
+    tables = {one.name for one in objects if one.type == "table"}
+    if not (identity or tables):
+        return
+    if not identity and {"alembic_version", "images", "references"} <= tables:
+        raise NotAStoreError(
+            f"store {printable(path)}: has imagekeep's tables but not its application id, like a copy made by "
+            "sqlite3's .dump or .clone (use a copy made by `imagekeep db export`; to adopt this one, run "
+            f"`PRAGMA application_id = {APPLICATION_ID}` in it)"
+        )
+    raise NotAStoreError(f"store {printable(path)}: another program's database; give another path")

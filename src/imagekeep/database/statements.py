@@ -14,6 +14,8 @@ COMMIT = "COMMIT"
 
 ROLLBACK = "ROLLBACK"
 
+APPLICATION_ID = "PRAGMA application_id"
+
 REVISION = """
 SELECT substr(version_num, 1, 64) FROM alembic_version LIMIT 1
 """
@@ -128,11 +130,7 @@ SELECT
 """
 
 SCHEMA_OBJECTS = """
-SELECT
-    coalesce(CAST(substr(type, 1, ?1) AS TEXT), ''),
-    coalesce(CAST(substr(name, 1, ?1) AS TEXT), ''),
-    coalesce(CAST(substr(tbl_name, 1, ?1) AS TEXT), ''),
-    iif(typeof(sql) IN ('text', 'null'), substr(sql, 1, ?1), '')
+SELECT substr(type, 1, ?1), substr(name, 1, ?1), substr(tbl_name, 1, ?1), substr(sql, 1, ?1)
 FROM sqlite_schema LIMIT ?2
 """
 

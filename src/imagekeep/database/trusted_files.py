@@ -59,6 +59,9 @@ _WHOLE_RANGE = ["0", "0", "4294967295"]
 """/proc/self/uid_map outside of user namespaces."""
 
 
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
 class Named(NamedTuple):
     """A file or directory by its name, and what lstat says about it."""
 
@@ -66,23 +69,26 @@ class Named(NamedTuple):
     status: os.stat_result
 
 
-def require_trusted(path: Path, *, writing: bool) -> None:
+def require_trusted(path: Path, store: Named | None, *, writing: bool) -> list[str]:
     """Raise UntrustedFileError, saying what to do, if another user could have made what SQLite would read.
 
-    Raises NotAStoreError if the store is not a regular file of one name, and as `require_no_remains` and `look` do.
-    Without a store nothing is looked at.
+    `store` is what `look` found at the path; if that is None nothing is checked. Returns the suffixes of the
+    companions that exist. Raises NotAStoreError if the store is not a regular file of one name, and as
+    `require_no_remains` and `look` do.
     """
-    store = look(str(path))
-    if store is not None:
-        _require_trusted(path, store, writing=writing)
-        if _occupy(path, store):
-            _require_trusted(path, store, writing=writing)
+    if store is None:
+        return []
+    directory, companions = _require_trusted(path, store, writing=writing)
+    if _is_shared(directory) and _occupy(path, store):
+        _, companions = _require_trusted(path, store, writing=writing)
+    return [companion.name.rpartition("-")[2] for companion in companions]
 
 
-def _require_trusted(path: Path, store: Named, *, writing: bool) -> None:
+def _require_trusted(path: Path, store: Named, *, writing: bool) -> tuple[Named, list[Named]]:
+    """Return the store's directory, and the companions that exist."""
     require_regular(store, NotAStoreError)
     owners = trusted_owners(store)
-    directories = list(_directories(path))
+    directories = _directories(path)
     _require_directories(directories, owners)
     if not store.status.st_size:
         require_no_remains(path)
@@ -90,11 +96,12 @@ def _require_trusted(path: Path, store: Named, *, writing: bool) -> None:
         raise _refuse(
             store, f"{_described(store)}, in a directory where anyone may have made it", "remove it"
         )
-    companions = list(_companions(path))
+    companions = _companions(path)
     for file in (store, *companions):
         require_own(file, owners, store)
-    # To ask about each takes 10 µs. Only root can mount a companion, and no writer would come past it.
-    _require_same_mount(str(path.absolute().parent), store, companions if writing else ())
+    # Only root can mount a companion, and a writer would refuse it, so a reader need not look at each.
+    _require_same_mount(directories[0], store, companions if writing else ())
+    return directories[0], companions
 
 
 def require_trusted_directory(path: Path, what: str = "store") -> None:
@@ -178,17 +185,23 @@ def require_regular(file: Named, kind: type[NotAStoreError | UntrustedFileError]
     raise kind(f"{printable(file.name)}: a {found}, not a file ({remedy})")
 
 
-def _directories(path: Path) -> Iterator[Named]:
-    """Yield every directory above a path that exists, the nearest first; those of links too."""
-    directory = str(path.absolute().parent)
+def _parent(path: Path) -> str:
+    """Return the directory of a path; a string, because building a Path costs more than looking at a file."""
+    name = str(path)
+    return (name if name.startswith("/") else str(path.absolute())).rpartition("/")[0] or "/"
+
+
+def _directories(path: Path) -> list[Named]:
+    """Return every existing directory above a path, the nearest first, and the targets of links among them."""
+    directory = _parent(path)
     parents = list(_upwards(directory))
     if any(stat.S_ISLNK(parent.status.st_mode) for parent in parents):
-        yield from _upwards(os.path.realpath(directory))
-    yield from parents
+        return [*_upwards(os.path.realpath(directory)), *parents]
+    return parents
 
 
 def _upwards(directory: str) -> Iterator[Named]:
-    """Yield a directory and those above it that exist; names, not paths, for it is done at every opening."""
+    """Yield a directory and those above it that exist."""
     while True:
         if found := look(directory):
             yield found
@@ -204,7 +217,8 @@ def _require_directories(directories: Iterable[Named], owners: set[int], what: s
     All but the first may belong to a user who is none of this user namespace, as `/` does in some containers.
     """
     for number, directory in enumerate(directories):
-        _require_directory(directory, owners, what, or_unmapped=number > 0)
+        if directory.status.st_uid not in owners or directory.status.st_mode & _WRITABLE_BY_OTHERS:
+            _require_directory(directory, owners, what, or_unmapped=number > 0)
 
 
 def _require_directory(directory: Named, owners: set[int], what: str, *, or_unmapped: bool) -> None:
@@ -246,7 +260,7 @@ def _occupy(path: Path, store: Named) -> bool:
     owner's, so that afterwards nobody could see who made it.
     """
     owner, user = store.status.st_uid, os.geteuid()
-    if user not in (0, owner) or not _is_shared(Named("", os.stat(path.absolute().parent))):  # noqa: PTH116
+    if user not in (0, owner):
         return False
     for suffix in ("-wal", "-shm", "-journal"):
         with contextlib.suppress(OSError):
@@ -260,19 +274,30 @@ def _occupy(path: Path, store: Named) -> bool:
     return True
 
 
-def _require_same_mount(directory: str, store: Named, companions: Iterable[Named]) -> None:
+def _require_same_mount(directory: Named, store: Named, companions: Iterable[Named]) -> None:
     """Raise if a file is a mount point, and so not the one that its directory has for other programs."""
-    mount = _mount_id(directory)
+    in_directory = directory.name, directory.status.st_dev, directory.status.st_ino
     for file in (store, *companions):
-        if mount is not None and _mount_id(file.name) not in (mount, None):
+        status = file.status
+        if _is_mount_point(in_directory, file.name, status.st_dev, status.st_ino, status.st_ctime_ns):
             raise _not_alone(file, store, "mounted by itself", "mount its directory instead")
 
 
-def _companions(path: Path) -> Iterator[Named]:
-    """Yield those files beside the store that there are."""
-    for suffix in COMPANIONS:
-        if (found := look(f"{path}{suffix}")) is not None:
-            yield found
+@lru_cache(maxsize=16)
+def _is_mount_point(directory: tuple[str, int, int], name: str, *_file: int) -> bool:
+    """Return whether a file is on another mount than its directory.
+
+    The answer is kept, as it takes half the time of checking a store. For the same file in the same directory it
+    can only change if the file is mounted on itself, and that leaves every program the same companions.
+    """
+    mount = _mount_id(directory[0])
+    return mount is not None and _mount_id(name) not in (mount, None)
+
+
+def _companions(path: Path) -> list[Named]:
+    """Return the files that exist beside the store."""
+    name = str(path)
+    return [found for suffix in COMPANIONS if (found := look(name + suffix)) is not None]
 
 
 def _mount_id(name: str) -> int | None:

@@ -13,8 +13,10 @@ from imagekeep.database import revision as revision_module
 from imagekeep.database.connection import connect, translating
 from imagekeep.database.driver import sqlite
 from imagekeep.database.migrate import migrate
-from imagekeep.database.revision import APPLICATION_ID, HEAD, REVISIONS, read_schema
-from imagekeep.database.schema_check import (
+from imagekeep.database.revision import (
+    APPLICATION_ID,
+    HEAD,
+    REVISIONS,
     Comparison,
     Difference,
     compare,
@@ -22,6 +24,7 @@ from imagekeep.database.schema_check import (
     digest_of_object,
     expected_objects,
     read_objects,
+    read_schema,
 )
 from imagekeep.errors import CorruptStoreError, NotAStoreError, StoreUnavailableError
 from tests.database.rows import add_image, opened
