@@ -249,8 +249,8 @@ def statements_of(
     """Return every statement that runs while a store is opened and one verb is called."""
     ran: list[str] = []
 
-    def tracing(file: Path, *, read_only: bool = False) -> StoreConnection:
-        connection = connect(file, read_only=read_only)
+    def tracing(file: Path, **options: Any) -> StoreConnection:
+        connection = connect(file, **options)
         connection.set_trace_callback(ran.append)
         return connection
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -197,8 +197,8 @@ def test_what_cannot_be_a_name_is_refused(store: Store, name: str) -> None:
 
 
 def test_a_disk_that_is_full_changes_nothing(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect_to_a_small_disk(path: Path, *, read_only: bool) -> StoreConnection:
-        connection = connect(path, read_only=read_only)
+    def connect_to_a_small_disk(path: Path, **options: Any) -> StoreConnection:
+        connection = connect(path, **options)
         connection.execute("PRAGMA max_page_count = 60")
         return connection
 

@@ -15,7 +15,6 @@ A word entirely in another alphabet is shown, because people write in it.
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -90,6 +89,8 @@ def _escape_mixed(word: str) -> str:
 
 
 def _passes_for_latin(letter: str) -> bool:
+    import unicodedata
+
     return unicodedata.name(letter, "").startswith(_LATIN_TWINS)
 
 
@@ -97,6 +98,8 @@ def _is_unambiguous(character: str) -> bool:
     """Return whether a character is visible, in its place, and not easily mistaken for another."""
     if character.isascii() or character in _OWN:
         return character.isprintable()
+    import unicodedata  # only here: a command that shows ASCII starts without it
+
     return (
         character.isprintable()
         and not unicodedata.category(character).startswith("M")

@@ -155,6 +155,33 @@ def test_a_directory_that_is_mounted_is_fine(store_path: Path, tmp_path: Path) -
         subprocess.run(["umount", mounted], check=True)
 
 
+def test_a_link_to_a_directory_on_another_mount_is_fine(store_path: Path, tmp_path: Path) -> None:
+    mounted, link = tmp_path / "mounted", tmp_path / "link"
+    mounted.mkdir()
+    link.symlink_to(mounted)
+    if subprocess.run(
+        ["mount", "--bind", store_path.parent, mounted], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        Reader.open(link / store_path.name).close()
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_a_file_that_is_mounted_after_an_opening_is_refused(store_path: Path, tmp_path: Path) -> None:
+    Reader.open(store_path).close()
+    other = tmp_path / "other.db"
+    shutil.copy(store_path, other)
+    if subprocess.run(["mount", "--bind", other, store_path], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        with pytest.raises(NotAStoreError, match="mounted by itself"):
+            Reader.open(store_path)
+    finally:
+        subprocess.run(["umount", store_path], check=True)
+
+
 # --- other users' directories
 
 

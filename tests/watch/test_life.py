@@ -9,7 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -52,7 +52,7 @@ class SmallDisk:
     def __init__(self) -> None:
         self.connections: list[StoreConnection] = []
 
-    def connect(self, path: Path, **options: bool) -> StoreConnection:
+    def connect(self, path: Path, **options: Any) -> StoreConnection:
         connection = connect(path, **options)
         connection.execute("PRAGMA max_page_count = 60")
         self.connections.append(connection)

@@ -176,16 +176,18 @@ def current(kept: KeptConnection, name: Path | None = None) -> Iterator[None]:
     can be opened, and as `KeptConnection.open` does.
     """
     for _ in range(_TRIES):
-        with forks.activity():
+        activity = forks.begin_activity()
+        try:
             while _dropped:
                 _dropped.pop().close()
-            if kept.connection is None and not _has_outdated(kept.path):
+            opens = kept.connection is None and not _has_outdated(kept.path)
+            if opens:
                 kept.open(name)
+            if opens or kept.is_current():
                 yield
                 return
-            if kept.is_current():
-                yield
-                return
+        finally:
+            forks.end_activity(activity)
         close_outdated(kept.path, locked=kept.writes)
     raise replaced(kept.path)
 

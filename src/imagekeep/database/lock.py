@@ -19,7 +19,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import random
 import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imagekeep import forks
 from imagekeep.database.blake2 import blake2b
 from imagekeep.database.files import create_private
-from imagekeep.database.trusted_files import Named, look, require_own, trusted_owners
+from imagekeep.database.trusted_files import Named, is_own, look, require_own, trusted_owners
 from imagekeep.errors import (
     AlreadyWatchedError,
     PermissionDeniedError,
@@ -118,9 +117,12 @@ class _LockFile:
     """An open lock file."""
 
     def __init__(self, path: Path) -> None:
-        with forks.activity():
+        activity = forks.begin_activity()
+        try:
             self.descriptor = _open(path)
             _files.add(self)
+        finally:
+            forks.end_activity(activity)
 
     def is_at(self, path: Path) -> bool:
         """Return whether this is the lock file that the store at `path` has now."""
@@ -261,9 +263,12 @@ def _give_to_owner(descriptor: int, path: Path) -> None:
 
 
 def _require_own(file: Named, path: Path) -> None:
-    """Raise UntrustedFileError if another user's file is in the place of the lock file of the store at `path`."""
-    store = look(str(path))
-    require_own(file, trusted_owners(store), store)
+    """Raise UntrustedFileError if the lock file of the store at `path` is another user's."""
+    owners = trusted_owners(None)
+    # Only the errors, and a file that is neither this user's nor root's, need a look at the store.
+    if not is_own(file.status, owners):
+        store = look(str(path))
+        require_own(file, trusted_owners(store), store)
 
 
 def _unopened(name: str, error: OSError) -> ImagekeepError:
@@ -291,7 +296,7 @@ def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, w
             raise StoreBusyError(
                 f"store {printable(path)}: others were writing for {wait:g} s; try again, or end them"
             )
-        time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret hangs on it
+        time.sleep(pause * os.urandom(1)[0] / 255)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

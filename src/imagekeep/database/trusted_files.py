@@ -17,10 +17,8 @@ in this process (https://sqlite.org/howtocorrupt.html, 2.2).
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
 import pwd
-import shlex
 import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -158,8 +156,16 @@ def trusted_owners(store: Named | None) -> set[int]:
     return owners if store is None else owners | {store.status.st_uid}
 
 
+def is_own(status: os.stat_result, owners: set[int]) -> bool:
+    """Return whether a file is a regular one with one name that only these owners may write."""
+    mode = status.st_mode
+    return stat.S_ISREG(mode) and status.st_nlink <= 1 and status.st_uid in owners and not mode & stat.S_IWOTH
+
+
 def require_own(file: Named, owners: set[int], store: Named | None) -> None:
-    """Raise unless a file is a regular one with one name that only a trusted owner may write."""
+    """Raise unless `is_own` is true of a file."""
+    if is_own(file.status, owners):
+        return
     require_regular(file, NotAStoreError if file is store else UntrustedFileError)
     if file.status.st_nlink > 1:
         raise _not_alone(
@@ -326,6 +332,8 @@ def _mount_id(name: str) -> int | None:
 @lru_cache(maxsize=16)
 def _is_private_group(owner: int, group: int) -> bool:
     """Return whether a group is its user's own: primary, named or numbered like the user, without other members."""
+    import grp  # an opening seldom needs it, and has to be quick
+
     try:
         user, found = pwd.getpwuid(owner), grp.getgrgid(group)
     except KeyError:  # as in a container without those files
@@ -371,6 +379,8 @@ def user_name(number: int) -> str:
 
 def _group(number: int) -> str:
     """Return a group's name, or the number if it has none."""
+    import grp
+
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:
@@ -379,4 +389,6 @@ def _group(number: int) -> str:
 
 def _quoted(file: Named) -> str:
     """Return a name as a shell takes it."""
+    import shlex
+
     return shlex.quote(printable(file.name))
