@@ -253,8 +253,8 @@ def _follow(store: Store, cursor: sqlite.Cursor, *, replace: bool) -> None:
 def _require_same(store: Store, source: SourceIdentity, follows: SourceIdentity) -> None:
     if not source.is_same(follows):
         raise SourceMismatchError(
-            f"store {printable(store.path)}: follows {printable(follows)}, not {printable(source)}; use that "
-            "source, another store, or `sync --replace-source`"
+            f"store {printable(store.path)}: follows {printable(follows)}, not {printable(source)} (use that "
+            "source, another store, or `sync --replace-source`)"
         )
 
 

@@ -113,14 +113,14 @@ def test_pin_and_unpin_all_references_of_an_image(act: Run, image_id: str) -> No
 def test_a_source_that_is_only_read_is_refused_saying_so(run: Run) -> None:
     result = run("--source", "oci:busybox", "image", "rm", "busybox:1.36")
     assert result.code == ExitCode.REFUSED
-    assert result.err.startswith("Error: the source is read-only: ")
+    assert result.err.startswith("Error: source is read-only (")
 
 
 def test_a_socket_that_is_not_there_is_told(run: Run, directory: Path) -> None:
     result = run("--source", "containerd:nothing", "image", "rm", "busybox:1.36")
     assert (result.code, result.err) == (
         ExitCode.FAILED,
-        f"Error: no socket at {directory}/nothing; is containerd running?\n",
+        f"Error: no socket at {directory}/nothing (is containerd running?)\n",
     )
 
 

@@ -273,7 +273,7 @@ def test_a_limit_that_leaves_no_descriptors_for_clients_is_refused(tmp_path: Pat
     imagekeep = f"'{sys.executable}' -m imagekeep --store '{tmp_path}/s.db'"
     command = f"ulimit -n 100; exec {imagekeep} serve --listen 'unix://{tmp_path}/cri.sock'"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert "at most 100 files can be open" in done.stderr
+    assert "too few file descriptors: limit is 100" in done.stderr
 
 
 def test_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -> None:

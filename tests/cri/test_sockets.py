@@ -43,7 +43,7 @@ def test_what_is_no_path_of_a_socket_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["/", "unix:///", "/run/", "/run/..", "unix:///run/."])
 def test_an_address_that_is_a_directory_is_refused(address: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="names a directory"):
+    with pytest.raises(InvalidArgumentError, match="must not be a directory"):
         parse_address(address)
 
 

@@ -109,7 +109,7 @@ def test_no_socket_is_told_at_once_by_every_call(
     call: Callable[[Containerd], object], tmp_path: Path
 ) -> None:
     started = time.monotonic()
-    with pytest.raises(SourceUnavailableError, match=r"no socket at .*/nothing; is containerd running\?"):
+    with pytest.raises(SourceUnavailableError, match=r"no socket at .*/nothing \(is containerd running\?\)"):
         call(Containerd(str(tmp_path / "nothing")))
     assert time.monotonic() - started < CONNECT_TIMEOUT
 

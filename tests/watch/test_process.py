@@ -49,7 +49,7 @@ def test_a_source_that_is_away_is_logged_and_noted(node: Node, tmp_path: Path) -
         watching.end()
         first = watching.lines()[0]
     assert first["level"] == "error"
-    assert first["message"] == f"no socket at {tmp_path / 'nothing'}; is containerd running?"
+    assert first["message"] == f"no socket at {tmp_path / 'nothing'} (is containerd running?)"
     watcher = node.info()["watcher"]
     assert watcher["running"] is False
     assert watcher["connected"] is None

@@ -223,4 +223,4 @@ def test_a_cri_that_is_switched_off_is_an_error_of_its_own(tmp_path: Path) -> No
         done = Node(tmp_path, f"containerd:{daemon.socket}").run("diff", "--cri")
     assert done.returncode == 125
     assert done.stdout == ""
-    assert f"containerd at {daemon.socket} has no CRI image service (runtime.v1)" in done.stderr
+    assert f"containerd at {daemon.socket} has no CRI image service (" in done.stderr

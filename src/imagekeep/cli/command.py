@@ -63,7 +63,7 @@ GLOBAL_OPTIONS = (
         "--store",
         "path",
         "PATH",
-        "Store file; for root, /var/lib/imagekeep/images.db by default.",
+        "Store file.",
         "IMAGEKEEP_STORE",
     ),
     GlobalOption(

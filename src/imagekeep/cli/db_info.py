@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def show_info(settings: Settings, output: str) -> None:
     """Show the store's revision, contents and watcher status.
 
-    Also works for a store of an older or newer revision, and says how to migrate it.
+    Also works for a store of an older or newer revision, and says what to do about it.
     """
     path = settings.path
     with read_store(path) as (connection, revision):

@@ -61,7 +61,7 @@ def image_exists(settings: Settings, image: str) -> int:
 
 
 @command("imagekeep image history busybox:1.36")
-@click.argument("reference", shell_complete=complete_references)
+@click.argument("reference", metavar="REF", shell_complete=complete_references)
 @no_truncation
 @no_heading
 @output_format("table", "json", "yaml")

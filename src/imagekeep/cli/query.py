@@ -47,7 +47,12 @@ def _parse_timeout(_context: click.Context, _option: click.Parameter, seconds: f
 )
 @click.argument("sql")
 @click.option(
-    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum number of rows."
+    "--limit",
+    type=click.IntRange(1),
+    metavar="ROWS",
+    default=1000,
+    show_default=True,
+    help="Maximum number of rows.",
 )
 @click.option(
     "--timeout",

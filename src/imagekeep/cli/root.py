@@ -107,7 +107,7 @@ def root(
     IMAGE is a reference (docker.io/library/busybox:1.36, or busybox:1.36 for short) or an image id, which can be
     truncated. The options below can also follow the command.
 
-    The store is imagekeep/images.db in the user's data directory, and /var/lib/imagekeep/images.db for root. The
-    source archive:- is an archive on standard input.
+    The default store is ~/.local/share/imagekeep/images.db, and /var/lib/imagekeep/images.db for root. The source
+    archive:- is an archive on standard input.
     """
     context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform, namespace)

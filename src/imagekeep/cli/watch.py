@@ -42,7 +42,7 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     """Watch the source and update the store as it changes.
 
     Runs until SIGTERM or SIGINT. While the source is unavailable, the store keeps its last state, and `imagekeep db
-    info` shows when the connection was lost. A store can have one watcher; a second one is refused (exit code 4).
+    info` shows how old that is. A store can have one watcher; a second one is refused (exit code 4).
     """
     start_logging(log_format, log_level)
     name = settings.source or ""

@@ -1,14 +1,14 @@
-"""The CRI image service on a Unix socket: `runtime.v1.ImageService` from the store; needs `imagekeep[cri]`.
+"""Serves `runtime.v1.ImageService` from the store on a Unix socket; needs `imagekeep[cri]`.
 
 ::
 
     client ──> handlers ──> images, server_info     one event loop: reads of SQLite take microseconds
                                │        │
-                               │        └──> cri_proxy    containerd's own CRI, for what only it can do
-                               └──> mutations             threads: the source and the store's writes
+                               │        └──> cri_proxy    containerd's own CRI, for pulls and disk usage
+                               └──> mutations             threads that change the source and write to the store
 
-A read never waits for a write, for the source, or for a slow client. The watcher, if the source supports watching,
-runs in a thread with a store of its own; so does the metrics page.
+A read never waits for a write, the source, or a slow client. The watcher runs in a thread with its own store, if
+the source supports watching; the metrics page runs in another thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from imagekeep.errors import MissingExtraError
 
 try:
-    # What is missing is reported before any module of this package needs it.
+    # Report a missing extra before any module of this package imports it.
     import google.protobuf  # noqa: F401
     import grpc  # noqa: F401
 except ImportError as missing:

@@ -1,4 +1,4 @@
-"""Forwards calls to containerd's CRI, at the source's socket, and returns its replies and errors."""
+"""Forwards calls to containerd's CRI on the source's socket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OPTIONS: Final = (
 
 
 class CriProxy:
-    """Calls the containerd at `socket`; the first call connects."""
+    """A client of the containerd at `socket`, which connects on the first call."""
 
     def __init__(self, socket: str) -> None:
         self._socket = full_path(socket)
@@ -40,9 +40,9 @@ class CriProxy:
         method: Method[Request, Reply],
         request: Request,
         *,
-        timeout: float | None,  # noqa: ASYNC109 (the client's deadline, handed on to containerd)
+        timeout: float | None,  # noqa: ASYNC109 (the client's deadline, passed on to containerd)
     ) -> Reply:
-        """Return containerd's reply; raises its error as an RpcError with the same code and message.
+        """Return containerd's reply; raises containerd's error as an RpcError with the same code and message.
 
         Cancelling the caller cancels the call at containerd.
         """
@@ -60,15 +60,15 @@ class CriProxy:
         return reply
 
     async def close(self) -> None:
-        """End the calls in flight."""
+        """Cancel the calls in flight."""
         if self._channel is not None:
             await self._channel.close()
 
 
 def cri_socket_of(source: Source) -> str | None:
-    """Return the socket of a source's CRI, or None if it has none for the same images.
+    """Return the socket of the source's CRI, or None if it has none.
 
-    containerd's CRI uses one namespace; a pull would not show in a store of another.
+    containerd's CRI uses one namespace; pulls through it would not appear in a store of another.
     """
     if isinstance(source, Containerd) and source.namespace == DEFAULT_NAMESPACE:
         return source.socket

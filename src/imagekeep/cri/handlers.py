@@ -1,8 +1,8 @@
-"""Joins gRPC's calls with the functions that answer them: bounded in time and memory, and counted.
+"""Connects gRPC calls to the functions that answer them, limits their time and memory, and counts them.
 
-Every call is handled as a stream of requests, even if it has one: only then can a call whose request never arrives
-be ended. gRPC lets no handler end a call whose reply is never read; it lasts until its connection reaches its
-maximum age (server), and its reply counts against a budget.
+Every call is handled as a stream of requests, even if it has only one, because only then can a call be ended
+whose request never arrives. A handler cannot end a call whose reply is never read: the call lasts until its
+connection reaches its maximum age (server), and its reply counts against a budget.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ CODES: Final[Mapping[Category, Code]] = {
     Category.UNAVAILABLE: Code.UNAVAILABLE,
     Category.CORRUPT: Code.DATA_LOSS,
 }
-"""The code of each category; UNKNOWN is what containerd sends for an error that errdefs does not know."""
+"""The code of each category; containerd sends UNKNOWN for errors outside errdefs."""
 
 
 def rpc_error_of(error: ImagekeepError) -> RpcError:
-    """Return the RPC error for one of ours; its message names things, and never quotes a config."""
+    """Return the RPC error for an ImagekeepError, whose message never quotes a config."""
     return RpcError(CODES[error.category], str(error))
 
 
 def unresolved(name: str, error: ImagekeepError) -> RpcError:
     """Return the RPC error for a name that cannot be resolved (containerd: ImageStatus, RemoveImage).
 
-    A truncated id of several images is ambiguous. So is the empty name; if containerd has only one image, it takes
-    the empty name for that, and imagekeep never does.
+    A truncated id of several images is ambiguous, and so is the empty name. (containerd resolves the empty name
+    if it has only one image; imagekeep never does.)
     """
     if isinstance(error, AmbiguousError) or (not name and isinstance(error, InvalidArgumentError)):
         return RpcError(Code.UNKNOWN, f'can not resolve "{name}" locally: ambiguous digest string')
@@ -64,39 +64,39 @@ def unresolved(name: str, error: ImagekeepError) -> RpcError:
 
 
 RECEIVE_TIMEOUT: Final = 10.0
-"""Seconds that a client has to send a call's request."""
+"""Seconds for a client to send a request."""
 
 REPLIES_BYTES_MAX: Final = 256 << 20
-"""The most bytes of large replies under way at once: 60 lists of 12,000 images."""
+"""Maximum bytes of large replies in flight: 60 lists of 12,000 images."""
 
 SMALL_REPLY_BYTES: Final = 64 << 10
-"""What is not counted: a list of 200 images."""
+"""Maximum size of a reply that is not counted: a list of 200 images."""
 
 
 class Call(Protocol):
-    """What a handler may ask of its call."""
+    """The part of a call's context that handlers use."""
 
     def time_remaining(self) -> float | None:
-        """Return the seconds until the client's deadline, or None without one."""
+        """Return the seconds until the client's deadline, or None if it has none."""
         ...
 
 
 class Replies:
-    """Bounds the bytes of large replies that clients have not taken yet.
+    """A budget for the bytes of large replies in flight.
 
-    gRPC keeps a reply until its client takes it, and has no bound of its own. A reply that finds no room is
-    refused, since one that waited for room would be kept as well. Small ones are bounded by the number of calls.
+    gRPC holds a reply until its client reads it, without a limit of its own. A reply over the budget is refused,
+    because waiting would hold it too. Small replies are limited by the number of calls.
     """
 
     def __init__(self, bytes_max: int = REPLIES_BYTES_MAX) -> None:
         self._free = bytes_max
 
     def reserve(self, size: int) -> Callable[[], None]:
-        """Take room for a reply and return the function that gives it back; raises RpcError if there is none."""
+        """Reserve bytes and return the function that releases them; raises RpcError if too few are free."""
         if size <= SMALL_REPLY_BYTES:
             return lambda: None
         if size > self._free:
-            message = "too many large replies are waiting for clients that do not read them; try again"
+            message = "too many large replies are waiting to be read; try again"
             raise RpcError(Code.RESOURCE_EXHAUSTED, message)
         self._free -= size
 
@@ -113,9 +113,9 @@ Observe = Callable[[str, str, float], None]
 
 
 class Endpoint(NamedTuple):
-    """A method, and the function that answers it: with one reply, or with many if the method streams.
+    """A method and the function that answers it, with one reply or, if the method streams, many.
 
-    One that `converses` answers further requests on the same call, until the client sends no more.
+    If `converses` is set, the same call can send further requests.
     """
 
     method: Method[Any, Any]
@@ -124,12 +124,12 @@ class Endpoint(NamedTuple):
 
 
 def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[Any]:
-    """Return gRPC's handlers of these endpoints, one a service."""
+    """Return gRPC's handlers for these endpoints, one per service."""
     services: dict[str, dict[str, Any]] = {}
     replies = Replies()
     for endpoint in endpoints:
         _, service, name = endpoint.method.path.split("/")
-        # If there is one reply, gRPC sends it and the code of the call together.
+        # gRPC sends a single reply and the call's code together.
         many = endpoint.method.streams
         make: Any = grpc.stream_stream_rpc_method_handler if many else grpc.stream_unary_rpc_method_handler
         services.setdefault(service, {})[name] = make(_behaviour(endpoint, observe, replies))
@@ -139,11 +139,11 @@ def generic_handlers(endpoints: Iterable[Endpoint], observe: Observe) -> list[An
 def _behaviour(
     endpoint: Endpoint, observe: Observe, replies: Replies
 ) -> Callable[[Any, Any], Awaitable[bytes | None]]:
-    """Return what gRPC calls with the stream of requests and the context of a call."""
+    """Return the function that gRPC calls with a call's requests and context."""
     answer_call = _answer_with_many if endpoint.method.streams else _answer_with_one
 
     async def behave(_requests: Any, context: Any) -> bytes | None:
-        """Answer one call, and observe how it ended; requests are read from the context, which can wait."""
+        """Answer one call and observe it; requests are read from the context, which supports timeouts."""
         began, code = time.perf_counter(), Code.CANCELLED
         try:
             reply = await answer_call(endpoint, context, replies)
@@ -165,7 +165,7 @@ def _behaviour(
 
 
 async def _answer_with_one(endpoint: Endpoint, context: Any, replies: Replies) -> bytes:
-    """Take the request and return the reply, which counts until the client has taken it or the call ended."""
+    """Return the reply to one request; it counts against the budget until the call is done."""
     answer: Any = endpoint.answer
     encoded = _encode(await answer(await _receive_first(endpoint.method, context), context))
     if len(encoded) > SMALL_REPLY_BYTES:
@@ -175,7 +175,7 @@ async def _answer_with_one(endpoint: Endpoint, context: Any, replies: Replies) -
 
 
 async def _answer_with_many(endpoint: Endpoint, context: Any, replies: Replies) -> None:
-    """Take the request and write the replies; one that converses takes more requests."""
+    """Write the replies to one request, or to several if the endpoint converses."""
     answer: Any = endpoint.answer
     request: Message | None = await _receive_first(endpoint.method, context)
     while request is not None:
@@ -197,10 +197,7 @@ async def _receive_first(method: Method[Any, Any], context: Any) -> Message:
 
 
 async def _receive(method: Method[Any, Any], context: Any) -> Message | None:
-    """Return the next request of a call, or None if the client sends no more.
-
-    Raises RpcError if none arrives in time, or it cannot be decoded.
-    """
+    """Return a call's next request, or None at the end; raises RpcError if it is late or invalid."""
     try:
         async with asyncio.timeout(RECEIVE_TIMEOUT):
             encoded = await context.read()
@@ -216,5 +213,5 @@ async def _receive(method: Method[Any, Any], context: Any) -> Message | None:
 
 
 def _encode(reply: Message | bytes) -> bytes:
-    """Return a reply's bytes; frequent replies are cached encoded."""
+    """Return a reply's bytes; cached replies are encoded already."""
     return reply if isinstance(reply, bytes) else reply.SerializeToString()

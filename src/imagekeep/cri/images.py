@@ -1,8 +1,8 @@
 """`runtime.v1.ImageService`, answered from the store.
 
 The semantics are containerd's (internal/cri/server/images): an image is found by its id, a reference in any
-spelling, or a truncated id; an unknown one is an empty reply and nothing to remove; lists ignore their filter
-unless configured otherwise.
+spelling, or a truncated id. Status replies with nothing for an unknown image, and removing one succeeds. Lists
+ignore their filter unless configured otherwise.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.cri")
 
 USAGE_WAIT: Final = 1.0
-"""Seconds to wait for the source's usage, which takes a millisecond; crictl waits two seconds."""
+"""Timeout in seconds for the source's usage, which takes a millisecond; crictl waits two seconds."""
 
 RECORD_INTERVAL: Final = 60.0
-"""Seconds between two records of usage. A kubelet asks every 10 s, and each record is a synced write."""
+"""Seconds between two records of usage. A kubelet asks every 10 s, and each record costs an fsync."""
 
 STATUSES_MAX: Final = 4096
 """Maximum cached replies to ImageStatus: about 2 MB, as most are half a kilobyte."""
@@ -46,14 +46,14 @@ STATUS_BYTES_MAX: Final = 4096
 """Maximum size of a cached reply; an image may have any number of references."""
 
 PULLS_MAX: Final = 64
-"""Pulls under way at once; each keeps its request. A kubelet pulls one image at a time, or ten."""
+"""Maximum concurrent pulls; each holds its request. A kubelet pulls one image at a time, or ten."""
 
 
 class ImageService:
-    """Answers the image service's calls: reads on the event loop, the rest by `mutations` and `proxy`.
+    """Answers the image service's calls: reads on the event loop, the others through `mutations` and `proxy`.
 
-    `proxy` is None if the source has no CRI of its own; `mountpoint` is then the directory that ImageFsInfo
-    names. With `filter_images` lists honor the image that a filter names.
+    `proxy` is None if the source has no CRI; ImageFsInfo then reports `mountpoint`. With `filter_images`, lists
+    honor their filter.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class ImageService:
         self._usage: cri.ImageFsInfoResponse | None = None
 
     async def list_images(self, request: cri.ListImagesRequest, call: Call) -> bytes:
-        """Answer ListImages: all images of one state of the store, in the order of ids."""
+        """Answer ListImages with one snapshot of all images, ordered by id."""
         chosen = self._chosen(request)
         return await self._listing.reply() if chosen is None else b"".join(chosen)
 
     async def stream_images(self, request: cri.StreamImagesRequest, call: Call) -> AsyncIterator[bytes]:
-        """Answer StreamImages: the same, in batches; no images are no batch."""
+        """Answer StreamImages: the same in batches, none if there are no images."""
         chosen = self._chosen(request)
         for batch in await self._listing.batches() if chosen is None else in_batches(chosen):
             yield batch
@@ -91,7 +91,7 @@ class ImageService:
     async def image_status(
         self, request: cri.ImageStatusRequest, call: Call
     ) -> cri.ImageStatusResponse | bytes:
-        """Answer ImageStatus; an unknown image is an empty reply."""
+        """Answer ImageStatus, with an empty reply for an unknown image."""
         name, kept = request.image.image, self._statuses.current()
         if not request.verbose and name in kept:
             return kept[name]
@@ -104,24 +104,24 @@ class ImageService:
         return reply
 
     async def remove_image(self, request: cri.RemoveImageRequest, call: Call) -> cri.RemoveImageResponse:
-        """Answer RemoveImage: remove every reference, at the source first; an unknown image is success."""
+        """Answer RemoveImage: remove every reference at the source; succeed for an unknown image."""
         image = self._resolve(request.image.image)
         if image is not None:
             await self._mutations.remove(image)
         return REMOVE_IMAGE.response()
 
     async def pull_image(self, request: cri.PullImageRequest, call: Call) -> cri.PullImageResponse:
-        """Answer PullImage: containerd pulls, and the store is updated before the reply is sent.
+        """Answer PullImage: containerd pulls, and the store is updated before the reply.
 
-        The request is forwarded unchanged. It may hold a password, so nothing here prints it.
+        The request is forwarded unchanged. It may contain a password and must not be logged.
         """
         if self._proxy is None:
             raise RpcError(
                 Code.UNIMPLEMENTED,
-                "imagekeep forwards pulls to its source's CRI, and this source has none",
+                "pulls are forwarded to the source's CRI, and this source has none",
             )
         if self._pulls >= PULLS_MAX:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{PULLS_MAX} pulls are under way; try again")
+            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{PULLS_MAX} pulls are in progress; try again")
         self._pulls += 1
         try:
             reply = await self._proxy.ask(PULL_IMAGE, request, timeout=call.time_remaining())
@@ -131,11 +131,12 @@ class ImageService:
         return reply
 
     async def image_fs_info(self, request: cri.ImageFsInfoRequest, call: Call) -> cri.ImageFsInfoResponse:
-        """Answer ImageFsInfo with what the source's CRI says about its snapshots, or an entry that counts nothing.
+        """Answer ImageFsInfo with the reply of the source's CRI, or without one with its last known usage.
 
-        It never fails because of the source: a kubelet and crictl make this call first, to find out whether there
-        is an image service at all (cri-client, validateServiceConnection). If the source's CRI does not answer, the
-        reply is its last one, from the store if this process has had none; the timestamp says from when.
+        Never fails because of the source: a kubelet and crictl call this first to detect an image service
+        (cri-client, validateServiceConnection). If the source's CRI does not answer, the reply is its last one,
+        taken from the store after a restart; its timestamp shows its age. With no known usage, the reply is an
+        entry of zeros.
         """
         if self._proxy is not None:
             try:
@@ -151,7 +152,7 @@ class ImageService:
         return usage_reply(recorded or FilesystemUsage(self._mountpoint, None, None, timestamp()))
 
     def _record(self, usage: FilesystemUsage | None) -> None:
-        """Record usage in the store once in a while; nobody waits for it, and a failure is only logged."""
+        """Record usage in the store every RECORD_INTERVAL, in the background; only log failures."""
         now = time.monotonic()
         if usage is None or now < self._record_at:
             return
@@ -161,11 +162,11 @@ class ImageService:
     async def _try_to_record(self, usage: FilesystemUsage) -> None:
         try:
             await self._mutations.record_usage(usage)
-        except (ImagekeepError, RpcError, RuntimeError) as error:  # the last where the server ends
+        except (ImagekeepError, RpcError, RuntimeError) as error:  # the last at shutdown
             log.debug("cannot record the usage of the source's filesystem: %s", error)
 
     def _chosen(self, request: cri.ListImagesRequest | cri.StreamImagesRequest) -> list[bytes] | None:
-        """Return the images that a filter chooses, encoded, or None if the list is not filtered."""
+        """Return the encoded images that a filter selects, or None if the list is unfiltered."""
         wanted = request.filter.image.image if self._filter_images else ""
         if not wanted:
             return None
@@ -183,7 +184,7 @@ class ImageService:
 
 
 class _Statuses:
-    """The replies to ImageStatus, encoded, by the requested name: kept until the store changes."""
+    """A cache of encoded replies to ImageStatus by requested name, valid until the store changes."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -191,7 +192,7 @@ class _Statuses:
         self._replies: dict[str, bytes] = {}
 
     def current(self) -> dict[str, bytes]:
-        """Return the replies that are still valid; new ones may be added."""
+        """Return the valid replies; the caller may add new ones."""
         version = data_version(self._reader)
         if version != self._version:
             self._version, self._replies = version, {}

@@ -1,7 +1,4 @@
-"""Makes the CRI's messages from what the store has; nothing here does I/O.
-
-Each matches containerd's (internal/cri/server/images).
-"""
+"""Builds the CRI's messages as containerd does (internal/cri/server/images); does no I/O."""
 
 from __future__ import annotations
 
@@ -28,27 +25,24 @@ _USER_ONLY: Final = struct({"config": struct({"User": text})})
 _ESCAPES: Final = str.maketrans(
     {character: f"\\u{ord(character):04x}" for character in ("<", ">", "&", "\u2028", "\u2029")}
 )
-"""What Go's encoder escapes beyond what JSON requires (encoding/json, HTMLEscape)."""
+"""Characters that Go escapes though JSON does not require it (encoding/json, HTMLEscape)."""
 
 
 class User(NamedTuple):
-    """The user an image's processes run as: a number, a name, or neither."""
+    """The user of an image's processes: a uid, a name, or neither."""
 
     uid: int | None = None
     username: str = ""
 
 
 def user_of(config_json: bytes, image_id: str) -> User:
-    """Return the user that a config document names, decoding nothing else.
-
-    Raises InvalidDocumentError.
-    """
+    """Return the user in a config, decoding nothing else; raises InvalidDocumentError."""
     fields = decode(_USER_ONLY, parse(config_json, image_id), image_id)
     return User(*split_user(fields.get("config", {}).get("User", "")))
 
 
 def image_message(image: ImageSummary, user: User) -> cri.Image:
-    """Return one image (containerd: toCRIImage); a size that wrapped below zero is shown as Go converts it."""
+    """Return an image (containerd: toCRIImage); a negative size is converted to unsigned, as in Go."""
     message = Image(
         id=image.id,
         repo_tags=image.repo_tags,
@@ -58,7 +52,7 @@ def image_message(image: ImageSummary, user: User) -> cri.Image:
         pinned=image.pinned,
     )
     if user.uid is not None:
-        message.uid.value = user.uid  # set, and so sent, for user 0 too
+        message.uid.value = user.uid  # set explicitly, so that uid 0 is sent too
     return message
 
 
@@ -75,17 +69,17 @@ def info_document(image: StoredImage) -> str:
 
 
 def usage_reply(usage: FilesystemUsage) -> cri.ImageFsInfoResponse:
-    """Return what ImageFsInfo answers from what was recorded (imagefs_info.go)."""
+    """Return the reply to ImageFsInfo for recorded usage (imagefs_info.go)."""
     message = FilesystemMessage(timestamp=usage.at * 1000)
     message.fs_id.mountpoint = usage.mountpoint
-    # Both are set also if nothing is known, as containerd sets them.
+    # Set even if unknown, as containerd does.
     message.used_bytes.value = usage.used_bytes or 0
     message.inodes_used.value = usage.inodes_used or 0
     return IMAGE_FS_INFO.response(image_filesystems=[message])
 
 
 def reported_usage(reply: cri.ImageFsInfoResponse) -> FilesystemUsage | None:
-    """Return what a reply reports about its first filesystem, or None if it has none or one of wild numbers."""
+    """Return the usage of a reply's first filesystem, or None if it has none or out-of-range numbers."""
     for message in reply.image_filesystems[:1]:
         used, inodes = message.used_bytes.value, message.inodes_used.value
         if message.timestamp >= 0 and max(used, inodes) <= SIGNED_MAX:
@@ -94,10 +88,7 @@ def reported_usage(reply: cri.ImageFsInfoResponse) -> FilesystemUsage | None:
 
 
 def user_or_none(image: StoredImage) -> User:
-    """Return the user of an image, or none if its config cannot be read.
-
-    Such a config comes from a program that wrote the file itself; the other images are still listed.
-    """
+    """Return the user of an image, or an empty one if its config is invalid, so that the list does not fail."""
     try:
         return user_of(image.config_json, image.id)
     except InvalidDocumentError:
@@ -105,13 +96,13 @@ def user_or_none(image: StoredImage) -> User:
 
 
 def encode(image: ImageSummary, user: User) -> bytes:
-    """Return an image as it is encoded in a list's reply: as an element of field 1."""
+    """Return an image encoded as an element of field 1 of a list's reply."""
     message: bytes = image_message(image, user).SerializeToString()
     return b"\x0a" + _varint(len(message)) + message
 
 
 def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
+    """Return a protobuf varint: seven bits per byte, lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

@@ -1,8 +1,8 @@
-"""Metrics for Prometheus: what is counted, and the page, served over HTTP on loopback; needs `imagekeep[metrics]`.
+"""Prometheus metrics, served over HTTP on loopback; needs `imagekeep[metrics]`.
 
-The page is prometheus_client's own WSGI application, in a thread. Its own server has no bounds, and any local user
-can connect: this one answers a few clients at once and closes the connections of all others, gives each a deadline,
-makes one page at a time, and accepts no more connections a second than leave the CRI its share of the processor.
+The page is prometheus_client's WSGI application, in a thread. Any local user can connect, and prometheus_client's
+own server has no limits. This one limits the clients, closes further connections, sets deadlines, renders one
+page at a time, and limits the rate of connections so that the CRI keeps its share of the processor.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.metrics")
 
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 30, 120)
-"""From reading one image, a tenth of a millisecond, to a pull."""
+"""Buckets from reading one image (0.1 ms) to a pull."""
 
 
 class Metrics:
-    """Counts calls, and reads the store when collected."""
+    """Counts calls and, when scraped, reads the store."""
 
     def __init__(self, reader: Reader, watcher: Following) -> None:
         self._registry = CollectorRegistry()
@@ -70,29 +70,29 @@ class Metrics:
         self._registry.register(_StoreCollector(reader, watcher))
 
     def observe(self, path: str, code: str, seconds: float) -> None:
-        """Count a call that ended: its method's path, the name of its code, and how long it took."""
+        """Count a completed call by its method's path, the name of its code, and its seconds."""
         method = path.rpartition("/")[2]
         self._calls.labels(method, code).inc()
         self._latency.labels(method).observe(seconds)
 
     def page(self) -> WSGIApplication:
-        """Return the page as prometheus_client serves it: in the format that is asked for, compressed or not."""
+        """Return the WSGI application, which negotiates format and compression."""
         return make_wsgi_app(self._registry)
 
 
 class _StoreCollector:
-    """Collects the store's numbers."""
+    """Collects the metrics of the store and of the watcher."""
 
     def __init__(self, reader: Reader, watcher: Following) -> None:
         self._reader = reader
         self._current = watcher
 
     def describe(self) -> Iterator[Metric]:
-        """Yield nothing, so that registering does not read the store."""
+        """Yield nothing, so that registration does not read the store."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the store's numbers, or only that it cannot be read."""
+        """Yield the metrics, or only imagekeep_store_up=0 if the store cannot be read."""
         try:
             metrics = [*self._counts(), *self._watcher()]
         except ImagekeepError:
@@ -122,7 +122,7 @@ class _StoreCollector:
         following = watcher is not None and watcher.connected_at is not None
         yield GaugeMetricFamily(
             "imagekeep_source_followed",
-            "Whether the source's events are being followed.",
+            "Whether the watcher is connected to the source.",
             value=int(following),
         )
         if watcher is None:
@@ -137,19 +137,19 @@ class _StoreCollector:
 HEAD_BYTES_MAX: Final = 8192
 
 CLIENT_TIMEOUT: Final = 5.0
-"""Seconds that a client has to send its request, and again to take each part of the answer."""
+"""Timeout in seconds for a client to send its request, and to read each part of the answer."""
 
 CLIENTS_MAX: Final = 16
 
 ACCEPT_INTERVAL: Final = 0.01
-"""Seconds between two connections. Prometheus makes one in 15 s."""
+"""Minimum seconds between two connections. Prometheus opens one every 15 s."""
 
 ACCEPT_RETRY: Final = 1.0
-"""Seconds to wait after the system could not accept a connection."""
+"""Seconds to wait after an accept has failed."""
 
 
 class Loopback(NamedTuple):
-    """An address of this machine that no other can reach."""
+    """A loopback address and a port."""
 
     host: str
     port: int
@@ -159,9 +159,9 @@ _PORT: Final = re.compile("[0-9]{1,5}")
 
 
 def parse_target(target: str) -> Loopback:
-    """Return the address in `127.0.0.1:PORT` or `[::1]:PORT`.
+    """Parse `127.0.0.1:PORT` or `[::1]:PORT`.
 
-    Raises InvalidArgumentError, also for addresses of the network, because nothing here asks who is asking.
+    Raises InvalidArgumentError. Other addresses are refused because the page has no authentication.
     """
     host, _, port = target.rpartition(":")
     with contextlib.suppress(ValueError):  # not an address or not a number: refused below
@@ -174,7 +174,7 @@ def parse_target(target: str) -> Loopback:
 
 @contextlib.asynccontextmanager
 async def scraping(target: Loopback, page: WSGIApplication) -> AsyncIterator[None]:
-    """Serve the page until the context ends; raises FailedPreconditionError if the address cannot be used."""
+    """Serve the page within this context; raises FailedPreconditionError if the address cannot be bound."""
     server = _listen(target)
     pages = OneAtATime(page)
     server.set_app(local_only(pages))
@@ -200,10 +200,10 @@ def _listen(target: Loopback) -> _Server:
 
 
 def local_only(page: WSGIApplication) -> WSGIApplication:
-    """Refuse requests for another host.
+    """Refuse requests for other hosts.
 
-    A web page that a browser of this machine shows could otherwise read the metrics under a name of its own that
-    resolves to this machine (DNS rebinding).
+    Otherwise a web page in a local browser could read the metrics through a name that it makes resolve to
+    loopback (DNS rebinding).
     """
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -219,7 +219,7 @@ _HOST: Final = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(?::[0-9]*)?")
 
 
 def is_local(host: str | None) -> bool:
-    """Return whether a Host header names this machine; a client that sends none is not a browser."""
+    """Return whether a Host header names this machine; a missing one is accepted, since browsers send it."""
     if host is None:
         return True
     parts = _HOST.fullmatch(host)
@@ -233,9 +233,9 @@ def is_local(host: str | None) -> bool:
 
 
 class OneAtATime:
-    """Makes one page at a time, so that the threads of several clients do not compete with the CRI's.
+    """Renders one page at a time, so that several clients do not take the processor from the CRI.
 
-    Once closed it makes none: the store that a page reads must not be closed while it is read.
+    Renders none once closed, because the store must not be closed during a read.
     """
 
     def __init__(self, page: WSGIApplication) -> None:
@@ -244,7 +244,7 @@ class OneAtATime:
         self._closed = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, or refuse it once closed."""
+        """Answer a request, with 503 once closed."""
         with self._lock:
             if not self._closed:
                 return list(self._page(environ, start_response))
@@ -252,13 +252,13 @@ class OneAtATime:
         return [b"the server is stopping\n"]
 
     def close(self) -> None:
-        """Wait for the page that is being made, and make no more."""
+        """Wait for the page in progress and render no more."""
         with self._lock:
             self._closed = True
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    """Answers CLIENTS_MAX clients at once, each in a thread."""
+    """Serves up to CLIENTS_MAX clients at once, each in a thread."""
 
     daemon_threads = True
     request_queue_size = CLIENTS_MAX
@@ -269,13 +269,13 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         super().__init__(target, handler)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server what the address is called, as the standard library's does."""
+        """Bind without the reverse DNS lookup of the standard library's server."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
 
     def get_request(self) -> Any:
-        """Accept a connection; a failure that lasts is logged once."""
+        """Accept a connection; log a lasting failure once."""
         time.sleep(ACCEPT_INTERVAL)
         try:
             accepted = super().get_request()
@@ -289,19 +289,19 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         return accepted
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Return whether there is room for one more client; the connection is closed if there is not."""
+        """Return whether another client can be served; its connection is closed otherwise."""
         return self._room.acquire(blocking=False)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one client."""
+        """Serve one client."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that left or were too slow."""
-        log.debug("a client of the metrics failed", exc_info=True)  # noqa: LOG014 (called while it is handled)
+        """Ignore clients that disconnected or timed out."""
+        log.debug("a metrics client failed", exc_info=True)  # noqa: LOG014 (called while it is handled)
 
 
 class _Server6(_Server):
@@ -309,7 +309,7 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    """Answers one request, whose head is read at once: by a deadline, and up to HEAD_BYTES_MAX."""
+    """Answers one request, whose head must arrive by a deadline and within HEAD_BYTES_MAX."""
 
     def setup(self) -> None:
         super().setup()
@@ -317,11 +317,11 @@ class _Handler(WSGIRequestHandler):
         self.connection.settimeout(CLIENT_TIMEOUT)
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name is the base class's
-        """Log no requests."""
+        """Do not log requests."""
 
 
 def _read_head(connection: socket.socket, seconds: float) -> bytes:
-    """Return a request's head; raises TimeoutError or ConnectionError if it does not come, or never ends."""
+    """Return a request's head; raises TimeoutError, or ConnectionAbortedError if it is incomplete or too long."""
     deadline = time.monotonic() + seconds
     head = b""
     while b"\r\n\r\n" not in head:

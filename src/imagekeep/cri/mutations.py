@@ -1,4 +1,4 @@
-"""Runs removals and pulls in a thread pool, so that no read waits for them."""
+"""Runs removals and pulls in a thread pool, so that reads do not wait for them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 THREADS: Final = 8
-"""Concurrent mutations. They wait for containerd, and then for the store's writer lock."""
+"""Concurrent mutations. Each waits for containerd, then for the store's writer lock."""
 
 WAITING_MAX: Final = 64
 """Maximum mutations running or waiting; a kubelet removes images one after another."""
 
 
 class Mutations:
-    """Removes images and records pulls in a store that the first of them opens with its source.
+    """Removes images and records pulls, in a store opened on first use.
 
-    `store_factory` opens it; None is a server without a source.
+    `store_factory` opens the store with its source; it is None if the server has no source.
     """
 
     def __init__(self, store_factory: StoreFactory | None) -> None:
@@ -52,29 +52,29 @@ class Mutations:
     async def remove(self, image: Image) -> None:
         """Remove every reference of an image at the source, and update the store after each.
 
-        Raises what source and store raise, and ReadOnlySourceError for a source that cannot be changed.
+        Raises ReadOnlySourceError, and the errors of source and store.
         """
         await self._run(lambda store: remove_image(store, image))
 
     async def follow_pull(self, name: str, image_id: str) -> None:
-        """Update the store with what a pull of `name` created; raises what source and store raise."""
+        """Update the store after a pull of `name`; raises the errors of source and store."""
         await self._run(lambda store: follow_pull(store, name, image_id))
 
     async def record_usage(self, usage: FilesystemUsage) -> None:
-        """Record what the source reports about its filesystem; raises what the store raises."""
+        """Record the usage of the source's filesystem; raises the store's errors."""
         await self._run(lambda store: record_image_filesystem(store, usage))
 
     def close(self) -> None:
-        """End calls in flight at the source, wait for the threads, and close the store."""
+        """Cancel calls in flight at the source, wait for the threads, and close the store."""
         if self._store is not None:
             close_source(self._store)
         self._pool.shutdown(cancel_futures=True)
         self._opened.close()
 
     async def _run(self, change: Callable[[Store], Answer]) -> Answer:
-        """Run a mutation in a thread, unless too many are waiting already."""
+        """Run a mutation in a thread; raises RpcError if too many are waiting."""
         if self._waiting >= WAITING_MAX:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes are waiting; try again")
+            raise RpcError(Code.RESOURCE_EXHAUSTED, f"{WAITING_MAX} changes are pending; try again")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -85,9 +85,7 @@ class Mutations:
 
     def _open_store(self) -> Store:
         if self._store_factory is None:
-            raise RpcError(
-                Code.FAILED_PRECONDITION, "imagekeep serves without a source, so images cannot be changed"
-            )
+            raise RpcError(Code.FAILED_PRECONDITION, "images cannot be changed: imagekeep has no source")
         with self._lock:
             if self._store is None:
                 self._store = self._opened.enter_context(self._store_factory())
@@ -101,9 +99,9 @@ def remove_image(store: Store, image: Image) -> None:
 
 
 def follow_pull(store: Store, name: str, image_id: str) -> None:
-    """Update the three references that a pull creates: the name, its digest, and the image id.
+    """Update the references that a pull creates: name, digest and image id (containerd: PullImage).
 
-    Raises the first error of those that could not be read (containerd: internal/cri/server/images, PullImage).
+    Raises the first error of a reference that could not be read.
     """
     pulled = parse_docker_ref(name)
     target = require_source(store).get(str(pulled)).target.digest
@@ -113,7 +111,7 @@ def follow_pull(store: Store, name: str, image_id: str) -> None:
 
 
 def close_source(store: Store) -> None:
-    """End every call in flight at a store's source."""
+    """Cancel every call in flight at a store's source."""
     close = getattr(store.source, "close", None)
     if close is not None:
         with contextlib.suppress(ImagekeepError):

@@ -1,4 +1,4 @@
-"""The CRI's methods and messages (`imagekeep/protobuf/cri.proto`)."""
+"""The CRI methods and messages that imagekeep uses (`imagekeep/protobuf/cri.proto`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Serves the CRI until stopped.
 
-One event loop answers. Bounds keep one client from stopping another: connections, calls, message sizes and replies
-in flight are limited, and what exceeds a limit is refused. A connection that is idle or answers no ping is closed,
-and a call whose request does not arrive is ended (handlers).
+One event loop answers all calls. To keep clients from blocking each other, connections, calls, message sizes and
+replies in flight are limited, and whatever exceeds a limit is refused. Connections that are idle or do not answer
+pings are closed, and calls whose request does not arrive are ended (handlers).
 """
 
 from __future__ import annotations
@@ -41,44 +41,45 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.cri")
 
 RECEIVED_BYTES_MAX: Final = 512 << 10
-"""The largest request: names, credentials, and a sandbox's annotations, which Kubernetes ends at 256 KiB."""
+"""Maximum size of a request: names, credentials, and annotations, which Kubernetes limits to 256 KiB."""
 
 CONNECTIONS_MAX: Final = 256
-"""Connections at once; one more is closed as soon as it is accepted. A node has a handful of CRI clients."""
+"""Maximum connections; further ones are closed when accepted. A node has a handful of CRI clients."""
 
 CONNECTIONS_MIN: Final = 16
+"""Minimum connections; with fewer descriptors the server does not start."""
 
 DESCRIPTORS: Final = 1024
-"""Descriptors that the soft limit is raised to, if the hard limit allows it."""
+"""The soft limit of descriptors to set, if the hard limit allows it."""
 
 OTHER_DESCRIPTORS: Final = 128
-"""Descriptors for everything but connections of the CRI: the store's files, containerd, metrics, libraries."""
+"""Descriptors for everything but CRI connections: the store's files, containerd, metrics, libraries."""
 
 CALLS_MAX: Final = 1024
-"""Calls at once over all connections; one more is refused with RESOURCE_EXHAUSTED."""
+"""Maximum concurrent calls; further ones are refused with RESOURCE_EXHAUSTED."""
 
 SENT_BYTES_MAX: Final = 16 << 20
-"""The largest reply, as containerd's; a kubelet and crictl take no more. StreamImages has no such end."""
+"""Maximum size of a reply, as in containerd, a kubelet and crictl. StreamImages has no total limit."""
 
 GRACE: Final = 0.5
-"""Seconds that calls have to end once the server stops."""
+"""Seconds for calls to finish when the server stops."""
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
     ("grpc.max_send_message_length", SENT_BYTES_MAX),
-    # Concurrent calls of one connection; a client that makes more waits, and others do not.
+    # Concurrent calls per connection; a client with more waits, without delaying others.
     ("grpc.max_concurrent_streams", 64),
-    # Time to complete the HTTP/2 handshake.
+    # Timeout of the HTTP/2 handshake.
     ("grpc.server_handshake_timeout_ms", 5_000),
-    # The connection of a client that hangs is closed within 15 s.
+    # Close the connection of a client that hangs within 15 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),  # without it a ping has a minute, whatever the line above says
+    ("grpc.http2.ping_timeout_ms", 5_000),  # its default of a minute would override the line above
     ("grpc.keepalive_permit_without_calls", 1),
-    # Clients connect again by themselves with their next call.
+    # Clients reconnect by themselves on their next call.
     ("grpc.max_connection_idle_ms", 300_000),
-    # An old connection is asked to close, which clients do without losing a call, and is closed an hour later. This
-    # also ends the calls of a client that answers pings but never reads a reply.
+    # Ask old connections to close, which clients do without losing calls, and close them an hour later. This also
+    # ends the calls of a client that answers pings but never reads its replies.
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),
     # Two servers on one path would share its calls.
@@ -88,11 +89,11 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What to serve, and how.
+    """The configuration of a server.
 
-    `store_factory` opens the store with its source, once for each thread that changes something; None is a server
-    without a source. `watcher` is not started yet; None is a source that does not support watching. `cri_socket` is
-    where the source's own CRI answers.
+    `store_factory` opens the store with its source, once per thread that writes; None without a source. `watcher`
+    is not started yet; None if the source does not support watching. `cri_socket` is the socket of the source's
+    CRI.
     """
 
     reader: Reader
@@ -108,7 +109,7 @@ class ServerConfig:
 
     @property
     def following(self) -> Following:
-        """Who follows the source: this process, or perhaps another."""
+        """Return the watcher of this process, or of another."""
         return self.watcher or OtherWatcher(self.reader)
 
 
@@ -126,10 +127,10 @@ async def serve_until_signal(config: ServerConfig) -> None:
 
 
 async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; calls in flight then have `GRACE` to end.
+    """Serve until `stop` is set, then give calls in flight `GRACE` seconds to finish.
 
-    Calls are answered before the source is first asked. Raises as `exclusive_socket` and `grant` do, and the error
-    that ended the watcher.
+    Answers calls before it contacts the source. Raises as `exclusive_socket` and `grant` do, and the error that
+    ended the watcher.
     """
     with exclusive_socket(config.path):
         mutations = Mutations(config.store_factory)
@@ -154,9 +155,9 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
 
 
 def connections_allowed() -> int:
-    """Raise the soft limit of descriptors, and return how many connections it leaves room for.
+    """Raise the soft limit of descriptors and return how many connections it allows.
 
-    Raises FailedPreconditionError if it leaves hardly any.
+    Raises FailedPreconditionError if it allows fewer than CONNECTIONS_MIN.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
@@ -167,14 +168,14 @@ def connections_allowed() -> int:
     allowed = CONNECTIONS_MAX if soft == unlimited else min(CONNECTIONS_MAX, soft - OTHER_DESCRIPTORS)
     if allowed < CONNECTIONS_MIN:
         raise FailedPreconditionError(
-            f"at most {soft} files can be open: serving needs {OTHER_DESCRIPTORS + CONNECTIONS_MIN} "
+            f"too few file descriptors: limit is {soft}, must be at least {OTHER_DESCRIPTORS + CONNECTIONS_MIN} "
             "(raise `ulimit -n` or LimitNOFILE=)"
         )
     return allowed
 
 
 def endpoints(config: ServerConfig, mutations: Mutations, proxy: CriProxy | None) -> list[Endpoint]:
-    """Return every method served, and what answers it."""
+    """Return the endpoint of every method served."""
     images = ImageService(
         config.reader,
         mutations,
@@ -199,7 +200,7 @@ def endpoints(config: ServerConfig, mutations: Mutations, proxy: CriProxy | None
 
 
 def _listen(server: Any, config: ServerConfig) -> None:
-    """Bind the socket; only this user can connect until its group and mode are set."""
+    """Bind the socket, private to this user until its group and mode are set."""
     with private():
         try:
             server.add_insecure_port(grpc_address(config.path))
@@ -211,7 +212,7 @@ def _listen(server: Any, config: ServerConfig) -> None:
 async def _end(
     server: Any, mutations: Mutations, proxy: CriProxy | None, watcher: WatcherThread | None
 ) -> None:
-    """End the calls, then the threads, whose own calls to the source are cancelled."""
+    """End the calls, then the threads, and cancel their calls to the source."""
     if watcher is not None:
         watcher.stop()
     await server.stop(GRACE)

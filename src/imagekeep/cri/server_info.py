@@ -1,8 +1,8 @@
-"""What clients ask about the server itself: who answers, whether it is healthy, and which services it has.
+"""Answers calls about the server itself: version, status, health and reflection.
 
-crictl and a kubelet begin with Version and Status; gRPC itself answers UNIMPLEMENTED to all other calls of
-`runtime.v1.RuntimeService`, since imagekeep runs no containers. `grpc_health_probe` asks grpc.health.v1, `grpcurl`
-asks grpc.reflection.v1 and v1alpha.
+crictl and a kubelet begin with Version and Status; gRPC answers all other calls of `runtime.v1.RuntimeService`
+with UNIMPLEMENTED, because imagekeep does not run containers. `grpc_health_probe` uses grpc.health.v1, and
+`grpcurl` uses grpc.reflection.v1 or v1alpha.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 CHECK: Final = Method(
     "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, False
 )
-# The two versions differ in their names alone.
+# The two versions differ only in name.
 REFLECT: Final = tuple(
     Method(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
@@ -51,13 +51,13 @@ REFLECT: Final = tuple(
 )
 
 QUESTION_BYTES_MAX: Final = 4096
-"""The longest question about symbols or files; the answer repeats it."""
+"""Maximum size of a reflection request; the answer repeats it."""
 
 SERVED: Final = tuple(sorted({method.service for method in SCHEMA.methods.values()}))
 
 
 class Health:
-    """Reports whether the server can answer: SERVING while its store can be read."""
+    """Reports SERVING while the store can be read."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -65,7 +65,7 @@ class Health:
     async def check(
         self, request: health_pb2.HealthCheckRequest, call: Call
     ) -> health_pb2.HealthCheckResponse:
-        """Answer Check for the whole server or one service; NOT_FOUND for a service that is not served."""
+        """Answer Check for the whole server or one service, with NOT_FOUND for an unknown service."""
         if request.service not in ("", *SERVED):
             raise RpcError(Code.NOT_FOUND, "unknown service")
         try:
@@ -85,17 +85,18 @@ class Reflection:
     def answer(
         self, request: reflection_pb2.ServerReflectionRequest, call: Call
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
-        """Answer one question; the servicer is given a stream of just that one, so that each is bounded in time."""
+        """Answer one request, passed to the servicer as a stream of one so that each has its own timeout."""
         if request.ByteSize() > QUESTION_BYTES_MAX:
-            raise RpcError(Code.RESOURCE_EXHAUSTED, f"a question has at most {QUESTION_BYTES_MAX} bytes")
-        answers: Any = self._servicer.ServerReflectionInfo(
-            _only(request), call
-        )  # its stub takes it for a coroutine
+            raise RpcError(
+                Code.RESOURCE_EXHAUSTED, f"a reflection request has at most {QUESTION_BYTES_MAX} bytes"
+            )
+        # Any, because its stub declares a coroutine.
+        answers: Any = self._servicer.ServerReflectionInfo(_only(request), call)
         return cast("AsyncIterator[reflection_pb2.ServerReflectionResponse]", answers)
 
 
 def _described() -> DescriptorPool:
-    """Return a pool of every file that describes a service of the server."""
+    """Return a pool with the descriptors of every service."""
     pool = DescriptorPool()
     files: dict[str, Any] = {}
     for message in SCHEMA.messages.values():
@@ -114,7 +115,7 @@ async def _only(
 
 
 KUBELET_API_VERSION: Final = "0.1.0"
-"""The value containerd sends; clients only check that there is one (internal/cri/server/version.go)."""
+"""containerd's value; clients only check that it is set (internal/cri/server/version.go)."""
 
 NAME: Final = "imagekeep"
 
@@ -136,7 +137,7 @@ class RuntimeService:
         )
 
     async def status(self, request: cri.StatusRequest, call: Call) -> cri.StatusResponse:
-        """Answer Status: neither containers nor networks are available; adds whether the source is followed."""
+        """Answer Status: runtime and network are not ready; a third condition reports the watcher."""
         watcher = self._watcher.state()
         info = {"watcher": json.dumps(status_row(watcher))} if watcher and request.verbose else {}
         reply = STATUS.response(info=info)
@@ -155,12 +156,12 @@ def installed_version() -> str:
 
 
 def source_condition(watcher: WatcherState | None) -> cri.RuntimeCondition:
-    """Return whether the source is followed, as a condition of our own."""
+    """Return the condition SourceFollowed, which imagekeep adds."""
     condition = RuntimeCondition(type="SourceFollowed")
     if watcher is None:
         condition.reason, condition.message = (
             "NoWatcher",
-            "no watcher follows the source; answers are as of the last sync",
+            "no watcher is running; images are as of the last sync",
         )
     elif watcher.connected_at is None:
         condition.reason = "SourceUnavailable"
@@ -172,5 +173,5 @@ def source_condition(watcher: WatcherState | None) -> cri.RuntimeCondition:
 
 def _images_only(kind: str) -> cri.RuntimeCondition:
     return RuntimeCondition(
-        type=kind, reason="ImagesOnly", message="imagekeep serves images and runs no containers"
+        type=kind, reason="ImagesOnly", message="imagekeep serves images and does not run containers"
     )

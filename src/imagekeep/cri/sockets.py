@@ -1,4 +1,4 @@
-"""The Unix socket that is served: its address, who may use it, and that only one server has it."""
+"""The server's Unix socket: its address, permissions and exclusive use."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PATH_BYTES_MAX: Final = 107
-"""The longest path of a unix socket (unix(7): sun_path, without its closing NUL)."""
+"""Maximum length of a socket's path (unix(7): sun_path, without its NUL)."""
 
 ANSWER_WAIT: Final = 1.0
-"""Seconds to wait for a server on an existing socket."""
+"""Timeout in seconds for connecting to an existing socket."""
 
 
 class Access(NamedTuple):
-    """Who may connect: the socket's mode, and its group if not the server's."""
+    """A socket's mode, and its group or None for the server's."""
 
     mode: int = 0o600
     group: str | None = None
 
 
 def parse_address(address: str) -> Path:
-    """Return the absolute path in `unix:///PATH`, `unix:/PATH` or a bare absolute path, as CRI clients take it.
+    """Parse `unix:///PATH`, `unix:/PATH` or an absolute path, like CRI clients.
 
-    Raises InvalidArgumentError, also for other schemes: only a file's mode controls who may connect.
+    Raises InvalidArgumentError. Other schemes are refused because only file permissions control access.
     """
     scheme, colon, rest = address.partition(":")
     path = rest.removeprefix("//") if colon and scheme == "unix" else address
@@ -48,25 +48,25 @@ def parse_address(address: str) -> Path:
         raise InvalidArgumentError(f"invalid address {printable(address)!r}: must be unix:///PATH")
     path = "/" + path.lstrip("/")
     if path.rpartition("/")[2] in ("", ".", ".."):
-        raise InvalidArgumentError(f"invalid address {printable(address)!r}: names a directory")
+        raise InvalidArgumentError(f"invalid address {printable(address)!r}: must not be a directory")
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
         raise InvalidArgumentError(
-            f"invalid address {printable(address)!r}: the path of a socket has at most {PATH_BYTES_MAX} bytes"
+            f"invalid address {printable(address)!r}: path must have at most {PATH_BYTES_MAX} bytes"
         )
     return Path(path)
 
 
 @contextlib.contextmanager
 def exclusive_socket(path: Path) -> Iterator[None]:
-    """Hold the path for this process: remove a socket on which nobody answers before, and ours after.
+    """Hold the path exclusively: remove a stale socket before and this server's after.
 
-    `PATH.lock` is locked meanwhile and stays. Raises FailedPreconditionError if another server has the path, if
-    there is something other than a socket, or if other users could replace what is there.
+    Locks `PATH.lock`, which is never removed. Raises FailedPreconditionError if another server uses the path, if
+    it is not a socket, or if other users could replace it.
     """
     with _translating(path):
         path.parent.mkdir(mode=0o755, exist_ok=True)
         require_trusted_directory(path, "socket")
-        # The lock keeps two that start at the same moment from each removing the other's socket.
+        # Without the lock, two servers starting at once could each remove the other's socket.
         lock = _open_lock(path.with_name(f"{path.name}.lock"))
     try:
         try:
@@ -86,7 +86,7 @@ def exclusive_socket(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def private() -> Iterator[None]:
-    """Make new files this user's alone; the umask is the process's, so no other thread may create files now."""
+    """Make new files private to this user; affects the process, so no other thread may create files."""
     mask = os.umask(0o177)
     try:
         yield
@@ -95,9 +95,9 @@ def private() -> Iterator[None]:
 
 
 def grant(path: Path, access: Access) -> None:
-    """Give a socket its group and then its mode; raises InvalidArgumentError for an unknown group.
+    """Set a socket's group, then its mode; raises InvalidArgumentError for an unknown group.
 
-    Both act on the file that was found to be this user's socket, whatever its name refers to afterwards.
+    Changes only the file that was checked, even if the path is replaced meanwhile.
     """
     with _translating(path):
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -105,17 +105,17 @@ def grant(path: Path, access: Access) -> None:
             status = os.fstat(descriptor)
             if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
                 raise FailedPreconditionError(f"{printable(path)} was replaced while the server started")
-            # No system call changes the mode of an O_PATH descriptor; its name in /proc does.
+            # fchmod refuses O_PATH descriptors; chmod of their path in /proc works.
             found = f"/proc/self/fd/{descriptor}"
             if access.group is not None:
                 os.chown(found, -1, _group_id(access.group))
-            os.chmod(found, access.mode)  # noqa: PTH101 - no path of ours
+            os.chmod(found, access.mode)  # noqa: PTH101 - not a Path
         finally:
             os.close(descriptor)
 
 
 def _group_id(group: str) -> int:
-    """Return the id of a group given by name or number."""
+    """Return a group's id from its name or number."""
     if group.isascii() and group.isdigit():
         return int(group)
     try:
@@ -125,12 +125,12 @@ def _group_id(group: str) -> int:
 
 
 def _open_lock(path: Path) -> int:
-    """Open or make the lock's file; raises FailedPreconditionError, naming the owner, if it is not this user's."""
+    """Open or create the lock file; raises FailedPreconditionError, naming the owner, if it is another user's."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         lock = os.open(path, flags, 0o600)
     except OSError:
-        # The kernel refuses another user's file in a sticky directory (sysctl fs.protected_regular), and a link.
+        # The kernel refuses symbolic links, and other users' files in sticky directories (fs.protected_regular).
         with contextlib.suppress(FileNotFoundError):
             _require_own(path, path.lstat())
         raise
@@ -147,14 +147,14 @@ def _require_own(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         owner = printable(user_name(status.st_uid))
         raise FailedPreconditionError(
-            f"{printable(path)} belongs to user {owner}, who could hold the lock (remove it)"
+            f"{printable(path)} belongs to user {owner}, who could block the server (remove it)"
         )
     if not stat.S_ISREG(status.st_mode):
         raise FailedPreconditionError(f"{printable(path)} is not a regular file (remove it)")
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket on which nobody answers; raises FailedPreconditionError for anything else there."""
+    """Remove a socket without a server; raises FailedPreconditionError for any other file."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -166,7 +166,7 @@ def _remove_stale(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(ANSWER_WAIT)
         try:
-            with contextlib.suppress(TimeoutError):  # a full backlog is a server too
+            with contextlib.suppress(TimeoutError):  # a full backlog means a busy server
                 probe.connect(os.fsencode(path))
         except ConnectionRefusedError:
             path.unlink()

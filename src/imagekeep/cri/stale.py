@@ -1,4 +1,4 @@
-"""Finds where containerd's own CRI image service is stale: where it differs from containerd's records.
+"""Compares containerd's CRI image service with containerd's records, to find stale images.
 
 ::
 
@@ -7,8 +7,7 @@
     containerd's CRI       ──> ListImages: images and their names               ┘
 
 The service keeps its images in memory, updates them from events, and rereads the records only when containerd
-starts. Until then its mistakes last (containerd issues 14080 and 7698). Both can be read over the same socket, so
-they can be compared without a restart.
+starts; until then its errors persist (containerd issues 14080 and 7698). Both can be read over the same socket.
 """
 
 from __future__ import annotations
@@ -35,27 +34,27 @@ if TYPE_CHECKING:
     from imagekeep.store import Store
 
 CALL_TIMEOUT: Final = 10.0
-"""Seconds for ListImages, which answers from memory."""
+"""Timeout in seconds of ListImages, which answers from memory."""
 
 PAUSE: Final = 0.25
-"""Seconds between two comparisons. The service shows a new record about 4 ms after containerd has it."""
+"""Seconds between two comparisons. The service needs about 4 ms to show a new record."""
 
 
 class Fault(enum.StrEnum):
     """How the service differs from containerd's records."""
 
     STUCK = "stuck"
-    """It lists an image that no record names."""
+    """The service lists an image without a record."""
 
     LOST = "lost"
-    """It does not show a name that a record has, or an image whose records are only named by ids."""
+    """The service does not show a record's name, or an image whose records are named only by ids."""
 
     LINGERING = "stays"
-    """It shows a name for an image that no record gives it."""
+    """The service shows a name that no record has for this image."""
 
 
 class Stale(NamedTuple):
-    """A difference: a tag or a digest, or an image id if the image has neither."""
+    """A difference; `name` is a tag or digest, or the image id if the image has neither."""
 
     name: str
     fault: Fault
@@ -63,24 +62,24 @@ class Stale(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """containerd's records: the references of each image id, and those whose image cannot be read."""
+    """containerd's records: the references of each image id, and those whose images cannot be read."""
 
     references: Mapping[str, AbstractSet[str]]
     unread: AbstractSet[str] = frozenset()
 
 
 def find_stale(store: Store, pause: float = PAUSE) -> list[Stale]:
-    """Compare what the CRI of a store's containerd shows with what its records say; in order of names.
+    """Compare the CRI of the store's containerd with containerd's records; return differences sorted by name.
 
-    What differs is looked at again after `pause` seconds, and what differed both times is returned: the service
-    may be about to follow. Nothing is changed, in the store neither. Pins are not compared: containerd 1.6 does
-    not report them. Raises FailedPreconditionError for a source that has no CRI, SourceUnsupportedError where
-    containerd's CRI plugin is off, and as the source does.
+    Compares twice, `pause` seconds apart, and returns what differs both times, because the service may be about
+    to catch up. Changes nothing. Pins are not compared, because containerd 1.6 does not report them. Raises
+    FailedPreconditionError if the source has no CRI, SourceUnsupportedError if containerd's CRI plugin is
+    disabled, and the source's errors.
     """
     socket = cri_socket_of(require_source(store))
     if socket is None:
         raise FailedPreconditionError(
-            f"only containerd has a CRI of its own to ask, of the namespace {DEFAULT_NAMESPACE}"
+            f"source has no CRI to compare (use --source containerd, namespace {DEFAULT_NAMESPACE})"
         )
     with closing(Connection(socket, DEFAULT_NAMESPACE)) as connection:
         first = compare(_shown(connection), _recorded(store))
@@ -91,10 +90,9 @@ def find_stale(store: Store, pause: float = PAUSE) -> list[Stale]:
 
 
 def compare(shown: Mapping[str, AbstractSet[str]], recorded: Recorded) -> set[Stale]:
-    """Compare the names that the service shows for each image id with what the records say.
+    """Compare the names that the service shows for each image id with the records.
 
-    An image that cannot be read is shown by the service or not, depending on when it was broken: its names are
-    taken for neither lost nor stale.
+    The names of an unreadable image are ignored: whether the service shows them depends on when the image broke.
     """
     found: set[Stale] = set()
     expected = {image_id: _names(references) for image_id, references in recorded.references.items()}
@@ -118,18 +116,18 @@ def _names(references: Iterable[str]) -> set[str]:
 
 
 def _shown(connection: Connection) -> dict[str, set[str]]:
-    """Ask the service for its images; return the names of each id."""
+    """Return the names that the service shows for each image id."""
     try:
         answer = connection.call(LIST_IMAGES, LIST_IMAGES.request(), timeout=CALL_TIMEOUT)
     except SourceUnsupportedError as error:
         raise SourceUnsupportedError(
-            f"containerd at {printable(connection.path)} has no CRI image service (runtime.v1): is its plugin off?"
+            f"containerd at {printable(connection.path)} has no CRI image service (is its CRI plugin disabled?)"
         ) from error
     return {image.id: {*image.repo_tags, *image.repo_digests} for image in answer.images}
 
 
 def _recorded(store: Store) -> Recorded:
-    """Ask for containerd's records; read the images that the store does not know."""
+    """Return containerd's records, reading the images that the store does not have."""
     states = store.states()
     ids = TargetIds(store)
     references: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Follows the source in a thread beside the event loop, and says who follows it."""
+"""Runs a watcher in a thread, and reports the status of this or another process's watcher."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Following(Protocol):
-    """Knows whether the source is followed."""
+    """Reports the status of a running watcher."""
 
     def state(self) -> WatcherState | None:
-        """Return how far the watcher has come, or None if there is none."""
+        """Return the watcher status, or None if no watcher runs."""
         ...
 
 
 class WatcherThread(threading.Thread):
     """Runs a watcher from `begin` until `stop`.
 
-    If it cannot go on, `error` says why and the event given to `begin` is set: a server whose answers grow old
-    without notice is worse than one that is started again.
+    If the watcher fails, `error` is set and so is the event passed to `begin`: a server that silently serves old
+    data is worse than one that restarts.
     """
 
     def __init__(self, store_factory: StoreFactory, source_name: str) -> None:
@@ -41,12 +41,12 @@ class WatcherThread(threading.Thread):
         self.error: BaseException | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-        """Start; an error sets `ended` on the loop."""
+        """Start the thread; an error sets `ended` on the loop."""
         self._loop, self._ended = loop, ended
         self.start()
 
     def run(self) -> None:
-        """Open the store and follow the source; called by the thread."""
+        """Open the store and follow the source; runs in the thread."""
         try:
             with self._store_factory() as store:
                 watcher = Watcher(store, source_name=self._source_name)
@@ -63,12 +63,12 @@ class WatcherThread(threading.Thread):
             self._follows.clear()
 
     def state(self) -> WatcherState | None:
-        """Return how far this thread's own watcher has come, whatever the store says about others."""
+        """Return the status of this thread's watcher."""
         watcher = self._watcher
         return watcher.state if watcher is not None and self._follows.is_set() else None
 
     def stop(self) -> None:
-        """End it soon; `join` waits for that."""
+        """Stop the watcher; `join` waits for the thread to end."""
         with self._lock:
             self._stopping = True
             if self._watcher is not None:
@@ -76,13 +76,13 @@ class WatcherThread(threading.Thread):
 
 
 class OtherWatcher:
-    """Finds the watcher of another process by its lock, and by what it wrote in the store."""
+    """Finds another process's watcher by its lock and its status in the store."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     def state(self) -> WatcherState | None:
-        """Return how far it has come, or None if none runs; raises as `Reader.watcher` and `is_watched` do."""
+        """Return its status, or None if no watcher runs; raises as `Reader.watcher` and `is_watched` do."""
         state = self._reader.watcher()
         if state is None or state.stopped_at is not None or not self._reader.is_watched():
             return None

@@ -134,7 +134,7 @@ def require_watchable(source: Source, name: str) -> Watchable:
     """Return a source that can be watched; `name` is its name in the FailedPreconditionError otherwise."""
     if not isinstance(source, Watchable):
         raise FailedPreconditionError(
-            f"source {name}: does not support watching; run `imagekeep sync` periodically"
+            f"source {name} does not support watching (run `imagekeep sync` periodically)"
         )
     return source
 
@@ -142,5 +142,5 @@ def require_watchable(source: Source, name: str) -> Watchable:
 def require_changeable(source: Source) -> Changeable:
     """Return a source that can be changed; raises ReadOnlySourceError for any other."""
     if not isinstance(source, Changeable):
-        raise ReadOnlySourceError("the source is read-only: change it with the tool that made it, then sync")
+        raise ReadOnlySourceError("source is read-only (change it with the tool that made it, then sync)")
     return source

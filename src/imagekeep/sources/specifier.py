@@ -20,15 +20,15 @@ STANDARD_INPUT_MARK = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
-    """What the caller of `open_source` wants besides the place; each source takes of it what it knows."""
+class _Options:
+    """The options of `open_source`; each source uses those that apply to it."""
 
     base_name: str | None
     namespace: str | None
 
 
 def open_source(spec: str, *, base_name: str | None = None, namespace: str | None = None) -> Source:
-    """Return the source that `spec` names; nothing is read yet, but for standard input.
+    """Return the source that `spec` names; reads nothing yet except from standard input.
 
     `base_name` is the repository of images that have only a tag, in a layout or an archive. `namespace` is
     containerd's, by default the CRI plugin's. Raises InvalidArgumentError for an unknown scheme, MissingExtraError
@@ -37,48 +37,51 @@ def open_source(spec: str, *, base_name: str | None = None, namespace: str | Non
     scheme, _, place = spec.partition(":")
     opener = SCHEMES.get(scheme)
     if opener is None:
-        known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
-        raise InvalidArgumentError(f"{printable(spec)} names no source; sources begin with one of: {known}")
-    return opener(place, _Wishes(base_name, namespace))
+        raise InvalidArgumentError(
+            f"invalid source {printable(spec)!r}: must start with oci:, archive: or containerd"
+        )
+    return opener(place, _Options(base_name, namespace))
 
 
-def _open_layout(place: str, wishes: _Wishes) -> Source:
+def _open_layout(place: str, options: _Options) -> Source:
     """Open `oci:DIRECTORY`."""
-    return OCILayout(_path(place, "oci:DIRECTORY"), base_name=wishes.base_name)
+    return OCILayout(_path(place, "oci:DIRECTORY"), base_name=options.base_name)
 
 
-def _open_archive(place: str, wishes: _Wishes) -> Source:
+def _open_archive(place: str, options: _Options) -> Source:
     """Open `archive:FILE`, or `archive:-`."""
     if place != STANDARD_INPUT_MARK:
         path = _path(place, "archive:FILE")
-        return Archive(path, base_name=wishes.base_name)
+        return Archive(path, base_name=options.base_name)
     if sys.stdin is None:
-        raise InvalidArgumentError("archive:- reads standard input, which is closed; pipe an archive into it")
+        raise InvalidArgumentError(
+            "archive:- reads standard input, which is closed (pipe an archive into it)"
+        )
     if sys.stdin.isatty():
         raise InvalidArgumentError(
-            "archive:- reads standard input, which is a terminal; pipe an archive into it"
+            "archive:- reads standard input, which is a terminal (pipe an archive into it)"
         )
-    return Archive(sys.stdin.buffer, base_name=wishes.base_name)
+    return Archive(sys.stdin.buffer, base_name=options.base_name)
 
 
-def _open_containerd(place: str, wishes: _Wishes) -> Source:
+def _open_containerd(place: str, options: _Options) -> Source:
     """Open `containerd`, at its usual socket, or `containerd:SOCKET`: a path, or `unix://` before it."""
     # Imported here because gRPC is an extra, and takes longer to import than all other sources together.
     from imagekeep.sources.containerd import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Containerd
 
-    # CRI clients and kubelets are told the same socket in this form.
+    # CRI clients and kubelets use this form.
     path = _path((place or DEFAULT_SOCKET).removeprefix("unix://"), "containerd:SOCKET")
-    return Containerd(str(path), namespace=wishes.namespace or DEFAULT_NAMESPACE)
+    return Containerd(str(path), namespace=options.namespace or DEFAULT_NAMESPACE)
 
 
 def _path(place: str, form: str) -> Path:
     """Return the path in a specifier."""
     if not place or "\0" in place:
-        raise InvalidArgumentError(f"a source of this kind is given as {form}, with a path")
+        raise InvalidArgumentError(f"invalid source: must be {form}, with a path")
     return Path(place)
 
 
-SCHEMES: Mapping[str, Callable[[str, _Wishes], Source]] = {
+SCHEMES: Mapping[str, Callable[[str, _Options], Source]] = {
     "oci": _open_layout,
     "archive": _open_archive,
     "containerd": _open_containerd,

@@ -270,7 +270,7 @@ def check_socket(path: str) -> None:
             f"permission denied: {printable(path)} (run as root or join its group)"
         ) from failure
     except FileNotFoundError as failure:
-        raise SourceUnavailableError(f"no socket at {printable(path)}; is containerd running?") from failure
+        raise SourceUnavailableError(f"no socket at {printable(path)} (is containerd running?)") from failure
     except TimeoutError as failure:
         raise SourceTimeoutError(
             f"{printable(path)}: connection timed out after {CONNECT_TIMEOUT:g} s"
