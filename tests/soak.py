@@ -1,10 +1,10 @@
-"""Run random operations on a real store and on a model of dicts, and say where they differ.
+"""Run random operations on a real store and on a model of dicts, and compare them.
 
     scripts/soak --operations 1000000
     scripts/soak --operations 20000 --seed 7 --reopen-every 50 --processes 3
 
-The file is in memory where there is such a place. It prints the command that repeats the run; on a mismatch
-also the shortest sequence of operations that it finds to show it, and exits with 1.
+The store file is in memory if possible. Prints the command that repeats the run. On a mismatch it also prints the
+shortest sequence of operations found to reproduce it, and exits 1.
 """
 
 from __future__ import annotations
@@ -39,12 +39,17 @@ COMPARE_EVERY = 100
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--operations", type=click.IntRange(1), default=100_000, help="How many to run.")
-@click.option("--seed", type=int, help="What they are drawn from; random if not given.")
-@click.option("--reopen-every", type=click.IntRange(0), default=1000, help="Close and open; 0 is never.")
-@click.option("--processes", type=click.IntRange(1), default=1, help="How many take turns on the file.")
+@click.option("--operations", type=click.IntRange(1), default=100_000, help="Number of operations.")
+@click.option("--seed", type=int, help="Random seed; chosen at random by default.")
+@click.option(
+    "--reopen-every", type=click.IntRange(0), default=1000, help="Operations until reopening; 0: never."
+)
+@click.option("--processes", type=click.IntRange(1), default=1, help="Processes that take turns.")
 def soak(operations: int, seed: int | None, reopen_every: int, processes: int) -> None:
-    """Run random operations on a store and on a model; exit with 1 and the shrunk sequence if they differ."""
+    """Compare random operations on a store and on a model.
+
+    Exits 1 and prints a short sequence of operations if they differ.
+    """
     seed = SystemRandom().randrange(2**32) if seed is None else seed
     repeat = f"--seed {seed} --reopen-every {reopen_every} --processes {processes}"
     click.echo(f"scripts/soak --operations {operations} {repeat}")
@@ -68,7 +73,7 @@ def soak(operations: int, seed: int | None, reopen_every: int, processes: int) -
 
 
 def counted(operations: Iterator[Operation], count: Callable[[int], None]) -> Iterator[Operation]:
-    """Give the operations on, and count them; the marks between them do not count."""
+    """Yield the operations, and count them without the marks between them."""
     for operation in operations:
         yield operation
         if operation[0] not in MARKS:
@@ -76,18 +81,18 @@ def counted(operations: Iterator[Operation], count: Callable[[int], None]) -> It
 
 
 def report(operations: Sequence[Operation], found: Mismatch, template: Path, processes: int) -> None:
-    """Print a mismatch, and the shortest sequence that shows one."""
+    """Print a mismatch and the shortest sequence that reproduces one."""
 
     def replay(some: Sequence[Operation]) -> Mismatch | None:
         with fresh_stores(template, processes) as stores:
             return first_mismatch(stores, some, compare_every=1)
 
-    click.echo(f"mismatch after {found.number + 1:,} operations; shrinking the sequence that led there")
+    click.echo(f"mismatch after {found.number + 1:,} operations; shrinking the sequence")
     shortest = shrink(operations, lambda some: replay(some) is not None)
     for operation in shortest:
         click.echo(f"  {in_words(operation)}")
     shown = replay(shortest) or found
-    click.echo(f"the store says: {shown.store}\nthe model says: {shown.model}")
+    click.echo(f"store: {shown.store}\nmodel: {shown.model}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is small and would become large: each makes its files, and returns the call that reads them."""
+"""Small inputs that would become large: each function makes its files, and returns the call that reads them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from imagekeep.sources.protocol import Source
 
 MEMORY = 512 << 20
-"""Bytes that no input may take: a sync decodes documents of 8 MiB each, eight at once."""
+"""Bytes that an input may take: a sync decodes documents of 8 MiB each, eight at once."""
 
-PATIENCE = 30.0
-"""Seconds of processor time that no input may take."""
+BOMB_SECONDS_MAX = 30.0
+"""Seconds of processor time that an input may take."""
 
 
 def _syncing(directory: Path, source: Source) -> Callable[[], object]:
@@ -52,7 +52,7 @@ def _syncing(directory: Path, source: Source) -> Callable[[], object]:
 
 
 def _layout(directory: Path, *entries: Any) -> Callable[[], object]:
-    """Return a call that syncs the layout in a directory, once these are its entries."""
+    """Return a call that syncs a layout with these entries."""
     layout = _writer(directory)
     layout.write_index(named(entry, f"v{number}") for number, entry in enumerate(entries))
     return _syncing(directory, OCILayout(layout.directory))
@@ -67,7 +67,7 @@ def _writer(directory: Path) -> LayoutWriter:
 
 
 def sparse_document(directory: Path) -> Callable[[], object]:
-    """A manifest that is a hole of 2 GiB, and says so."""
+    """A sparse manifest of 2 GiB."""
     layout = _writer(directory)
     entry = layout.image()
     os.truncate(layout.path(entry["digest"]), 2 << 30)
@@ -86,7 +86,7 @@ def size_of_2_gib(directory: Path) -> Callable[[], object]:
 
 
 def nested_indexes(directory: Path) -> Callable[[], object]:
-    """An index of an index, and so on, 10,000 deep."""
+    """Indexes nested 10,000 deep."""
     layout = _writer(directory)
     entry = layout.image()
     for _ in range(10_000):
@@ -95,7 +95,7 @@ def nested_indexes(directory: Path) -> Callable[[], object]:
 
 
 def index_of_itself(directory: Path) -> Callable[[], object]:
-    """Two indexes, each of which is where the other is looked for; no digest allows that, so none is right."""
+    """Two indexes that contain each other, under wrong digests, since right ones cannot exist."""
     layout = _writer(directory)
     one, other = (f"sha256:{digit * 64}" for digit in "ab")
     for here, there in ((one, other), (other, one)):
@@ -107,7 +107,7 @@ def index_of_itself(directory: Path) -> Callable[[], object]:
 
 
 def fan_of_indexes(directory: Path) -> Callable[[], object]:
-    """Twenty indexes, each of a thousand times the next: more paths than atoms."""
+    """Twenty indexes, each listing the next a thousand times."""
     layout = _writer(directory)
     entry = layout.image(platform=True)
     for _ in range(20):
@@ -119,7 +119,7 @@ def fan_of_indexes(directory: Path) -> Callable[[], object]:
 
 
 def many_entries(directory: Path) -> Callable[[], object]:
-    """An index.json of thousands of entries, none of whose documents are there."""
+    """An index.json of thousands of entries without their documents."""
     layout = _writer(directory)
     entries = [
         {
@@ -153,7 +153,7 @@ def doubled_keys(directory: Path) -> Callable[[], object]:
 
 
 def many_empty_items(directory: Path) -> Callable[[], object]:
-    """Millions of the smallest items, each of which is an object once it is decoded."""
+    """Millions of the smallest items, each an object once decoded."""
     items = b",".join([b"{}"] * 600_000)
     return _each(
         *(b'{"schemaVersion":2,"%s":[%s]}' % (name, items) for name in (b"layers", b"manifests", b"history"))
@@ -173,17 +173,17 @@ def huge_text(directory: Path) -> Callable[[], object]:
 
 
 def _each(*documents: bytes) -> Callable[[], object]:
-    """Return a call that reads documents as each kind; the error of one does not keep the next from being read."""
+    """Return a call that parses each document as each kind, whatever errors the others raise."""
 
     def read() -> None:
         for document in documents:
             for reader in (parse_config, parse_index, parse_manifest):
-                _ignoring(lambda r=reader, d=document: r(d, "bomb"))  # type: ignore[misc]
+                _ignore_errors(lambda r=reader, d=document: r(d, "bomb"))  # type: ignore[misc]
 
     return read
 
 
-def _ignoring(call: Callable[[], object]) -> None:
+def _ignore_errors(call: Callable[[], object]) -> None:
     try:
         call()
     except ImagekeepError:
@@ -191,7 +191,7 @@ def _ignoring(call: Callable[[], object]) -> None:
 
 
 def config_of_8_mib(directory: Path) -> Callable[[], object]:
-    """Configs as large as a document may be, of seventy images, read eight at a time."""
+    """Seventy configs of the largest size, read eight at a time."""
     layout = _writer(directory)
     entries = []
     for number in range(70):
@@ -210,14 +210,14 @@ def config_of_8_mib(directory: Path) -> Callable[[], object]:
 
 
 def _dense_manifest(number: int) -> bytes:
-    """A manifest of 8 MiB in as many layers as it may have, and much of nothing."""
+    """Return a manifest of 8 MiB with the most layers allowed, and many empty objects."""
     layers = b",".join([b'{"annotations":{"a":""}}'] * 99_000)
     start = b'{"schemaVersion":2,"annotations":{"n":"%d"},"layers":[%s],"x":[' % (number, layers)
     return start + b",".join([b"{}"] * ((7_900_000 - len(start)) // 3)) + b"]}"
 
 
 def one_document_of_many_sizes(directory: Path) -> Callable[[], object]:
-    """One dense manifest that thousands of entries name, each with another size."""
+    """One dense manifest in thousands of entries, each with another size."""
     layout = _writer(directory)
     digest = layout.blob(_dense_manifest(0))
     return _layout(
@@ -226,7 +226,7 @@ def one_document_of_many_sizes(directory: Path) -> Callable[[], object]:
 
 
 def dense_documents(directory: Path) -> Callable[[], object]:
-    """Dense manifests that are read at the same time."""
+    """Dense manifests that are read concurrently."""
     layout = _writer(directory)
     documents = [_dense_manifest(number) for number in range(24)]
     return _layout(
@@ -265,8 +265,8 @@ def references_of_10_mb(directory: Path) -> Callable[[], object]:
                     store.find,
                     store.get,
                 ):
-                    _ignoring(lambda a=ask, n=name: a(n))  # type: ignore[misc]
-                _ignoring(lambda n=name: store.apply(n, None))  # type: ignore[misc]
+                    _ignore_errors(lambda a=ask, n=name: a(n))  # type: ignore[misc]
+                _ignore_errors(lambda n=name: store.apply(n, None))  # type: ignore[misc]
 
     return read
 
@@ -279,7 +279,7 @@ def platforms_of_10_mb(directory: Path) -> Callable[[], object]:
             "linux/" * 1_000_000,
             "windows(" + "1." * 5_000_000 + ")",
         ):
-            _ignoring(lambda t=text: only(Platform.parse(t)).matches(Platform("linux", "arm64")))  # type: ignore[misc]
+            _ignore_errors(lambda t=text: only(Platform.parse(t)).matches(Platform("linux", "arm64")))  # type: ignore[misc]
 
     return read
 
@@ -291,7 +291,7 @@ def annotation_of_8_mb(directory: Path) -> Callable[[], object]:
 
 
 def inline_content(directory: Path) -> Callable[[], object]:
-    """A descriptor that carries megabytes of something else."""
+    """A descriptor with megabytes of inline data."""
     return _layout(directory, {**_writer(directory).image(), "data": "A" * 6_000_000})
 
 

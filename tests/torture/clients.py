@@ -1,4 +1,4 @@
-"""Clients that take what they can from a CRI server: others are answered meanwhile, and its bounds hold."""
+"""Clients that attack a CRI server: it must answer others meanwhile, and stay within its limits."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 IMAGES = 3000
 ANSWER_WAIT = 5.0
-"""Seconds for one answer, on a busy machine; it takes a millisecond."""
+"""Seconds for one answer on a busy machine; it usually takes a millisecond."""
 
 MEMORY_MAX = REPLIES_BYTES_MAX + (256 << 20)
 LOG_LINES_MAX = 50
 END_WAIT = 30.0
 
 
-class Siege:
-    """One server, and the connections of those who besiege it."""
+class Attack:
+    """One attack on a server, with its connections."""
 
     def __init__(self, server: Process, metrics_port: int, draw: random.Random) -> None:
         self.server = server
@@ -43,7 +43,7 @@ class Siege:
         self.stack = contextlib.ExitStack()
 
     def connect(self, *settings: tuple[int, int]) -> RawClient | None:
-        """Connect and greet; None if the server hung up."""
+        """Connect and exchange settings; return None if the server hangs up."""
         client = RawClient(self.server.socket)
         self.stack.callback(client.close)
         with contextlib.suppress(ConnectionError):
@@ -52,7 +52,7 @@ class Siege:
         return None
 
     def call(self, client: RawClient | None, path: str, request: bytes | None, streams: int = 64) -> None:
-        """Begin calls on a connection, each with a request unless that is None."""
+        """Start calls on a connection, each with a request unless that is None."""
         if client is None:
             return
         with contextlib.suppress(ConnectionError):
@@ -62,45 +62,45 @@ class Siege:
                     client.request(stream, request)
 
 
-def unread_lists(siege: Siege) -> None:
-    """Lists that nobody reads: the window says that no byte may be sent."""
-    for _ in range(siege.draw.randrange(5, 12)):
-        siege.call(siege.connect((4, 0)), LIST, b"")
+def unread_lists(attack: Attack) -> None:
+    """Lists that nobody reads, with a window of 0 bytes."""
+    for _ in range(attack.draw.randrange(5, 12)):
+        attack.call(attack.connect((4, 0)), LIST, b"")
 
 
-def unread_streams(siege: Siege) -> None:
-    for _ in range(siege.draw.randrange(5, 12)):
-        siege.call(siege.connect((4, 0)), LIST.replace("ListImages", "StreamImages"), b"")
+def unread_streams(attack: Attack) -> None:
+    for _ in range(attack.draw.randrange(5, 12)):
+        attack.call(attack.connect((4, 0)), LIST.replace("ListImages", "StreamImages"), b"")
 
 
-def silent_calls(siege: Siege) -> None:
-    """Calls whose request never comes."""
-    for _ in range(siege.draw.randrange(5, 12)):
-        siege.call(siege.connect(), LIST, None)
+def silent_calls(attack: Attack) -> None:
+    """Calls that never send their request."""
+    for _ in range(attack.draw.randrange(5, 12)):
+        attack.call(attack.connect(), LIST, None)
 
 
-def idle_connections(siege: Siege) -> None:
-    for _ in range(CONNECTIONS_MAX + siege.draw.randrange(50, 300)):
-        siege.connect()
+def idle_connections(attack: Attack) -> None:
+    for _ in range(CONNECTIONS_MAX + attack.draw.randrange(50, 300)):
+        attack.connect()
 
 
-def large_requests(siege: Siege) -> None:
+def large_requests(attack: Attack) -> None:
     """Requests of the largest size that never end."""
-    for _ in range(siege.draw.randrange(5, 12)):
-        client = siege.connect()
-        siege.call(client, LIST, None, streams=8)
+    for _ in range(attack.draw.randrange(5, 12)):
+        client = attack.connect()
+        attack.call(client, LIST, None, streams=8)
         if client is not None:
             client.connection.settimeout(0.1)
             with contextlib.suppress(OSError):
                 client.connection.sendall(b"\x00\x40\x00\x00\x00\x00\x00\x00\x01" + bytes(16_384))
 
 
-def long_questions(siege: Siege) -> None:
-    """Questions of reflection with tens of thousands of names."""
+def long_questions(attack: Attack) -> None:
+    """Reflection requests with tens of thousands of names."""
     ask = REFLECT[0].request
     names = (ask(file_containing_symbol=f"a{n}").SerializeToString() for n in range(30_000))
-    question = b"".join(names)[: siege.draw.randrange(100_000, 500_000)]
-    client = siege.connect()
+    question = b"".join(names)[: attack.draw.randrange(100_000, 500_000)]
+    client = attack.connect()
     if client is not None:
         client.connection.settimeout(1)
         with contextlib.suppress(OSError):
@@ -109,19 +109,19 @@ def long_questions(siege: Siege) -> None:
                 client.request(1, question[begin : begin + 16_000])
 
 
-def metrics_connections(siege: Siege) -> None:
-    """Connections to the metrics that say nothing, or half of what is needed."""
+def metrics_connections(attack: Attack) -> None:
+    """Connections to the metrics port that send nothing, or half a request."""
     for _ in range(600):
-        connection = siege.stack.enter_context(socket.socket())
+        connection = attack.stack.enter_context(socket.socket())
         connection.settimeout(0.05)
         with contextlib.suppress(OSError):
-            connection.connect(("127.0.0.1", siege.metrics_port))
-            connection.sendall(b"GET /metrics HTTP/1.1\r\n"[: siege.draw.randrange(24)])
+            connection.connect(("127.0.0.1", attack.metrics_port))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n"[: attack.draw.randrange(24)])
 
 
-ATTACKS: dict[str, Callable[[Siege], None]] = {
-    attack.__name__: attack
-    for attack in (
+ATTACKS: dict[str, Callable[[Attack], None]] = {
+    function.__name__: function
+    for function in (
         unread_lists,
         unread_streams,
         silent_calls,
@@ -133,8 +133,8 @@ ATTACKS: dict[str, Callable[[Siege], None]] = {
 }
 
 
-def besiege(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Attack one server so many times by each kind."""
+def attack_server(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
+    """Attack one server `count` times with each kind."""
     report = Report("clients", "attacks")
     with Store.open(directory / "images.db", platform=PLATFORM) as store:
         for number in range(IMAGES):
@@ -144,10 +144,10 @@ def besiege(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> R
     with serving(directory, f"--metrics=127.0.0.1:{port}") as server, server.client() as client:
         for kind in kinds or ATTACKS:
             for _ in range(count):
-                siege = Siege(server, port, draw)
-                with siege.stack:
+                attack = Attack(server, port, draw)
+                with attack.stack:
                     client.ask("Version")
-                    ATTACKS[kind](siege)
+                    ATTACKS[kind](attack)
                     answer_others(client, kind, report)
                     check_bounds(server, kind, report)
                 recover(client, kind, report)
@@ -159,7 +159,7 @@ def besiege(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> R
 
 
 def answer_others(client: Client, kind: str, report: Report) -> None:
-    """Note if a client that does nothing wrong is not answered, or late."""
+    """Record if a well-behaved client gets no answer, or a late one."""
     for method in ("Version", "Check", "Status") * 5:
         began = time.monotonic()
         answer = client.ask(method, timeout=ANSWER_WAIT)
@@ -170,7 +170,7 @@ def answer_others(client: Client, kind: str, report: Report) -> None:
 
 
 def check_bounds(server: Process, kind: str, report: Report) -> None:
-    """Note if the server took more than it may."""
+    """Record if the server exceeds its limits."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) << 10
     if resident > MEMORY_MAX:
@@ -183,7 +183,7 @@ def check_bounds(server: Process, kind: str, report: Report) -> None:
 
 
 def recover(client: Client, kind: str, report: Report) -> None:
-    """Note if a list cannot be had soon after the attack."""
+    """Record if listing images does not work again soon after the attack."""
     deadline = time.monotonic() + END_WAIT
     while (answer := client.ask("ListImages", timeout=ANSWER_WAIT)).code != "OK":
         if time.monotonic() > deadline:
@@ -192,7 +192,7 @@ def recover(client: Client, kind: str, report: Report) -> None:
 
 
 def free_port() -> int:
-    """Return a port of loopback on which nobody listens."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -1,10 +1,9 @@
-"""Copies that are killed at every step, and copies into a directory where another user exchanges what is there."""
+"""Copies killed at every step, and copies into a directory where another user exchanges files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,10 @@ from imagekeep.database.driver import sqlite
 from imagekeep.database.restore import restore_store
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import ImagekeepError
+from tests.database.stores import thawed
 from tests.permissions import NOBODY
-from tests.torture.bench import FROZEN
-from tests.torture.children import Child, ChildError, ask
+from tests.torture.children import Child
+from tests.torture.kills import RENAME, SYSTEM_CALLS, die_at
 from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants
 
@@ -25,27 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.torture.survey import Seen
+    from tests.torture.report import Seen
 
 LEFT_BEHIND = ".imagekeep-copy-*"
-STEPS = ("mkdir", "open", "fchmod", "fsync", "unlink", "rmdir")
-RENAME = "_rename_exclusively"
-"""The calls of the system before each of which a copy is killed, beside each statement of SQLite."""
-
 SWAPS_IN = {
-    "swapped": 0o777,  # anybody may exchange what is there
-    "swapped-sticky": 0o1777,  # anybody may put things there, as in /tmp
-    "swapped-theirs": 0o755,  # the directory is the other user's
+    "swapped": 0o777,  # anybody may exchange files
+    "swapped-sticky": 0o1777,  # anybody may add files, as in /tmp
+    "swapped-theirs": 0o755,  # the directory belongs to the other user
 }
 
 
 def copy(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Kill copies and restores at each step; make so many copies under the eyes of another user."""
+    """Kill copies and restores at each step; make `count` copies beside an attacker."""
     report = Report("copies", "copies")
     directory.chmod(0o755)
     store = directory / "images.db"
-    shutil.copyfile(FROZEN / f"{HEAD}.db", store)
-    store.chmod(0o600)
+    thawed(HEAD, store)
     for kind in kinds or KINDS:
         place = directory / kind
         place.mkdir()
@@ -60,55 +55,25 @@ def copy(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Repo
 
 
 def _kill(report: Report, kind: str, store: Path, place: Path) -> None:
-    """Kill a copy before each of its steps, until one comes to its end."""
+    """Kill a copy before each of its steps, until one completes."""
     step, killed = 0, True
     while killed:
         step += 1
         target = place / f"{step}" / "copy.db"
         target.parent.mkdir()
-        child = Child(_die_at, step, COPIES[kind], store, target)
+        child = Child(die_at, step, SYSTEM_CALLS, _run, COPIES[kind], store, target)
         if not child.wait():
             report.add(Harm.HUNG, f"{kind}, step {step}")
         killed = child.code == -signal.SIGKILL
         if child.code and not killed:
-            report.add(Harm.CRASHED, child.complaint)
+            report.add(Harm.CRASHED, child.stderr)
         report.rounds += 1
-        _judge(report, f"{kind}, step {step}", survey_killed, kind, store, target)
+        report.survey(survey_killed, kind, store, target, about=f"{kind}, step {step}")
     report.facts[f"steps of {kind}"] = step - 1
 
 
-def _die_at(report: Callable[[str], None], step: int, work: Callable[..., Any], *arguments: Path) -> None:
-    """Do the work, and be killed before the step of this number."""
-    done = 0
-
-    def count(*_: object) -> None:
-        nonlocal done
-        done += 1
-        if done == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            count()
-            return function(*arguments, **options)
-
-        return call
-
-    def traced(*arguments: Any, **options: Any) -> sqlite.Connection:
-        connection: sqlite.Connection = opens(*arguments, **options)
-        connection.set_trace_callback(count)
-        return connection
-
-    opens = sqlite.connect
-    setattr(sqlite, "connect", traced)  # noqa: B010 - of this child alone
-    for name in STEPS:
-        setattr(os, name, counted(getattr(os, name)))
-    setattr(backup, RENAME, counted(getattr(backup, RENAME)))
-    work(*arguments)
-
-
 def survey_killed(kind: str, store: Path, target: Path) -> list[Seen]:
-    """Return the harms of a copy that was killed, and of the next one into the same directory."""
+    """Return the harms of a killed copy, and of the next one into the same directory."""
     seen: list[Seen] = []
     if target.exists():
         seen += _unlike(store, target)
@@ -130,9 +95,9 @@ def survey_killed(kind: str, store: Path, target: Path) -> list[Seen]:
 
 
 def _swap(report: Report, kind: str, store: Path, place: Path, count: int) -> None:
-    """Make copies while another user renames, replaces and reads whatever it can."""
+    """Make copies while another user renames, replaces and reads everything possible."""
     if os.geteuid() != 0:
-        report.facts["skipped, for want of root"] += 1
+        report.facts["skipped: needs root"] += 1
         return
     public, kept = place / "public", place / "kept"
     kept.mkdir(mode=0o700)
@@ -142,11 +107,11 @@ def _swap(report: Report, kind: str, store: Path, place: Path, count: int) -> No
         os.chown(public, NOBODY, NOBODY)
     attacker = Child(attack, public, _secret_of(store))
     attacker.listen(60, until="ready")
-    victim = Child(_copy_often, store, public, kept, count)
-    if not victim.wait():
+    copier = Child(_copy_often, store, public, kept, count)
+    if not copier.wait():
         report.add(Harm.HUNG, f"{kind}: a copy did not end")
-    elif victim.code:
-        report.add(Harm.CRASHED, f"{kind}: {victim.complaint}")
+    elif copier.code:
+        report.add(Harm.CRASHED, f"{kind}: {copier.stderr}")
     attacker.listen(0)
     attacker.kill()
     attacker.wait()
@@ -154,16 +119,16 @@ def _swap(report: Report, kind: str, store: Path, place: Path, count: int) -> No
         if line.startswith("read "):
             report.add(Harm.BROKEN, f"{kind}: another user {line}")
     report.rounds += count
-    report.facts["copies named"] += victim.lines.count("copied")
-    report.facts["copies refused"] += len(victim.lines) - victim.lines.count("copied")
-    if kind != "swapped-theirs" and "copied" not in victim.lines:
-        report.add(Harm.LOST, f"{kind}: no copy was made at all: {victim.lines[:1]}")
+    report.facts["copies named"] += copier.lines.count("copied")
+    report.facts["copies refused"] += len(copier.lines) - copier.lines.count("copied")
+    if kind != "swapped-theirs" and "copied" not in copier.lines:
+        report.add(Harm.LOST, f"{kind}: no copy was made at all: {copier.lines[:1]}")
     for each in sorted(kept.iterdir()):
-        _judge(report, kind, _unlike, store, each)
+        report.survey(_unlike, store, each, about=kind)
 
 
 def _copy_often(report: Callable[[str], None], store: Path, public: Path, kept: Path, count: int) -> None:
-    """Make copies; keep what each was at the moment at which it got its name."""
+    """Make copies; keep the content that each had when it got its name."""
     rename = getattr(backup, RENAME)
 
     def keep_and_rename(directory: int, parent: int, name: str) -> None:
@@ -184,7 +149,7 @@ def _copy_often(report: Callable[[str], None], store: Path, public: Path, kept: 
 
 
 def attack(report: Callable[[str], None], directory: Path, secret: bytes) -> None:
-    """As another user, exchange what appears in a directory, and read what can be read, until killed."""
+    """As another user, exchange and read the files that appear in a directory, until killed."""
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
@@ -241,7 +206,7 @@ def _secret_of(store: Path) -> bytes:
 
 
 def _unlike(store: Path, made: Path) -> list[Seen]:
-    """Return the harms in a copy that has its name: its rows, its mode and its owner."""
+    """Return the harms in a named copy: its rows, mode and owner."""
     seen = list(broken_invariants(made))
     status = made.stat()
     if status.st_mode & 0o777 != 0o600 or status.st_uid != os.geteuid():
@@ -266,13 +231,8 @@ def _rows(path: Path) -> list[Any]:
         ]
 
 
-def _judge(report: Report, what: str, survey: Callable[..., list[Seen]], *arguments: object) -> None:
-    """Let a process of its own look."""
-    try:
-        for harm, found in ask(survey, *arguments):
-            report.add(harm, f"{what}: {found}")
-    except ChildError as error:
-        report.add(Harm.HUNG if error.hung else Harm.CRASHED, f"{what}: {error}")
+def _run(report: Callable[[str], None], copy: Callable[[Path, Path], Any], store: Path, target: Path) -> None:
+    copy(store, target)
 
 
 def _restore_to_nothing(store: Path, target: Path) -> None:

@@ -1,15 +1,13 @@
-"""A disk whose power is cut: what was synced is on it, and of the rest any part may be.
+"""A model of a disk whose power is cut: it keeps what was synced, and any part of the rest.
 
-It is fed the calls that `recorder.c` wrote down, in their order, and gives the state of a directory as it may be
-found after a cut at that point:
+It replays the calls that `recorder.c` recorded, and returns a state in which a power cut may leave the directory:
 
-- the bytes of a file are there once a sync of the file has returned; of what was written or truncated since,
-  each sector of 512 bytes is there or is not, independently of the others and of the order;
-- a name is there, moved or gone once a sync of its directory has returned; until then it is so or is not,
+- a file's bytes are kept once a sync of the file has returned; of later writes and truncations, each 512-byte
+  sector is kept or lost, independently of the others and of their order;
+- a name is created, moved or deleted once a sync of its directory has returned; until then it may or may not be,
   independently of the file's bytes and of other names.
 
-That is less than ext4 or XFS promise, and what POSIX does. Not modelled: a disk that says it has synced and has
-not, and bits that rot.
+ext4 and XFS promise more; POSIX promises this. A disk that lies about syncing and decaying bits are not modelled.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ _LENGTH = struct.Struct("=I")
 
 
 class Call(NamedTuple):
-    """One call that a recorder wrote down; see recorder.c for the kinds."""
+    """A recorded call; recorder.c lists the kinds."""
 
     kind: str
     file: int
@@ -40,7 +38,7 @@ class Call(NamedTuple):
 
 
 def read_calls(log: Path) -> Iterator[Call]:
-    """Give the calls in a log."""
+    """Yield the calls in a log."""
     record, at = log.read_bytes(), 0
 
     def take(length: int) -> bytes:
@@ -57,19 +55,19 @@ def read_calls(log: Path) -> Iterator[Call]:
 
 @dataclass(slots=True)
 class File:
-    """A file's bytes that are synced, and the calls that are not."""
+    """A file's synced bytes, and the calls since."""
 
     synced: bytearray = field(default_factory=bytearray)
     waiting: list[Call] = field(default_factory=list)
 
     def sync(self) -> None:
-        """Let everything be on the disk."""
+        """Apply every waiting call."""
         for call in self.waiting:
             _change(self.synced, call)
         self.waiting.clear()
 
     def after_a_cut(self, draw: random.Random, share: float) -> bytes:
-        """Return what may be there, when of what waits about this share is."""
+        """Return bytes that may be left, if about this share of the waiting sectors is kept."""
         content = bytearray(self.synced)
         for call in self.waiting:
             for part in _sectors(call):
@@ -79,7 +77,6 @@ class File:
 
 
 def _change(content: bytearray, call: Call) -> None:
-    """Do to a file's bytes what a call did."""
     if call.kind == "T":
         del content[call.offset :]
         content.extend(bytes(call.offset - len(content)))
@@ -89,7 +86,7 @@ def _change(content: bytearray, call: Call) -> None:
 
 
 def _sectors(call: Call) -> Iterator[Call]:
-    """Give the parts of a call that reach the disk by themselves."""
+    """Yield the parts of a call that reach the disk independently."""
     if call.kind == "T":
         yield call
         return
@@ -101,7 +98,7 @@ def _sectors(call: Call) -> Iterator[Call]:
 
 
 class Disk:
-    """A directory on a disk, which begins with these files by name, all of them synced."""
+    """A directory on a disk, initially with these synced files."""
 
     def __init__(self, before: Mapping[str, bytes]) -> None:
         self._files: dict[int, File] = {}
@@ -112,7 +109,7 @@ class Disk:
             self._files[-1 - number] = File(bytearray(content))
 
     def take(self, call: Call) -> None:
-        """Take in the next call."""
+        """Replay the next call."""
         if call.kind in "WT":
             self._files[call.file].waiting.append(call)
         elif call.kind == "S":
@@ -122,7 +119,7 @@ class Disk:
                 _rename(self._names, change)
             self._waiting.clear()
         elif call.kind == "O":
-            # Known by its name only until now: it was there before the first call.
+            # It existed before the first call, so far known only by name.
             self._files[call.file] = self._files[self._names[call.name]]
             self._names[call.name] = call.file
         else:
@@ -131,18 +128,18 @@ class Disk:
             self._waiting.append(call)
 
     def file(self, name: str) -> bytes:
-        """Return a file as a process sees it now; empty where there is none."""
+        """Return a file as a process sees it now; empty if there is none."""
         return self.files().get(name, b"")
 
     def files(self) -> dict[str, bytes]:
-        """Return every file by its name, as a process sees it now."""
+        """Return every file by name, as a process sees it now."""
         names = dict(self._names)
         for change in self._waiting:
             _rename(names, change)
         return {name: self._files[number].after_a_cut(random.Random(0), 1) for name, number in names.items()}
 
     def cut(self, draw: random.Random, share: float, directory: Path) -> None:
-        """Write into `directory` what may be found after a cut, when of what waits about this share is there."""
+        """Write to `directory` what a cut may leave, if about this share of what waits is kept."""
         names = dict(self._names)
         for change in self._waiting:
             if draw.random() < share:
@@ -155,7 +152,7 @@ class Disk:
 
 
 def _rename(names: dict[str, int], call: Call) -> None:
-    """Do to a directory's names what a call did; one whose part before was lost does nothing."""
+    """Apply a call to a directory's names; without effect if the call before it was lost."""
     if call.kind == "C":
         names[call.name] = call.file
     elif call.kind == "U":

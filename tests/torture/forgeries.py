@@ -1,4 +1,4 @@
-"""What another user puts beside a store or in its place: it is refused by name, and neither read nor waited for."""
+"""Files that another user puts beside a store or in its place: refused by name, never read or waited for."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from imagekeep import Store
 from imagekeep.database.driver import sqlite
 from imagekeep.database.trusted_files import COMPANIONS
 from tests.permissions import NOBODY
-from tests.torture.bench import need_root
-from tests.torture.commands import READING
+from tests.torture.children import READING
 from tests.torture.orders import PLATFORM
+from tests.torture.sandbox import need_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.torture.bench import Bench
+    from tests.torture.sandbox import Sandbox
 
 
 def _nobodys(path: Path) -> None:
     os.chown(path, NOBODY, NOBODY)
 
 
-def _public(bench: Bench) -> Path:
-    """Put a store into a directory like /tmp, and another one elsewhere, whose companions are to be forged."""
+def _public(sandbox: Sandbox) -> Path:
+    """Put a store into a directory like /tmp; return another one, to forge companions from."""
     need_root()
-    bench.directory.chmod(0o1777)
-    bench.store()
-    return bench.store(bench.directory.parent / "forged.db")
+    sandbox.directory.chmod(0o1777)
+    sandbox.store()
+    return sandbox.store(sandbox.directory.parent / "forged.db")
 
 
-def forged_log(bench: Bench) -> None:
-    """Another user's -wal file, with an image that was never pulled: SQLite would read it."""
-    forged = _public(bench)
+def forged_log(sandbox: Sandbox) -> None:
+    """Another user's -wal file without images, which SQLite would read."""
+    forged = _public(sandbox)
     with Store.open(forged, platform=PLATFORM) as store:
         for reference in store.references():
             store.apply(reference, None)
-        shutil.copy(f"{forged}-wal", f"{bench.path}-wal")
-    _nobodys(bench.path.with_name("images.db-wal"))
-    bench.refused(words="images.db-wal: mode")
-    bench.path.with_name("images.db-wal").unlink()
-    bench.works()
-    bench.whole()
+        shutil.copy(f"{forged}-wal", f"{sandbox.path}-wal")
+    _nobodys(sandbox.path.with_name("images.db-wal"))
+    sandbox.refused(words="images.db-wal: mode")
+    sandbox.path.with_name("images.db-wal").unlink()
+    sandbox.works()
+    sandbox.whole()
 
 
-def forged_journal(bench: Bench) -> None:
-    """Another user's rollback journal, which the first to open the store would write back into it."""
-    forged, journal = _public(bench), bench.path.with_name("images.db-journal")
+def forged_journal(sandbox: Sandbox) -> None:
+    """Another user's rollback journal, which SQLite would roll back on opening the store."""
+    forged, journal = _public(sandbox), sandbox.path.with_name("images.db-journal")
     with contextlib.closing(sqlite.connect(forged, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("PRAGMA cache_size = 1")
@@ -59,69 +59,69 @@ def forged_journal(bench: Bench) -> None:
         connection.execute("CREATE TABLE junk AS SELECT zeroblob(400000)")
         shutil.copy(f"{forged}-journal", journal)
     _nobodys(journal)
-    bench.refused(words="images.db-journal: mode")
+    sandbox.refused(words="images.db-journal: mode")
     journal.unlink()
-    bench.works()
-    bench.whole()
+    sandbox.works()
+    sandbox.whole()
 
 
-def files_made_beforehand(bench: Bench) -> None:
-    """Companions that another user made and keeps open, to read what is written to them."""
-    _public(bench)
+def files_made_beforehand(sandbox: Sandbox) -> None:
+    """Companions created by another user, who could keep them open and read what is written."""
+    _public(sandbox)
     for suffix in COMPANIONS:
-        path = bench.path.with_name(f"images.db{suffix}")
+        path = sandbox.path.with_name(f"images.db{suffix}")
         path.unlink(missing_ok=True)
         path.touch()
         _nobodys(path)
-        bench.refused(*READING, ("--source", bench.layout(), "sync"), words=f"images.db{suffix}: mode")
+        sandbox.refused(*READING, ("--source", sandbox.layout(), "sync"), words=f"images.db{suffix}: mode")
         path.unlink()
-    bench.works()
+    sandbox.works()
 
 
-def no_files_beside_it(bench: Bench) -> None:
-    """A FIFO, a socket or a directory in the place of a companion, which nothing may wait for."""
-    bench.store()
+def no_files_beside_it(sandbox: Sandbox) -> None:
+    """A FIFO, a socket or a directory in place of a companion, which nothing may wait for."""
+    sandbox.store()
     for suffix in COMPANIONS:
-        path = bench.path.with_name(f"images.db{suffix}")
+        path = sandbox.path.with_name(f"images.db{suffix}")
         path.unlink(missing_ok=True)
         os.mkfifo(path)
-        bench.refused(words="a FIFO, not a file")
+        sandbox.refused(words="a FIFO, not a file")
         path.unlink()
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(path))
-        bench.refused(*READING, words="a socket, not a file")
+        sandbox.refused(*READING, words="a socket, not a file")
         path.unlink()
         path.mkdir()
-        bench.refused(*READING, words="a directory, not a file")
+        sandbox.refused(*READING, words="a directory, not a file")
         path.rmdir()
-    bench.works()
+    sandbox.works()
 
 
-def directory_for_all(bench: Bench) -> None:
-    bench.store()
-    bench.directory.chmod(0o777)
-    bench.refused(words="chmod o-w")
-    bench.directory.chmod(0o755)
-    bench.works()
+def directory_for_all(sandbox: Sandbox) -> None:
+    sandbox.store()
+    sandbox.directory.chmod(0o777)
+    sandbox.refused(words="chmod o-w")
+    sandbox.directory.chmod(0o755)
+    sandbox.works()
 
 
-def second_link(bench: Bench) -> None:
-    bench.directory.joinpath("second.db").hardlink_to(bench.store())
-    bench.refused(words="has 2 names")
+def second_link(sandbox: Sandbox) -> None:
+    sandbox.directory.joinpath("second.db").hardlink_to(sandbox.store())
+    sandbox.refused(words="has 2 names")
 
 
-def endless_view(bench: Bench) -> None:
-    """A store in which a view that never ends stands in the place of a table."""
-    with contextlib.closing(sqlite.connect(bench.store(), isolation_level=None)) as connection:
+def endless_view(sandbox: Sandbox) -> None:
+    """A store with an endless view in place of a table."""
+    with contextlib.closing(sqlite.connect(sandbox.store(), isolation_level=None)) as connection:
         connection.execute("DROP TABLE configs")
         connection.execute(
             "CREATE VIEW configs AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
             " SELECT i AS image_key, i AS document FROM n WHERE i < 0"
         )
-    bench.refused(
+    sandbox.refused(
         *(command for command in READING if command != ("db", "check")),
-        ("--source", bench.layout(), "sync"),
+        ("--source", sandbox.layout(), "sync"),
         ("db", "migrate"),
         words="table configs is missing",
     )
-    bench.refused(("db", "check"), words="broken invariants")
+    sandbox.refused(("db", "check"), words="broken invariants")

@@ -1,7 +1,7 @@
-"""Processes that fork while their threads read and write: their children go on with the same store.
+"""Processes that fork while their threads read and write: the children use the same store.
 
-A parent has threads at work all the time. It forks children, of which some fork again, some are killed, and some
-outlive it. The store must keep what each of them acknowledged, and nobody may get an answer that cannot be.
+A parent's threads work all the time. It forks children: some fork again, some are killed, some outlive it. The
+store must keep what each of them acknowledged, and no answer may be impossible.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from tests.torture.children import Child
-from tests.torture.crowd import Shared, SlowSource, change, judge, wrong_answers
 from tests.torture.orders import PLATFORM
+from tests.torture.processes import Shared, SlowSource, change, judge, wrong_answers
 from tests.torture.report import Report
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ KILLED_EVERY, FORKING_EVERY = 5, 3
 
 
 def fork_often(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Let one process fork `count` children, as many at once as there are in TOGETHER."""
+    """Let one process fork `count` children, at most TOGETHER at once."""
     report = Report("forks", "forks", rounds=count)
     Store.open(directory / "images.db", platform=PLATFORM).close()
     shared = Shared(directory, seed, 0)
@@ -82,7 +82,7 @@ def _use_until(
 
 
 def _use(report: Callable[[str], None], store: Store, draw: random.Random, shared: Shared) -> int:
-    """Change and ask once; anything that is raised is a crash."""
+    """Write and read once; any error is a crash."""
     try:
         for what in wrong_answers(store, draw, shared):
             report(what)

@@ -1,4 +1,4 @@
-"""What a hostile image source may say: words, documents and archives, drawn at random and near to real ones."""
+"""Random names, documents and bytes of a hostile image source, close to real ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import random
 SECRET = "hunter2-the-canary"
-"""Stands in every config's environment and labels; nothing may print it that is not asked for the config."""
+"""A value in every config's environment and labels; printed only if the config is requested."""
 
 PIECES = (
     *(
@@ -125,14 +125,14 @@ VALUES: tuple[Any, ...] = (
 
 
 def word(draw: random.Random) -> str:
-    """Return a word: pieces of names joined, some of them cut."""
+    """Return joined pieces of names, some of them truncated."""
     pieces = draw.choices(PIECES, k=draw.randrange(1, 6))
     cut = [piece[: draw.randrange(len(piece) + 1)] if draw.random() < 0.2 else piece for piece in pieces]
     return "".join(cut)
 
 
 def mutated(draw: random.Random, document: Any, changes: int | None = None) -> Any:
-    """Return a copy of a document with a few values replaced, added, doubled, renamed or taken away."""
+    """Return a copy of a document with a few values replaced, added, doubled, renamed or removed."""
     changed = [copy.deepcopy(document)]
     for _ in range(draw.choice((0, 1, 1, 2, 5)) if changes is None else changes):
         holder, key = draw.choice(list(_places(changed)))
@@ -151,7 +151,7 @@ def mutated(draw: random.Random, document: Any, changes: int | None = None) -> A
 
 
 def _places(value: Any) -> Any:
-    """Give every place in a document, as what holds it and its key there."""
+    """Yield every place in a document as its container and key."""
     keys = value.keys() if isinstance(value, dict) else range(len(value))
     for key in keys:
         yield value, key
@@ -160,7 +160,7 @@ def _places(value: Any) -> Any:
 
 
 def encoded(draw: random.Random, document: Any) -> bytes:
-    """Return a document as JSON; now and then with bytes that are none, keys twice, or something after it."""
+    """Return a document as JSON, sometimes with invalid bytes, duplicate keys, or trailing data."""
     text = json.dumps(document, ensure_ascii=draw.random() < 0.5)
     content = bytearray(text.encode(errors="surrogatepass"))
     kind = draw.randrange(12)
@@ -176,7 +176,7 @@ def encoded(draw: random.Random, document: Any) -> bytes:
 
 
 def damaged(draw: random.Random, content: bytes) -> bytes:
-    """Return bytes with a few changed, cut, doubled or put elsewhere."""
+    """Return bytes with parts changed, removed, doubled or replaced."""
     changed = bytearray(content)
     for _ in range(draw.randrange(1, 6)):
         at, length = draw.randrange(len(changed) + 1), draw.choice((1, 1, 8, 512))

@@ -1,7 +1,7 @@
-"""Hostile inputs: whatever comes, the answer is a value or an error of ours, soon and in little memory.
+"""Hostile inputs: each returns a value or raises an ImagekeepError, soon and in little memory.
 
-An error's text is fit for a terminal, and says nothing of what a config holds. Each process that reads inputs
-has a limit on its memory, which is real: the kernel gives no more.
+An error's text is printable and contains nothing of a config. The kernel limits the memory of each process that
+reads inputs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ from imagekeep.sources.oci_layout import OCILayout
 from imagekeep.sources.specifier import open_source
 from imagekeep.sync import sync
 from tests.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, REF_NAME, LayoutWriter, tar_of
-from tests.torture.bombs import BOMBS, MEMORY, PATIENCE
-from tests.torture.children import ChildError, ask
-from tests.torture.commands import run
+from tests.torture.bombs import BOMB_SECONDS_MAX, BOMBS, MEMORY
+from tests.torture.children import ChildError, ask, run
 from tests.torture.fuzz import SECRET, damaged, encoded, mutated, word
 from tests.torture.orders import PLATFORM
 from tests.torture.query_fuzz import feed_queries
@@ -47,19 +46,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.torture.survey import Seen
+    from tests.torture.report import Seen
 
 CHUNK = 200
 SLOWEST = 10.0
-"""Seconds of processor time that one input of ordinary size may take."""
+"""Seconds of processor time that an ordinary input may take."""
 
 
 SLOW = {"daemons": 10}
-"""The kinds of which only one input in so many is fed."""
+"""Slow kinds, which get only one in this many inputs."""
 
 
 def feed(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Feed so many inputs of each kind that is named, or of every kind; of slow ones fewer, and bombs once each."""
+    """Feed `count` inputs of each kind; fewer of slow ones, and each bomb once."""
     report = Report("inputs", "inputs")
     draw = random.Random(seed)
     for kind in kinds or KINDS:
@@ -79,13 +78,13 @@ def feed(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Repo
 
 
 def _chunks(count: int, slowness: int) -> list[Any]:
-    """Split a count into what one process is fed; of what is slow there is less, in all and in each."""
+    """Split a count into the inputs of each process; fewer of slow ones."""
     count, chunk = -(-count // slowness), CHUNK // slowness
     return [min(chunk, count - fed) for fed in range(0, count, chunk)]
 
 
 def _feed_chunk(kind: str, place: Path, seed: int, chunk: Any) -> tuple[int, list[Seen]]:
-    """Feed inputs of one kind with little memory to spare."""
+    """Feed inputs of one kind; return how many, and the harms."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seen = KINDS["bombs" if kind in BOMBS else kind](place, random.Random(seed), chunk)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
@@ -94,15 +93,15 @@ def _feed_chunk(kind: str, place: Path, seed: int, chunk: Any) -> tuple[int, lis
     return (1 if isinstance(chunk, tuple) else chunk), seen
 
 
-def judged(what: object, call: Callable[[], object], slowest: float = SLOWEST) -> list[Seen]:
-    """Make a call that may answer, or raise an error of ours that is fit to be printed; return the harms."""
+def harms_of(what: object, call: Callable[[], object], slowest: float = SLOWEST) -> list[Seen]:
+    """Make a call that may return or raise a printable ImagekeepError; return the harms."""
     began = time.process_time()
     seen: list[Seen] = []
     try:
         call()
     except ImagekeepError as error:
         if not str(error).isprintable() or SECRET in str(error) or len(str(error)) > 20_000:
-            seen.append((Harm.BROKEN, f"an error that is not fit to be printed: {str(error)!r:.2000}"))
+            seen.append((Harm.BROKEN, f"an unprintable error: {str(error)!r:.2000}"))
     except Exception:
         seen.append((Harm.CRASHED, f"{what!r:.300}\n{traceback.format_exc()[-900:]}"))
     if (took := time.process_time() - began) > slowest:
@@ -111,7 +110,7 @@ def judged(what: object, call: Callable[[], object], slowest: float = SLOWEST) -
 
 
 def feed_words(place: Path, draw: random.Random, count: int) -> list[Seen]:
-    """Feed words to everything that takes a name, a digest, a platform or an id."""
+    """Pass words to every function that takes a name, digest, platform or id."""
     seen: list[Seen] = []
     with Store.open(place / "images.db", platform=PLATFORM) as store:
         asked: dict[str, Callable[[str], object]] = {
@@ -131,7 +130,7 @@ def feed_words(place: Path, draw: random.Random, count: int) -> list[Seen]:
         for _ in range(count):
             text = word(draw)
             for name, function in asked.items():
-                seen += judged((name, text), lambda f=function, t=text: f(t))  # type: ignore[misc]
+                seen += harms_of((name, text), lambda f=function, t=text: f(t))  # type: ignore[misc]
             try:
                 reformat(text)
             except ValueError:
@@ -156,7 +155,7 @@ CONFIG: dict[str, Any] = {
 
 
 def feed_documents(place: Path, draw: random.Random, count: int) -> list[Seen]:
-    """Feed documents to what reads them."""
+    """Pass mutated documents to their parsers."""
     blob = {
         "mediaType": OCI_LAYER,
         "digest": "sha256:" + "2" * 64,
@@ -176,12 +175,12 @@ def feed_documents(place: Path, draw: random.Random, count: int) -> list[Seen]:
     for _ in range(count):
         document, reader = draw.choice(readers)
         content = encoded(draw, mutated(draw, document))
-        seen += judged(content, lambda r=reader, c=content: r(c, "document"))  # type: ignore[misc]
+        seen += harms_of(content, lambda r=reader, c=content: r(c, "document"))  # type: ignore[misc]
     return seen
 
 
 def write_layout(directory: Path, draw: random.Random) -> None:
-    """Write a layout whose documents are mutated, each under its true digest."""
+    """Write a layout of mutated documents, each under its correct digest."""
     layout = LayoutWriter(directory)
 
     def document(content: Any, media_type: str, **more: Any) -> dict[str, Any]:
@@ -219,7 +218,7 @@ def write_layout(directory: Path, draw: random.Random) -> None:
 
 
 def feed_layouts(place: Path, draw: random.Random, count: int) -> list[Seen]:
-    """Sync layouts to a store, and let every command show what came of it now and then."""
+    """Sync layouts to a store, and sometimes run every command on it."""
     seen: list[Seen] = []
     path = place / "images.db"
     for number in range(count):
@@ -227,7 +226,7 @@ def feed_layouts(place: Path, draw: random.Random, count: int) -> list[Seen]:
         write_layout(directory, draw)
         source = OCILayout(directory, base_name="docker.io/library/hostile")
         with Store.open(path, source=source, platform=PLATFORM) as store:
-            seen += judged(directory, lambda s=store: sync(s))  # type: ignore[misc]
+            seen += harms_of(directory, lambda s=store: sync(s))  # type: ignore[misc]
             if number % 20 == 0:
                 seen += broken_invariants(path)
                 seen += shown(path, source=f"oci:{directory}")
@@ -254,7 +253,7 @@ def shown(path: Path, source: str) -> list[Seen]:
         outcome = run(path, "--source", source, "--base-name", "docker.io/library/hostile", *command)
         if outcome.crashed:
             seen.append((Harm.CRASHED, str(outcome)))
-        for line in (outcome.output + "\n" + outcome.complaint).split("\n"):
+        for line in (outcome.output + "\n" + outcome.stderr).split("\n"):
             if not line.isprintable() or SECRET in line:
                 seen.append((Harm.BROKEN, f"{outcome.command} printed {line!r:.500}"))
     return seen
@@ -284,7 +283,7 @@ def feed_archives(place: Path, draw: random.Random, count: int) -> list[Seen]:
         if draw.random() < 0.5:
             content = gzip.compress(content, 1)
             content = damaged(draw, content) if draw.random() < 0.5 else content
-        seen += judged(directory, lambda c=content, p=place: _read_archive(c, p))  # type: ignore[misc]
+        seen += harms_of(directory, lambda c=content, p=place: _read_archive(c, p))  # type: ignore[misc]
     return seen
 
 
@@ -302,26 +301,27 @@ def _read_archive(content: bytes, place: Path) -> None:
 
 
 def feed_bombs(place: Path, draw: random.Random, chunk: tuple[str]) -> list[Seen]:
-    """Feed one thing that is small and would become large."""
+    """Feed one bomb."""
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: PTH123, SIM115
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MEMORY, used + 2 * MEMORY))
     bomb = BOMBS[chunk[0]](place)
-    return judged(chunk[0], bomb, slowest=PATIENCE)
+    return harms_of(chunk[0], bomb, slowest=BOMB_SECONDS_MAX)
 
 
 def feed_calls(place: Path, draw: random.Random, count: int) -> list[Seen]:
-    """Feed requests to the CRI's server."""
-    # Here, for gRPC is an extra, and its threads must not be in the process from which others are forked.
-    from tests.torture import calls
+    """Send requests to the CRI server."""
+    from tests.torture import (
+        grpc_fuzz,  # here, because gRPC starts threads, and others fork from this process
+    )
 
-    return calls.feed_calls(place, draw, count, CONFIG)
+    return grpc_fuzz.feed_calls(place, draw, count, CONFIG)
 
 
 def feed_daemons(place: Path, draw: random.Random, count: int) -> list[Seen]:
-    """Ask a containerd that answers anything."""
-    from tests.torture import daemons  # for the same reason
+    """Read from a hostile containerd."""
+    from tests.torture import grpc_fuzz
 
-    return daemons.feed_daemons(place, draw, count, write_layout, judged)
+    return grpc_fuzz.feed_daemons(place, draw, count, write_layout, harms_of)
 
 
 KINDS: dict[str, Callable[[Path, random.Random, Any], list[Seen]]] = {
@@ -329,7 +329,7 @@ KINDS: dict[str, Callable[[Path, random.Random, Any], list[Seen]]] = {
     "documents": feed_documents,
     "layouts": feed_layouts,
     "archives": feed_archives,
-    "queries": lambda place, draw, count: feed_queries(place, draw, count, judged),
+    "queries": lambda place, draw, count: feed_queries(place, draw, count, harms_of),
     "calls": feed_calls,
     "daemons": feed_daemons,
     "bombs": feed_bombs,

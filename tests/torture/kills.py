@@ -1,21 +1,24 @@
-"""Writers that are killed at random moments, again and again, on the same file."""
+"""Writers killed repeatedly on one file, at random moments or at a given step."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagekeep import Store
+from imagekeep.database import backup
 from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.create import open_or_create, read_revision
 from imagekeep.database.driver import sqlite
 from imagekeep.database.revision import HEAD, REVISIONS
+from tests.database.stores import STORES, thawed
 from tests.torture import workers
-from tests.torture.children import Child, ChildError, ask
+from tests.torture.children import Child, ask
 from tests.torture.orders import PLATFORM, Orders
 from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants, survey
@@ -23,16 +26,19 @@ from tests.torture.survey import broken_invariants, survey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.torture.survey import Seen
+    from tests.torture.report import Seen
 
-FROZEN = Path(__file__).parents[1] / "data" / "stores"
+RENAME = "_rename_exclusively"
+SYSTEM_CALLS = ("mkdir", "open", "fchmod", "fsync", "unlink", "rmdir", RENAME)
+"""The system calls of a copy, before each of which `die_at` can kill it."""
+
 REFERENCES = 6
 ROUNDS_A_FILE = 25
-"""Kills that one file goes through, one recovery upon the other, before the next begins with a new one."""
+"""Kills and recoveries of one file, before the next begins with a new one."""
 
 
 class Kills:
-    """Kills `count` processes of each kind that is named, in directories beneath `directory`."""
+    """Kills processes of the named kinds, in directories below `directory`."""
 
     def __init__(self, directory: Path, seed: int, kinds: tuple[str, ...] = ()) -> None:
         self.directory = directory
@@ -42,7 +48,7 @@ class Kills:
         self._files = 0
 
     def run(self, count: int) -> Report:
-        """Kill so many processes, taking the kinds in turn."""
+        """Kill `count` processes, taking the kinds in turn."""
         while self.report.rounds < count:
             for kind in self.kinds:
                 place = self.directory / f"{kind}-{self._files}"
@@ -54,7 +60,7 @@ class Kills:
         return self.report
 
     def strike(self, children: list[Child], longest: float) -> list[Child]:
-        """Kill each child at a moment of its own, within so many seconds; return those that were killed."""
+        """Kill each child at a random moment within `longest` seconds; return those that were killed."""
         for child in children:
             child.listen(60, until=workers.READY)
         for child in self.draw.sample(children, len(children)):
@@ -63,22 +69,50 @@ class Kills:
         for child in children:
             child.wait()
             if child.code not in (0, -signal.SIGKILL):
-                self.report.add(Harm.CRASHED, child.complaint or f"a victim ended with {child.code}")
+                self.report.add(Harm.CRASHED, child.stderr or f"a worker exited with {child.code}")
         killed = [child for child in children if child.code == -signal.SIGKILL]
         self.report.rounds += len(killed)
         return killed
 
-    def judge(self, question: Callable[..., list[Seen]], *arguments: object) -> None:
-        """Let a process of its own look at what is left."""
-        try:
-            for harm, what in ask(question, *arguments):
-                self.report.add(harm, what)
-        except ChildError as error:
-            self.report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+
+def die_at(
+    report: Callable[[str], None],
+    step: int,
+    system_calls: tuple[str, ...],
+    work: Callable[..., None],
+    *arguments: Any,
+) -> None:
+    """Do the work in a child, which is killed before its SQL statement or system call number `step`."""
+    done = 0
+
+    def count(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            count()
+            return function(*arguments, **options)
+
+        return call
+
+    def traced(*arguments: Any, **options: Any) -> sqlite.Connection:
+        connection: sqlite.Connection = opens(*arguments, **options)
+        connection.set_trace_callback(count)
+        return connection
+
+    opens = sqlite.connect
+    setattr(sqlite, "connect", traced)  # noqa: B010 - only in this child
+    for name in system_calls:
+        module = backup if name == RENAME else os
+        setattr(module, name, counted(getattr(module, name)))
+    work(report, *arguments)
 
 
 def kill_writers(kills: Kills, place: Path, rounds: int) -> None:
-    """Kill three writers of one store: of single references, of batches, and of everything."""
+    """Kill three writers of one store: of single references, of batches, and of full syncs."""
     _kill_acknowledging(
         kills,
         place,
@@ -88,12 +122,12 @@ def kill_writers(kills: Kills, place: Path, rounds: int) -> None:
 
 
 def kill_watchers(kills: Kills, place: Path, rounds: int) -> None:
-    """Kill a watcher, with an update of the same references beside it."""
+    """Kill a watcher, and a process that updates the same references."""
     _kill_acknowledging(kills, place, rounds, [workers.watch_without_end, workers.update_without_end])
 
 
 def _kill_acknowledging(kills: Kills, place: Path, rounds: int, kinds: list[Callable[..., None]]) -> None:
-    """Kill processes that acknowledge orders, and look for each order."""
+    """Kill processes that acknowledge orders, and check that each order is there."""
     path, orders = place / "images.db", Orders(place / "orders", REFERENCES)
     acknowledged: dict[int, int] = {}
     done = 0
@@ -103,8 +137,8 @@ def _kill_acknowledging(kills: Kills, place: Path, rounds: int, kinds: list[Call
         for number, order in _orders_in(children):
             acknowledged[number] = max(order, acknowledged.get(number, 0))
             kills.report.facts["changes acknowledged"] += 1
-        kills.judge(survey, path, orders, acknowledged)
-        # The survey let the store catch up, and that is acknowledged as well.
+        kills.report.survey(survey, path, orders, acknowledged)
+        # The survey updates the store, which counts as acknowledged too.
         acknowledged.update((number, orders.newest(number)) for number in range(orders.count))
 
 
@@ -124,11 +158,11 @@ def kill_syncs(kills: Kills, place: Path, rounds: int) -> None:
         said = [int(line.split()[1]) for line in child.lines if line.startswith("generation")]
         kills.report.facts["changes acknowledged"] += len(said)
         acknowledged, first = max([acknowledged, *said]), max([first, *(each + 1 for each in said)])
-        kills.judge(survey_layout, path, acknowledged, first)
+        kills.report.survey(survey_layout, path, acknowledged, first)
 
 
 def survey_layout(path: Path, acknowledged: int, begun: int) -> list[Seen]:
-    """Return the harms in a store whose tags must all be at one generation of those that may be there."""
+    """Return the harms in a store whose tags must all be at one of the possible generations."""
     with Store.open(path, platform=PLATFORM) as store:
         found = {workers.generation_in(image.config_json): image.repo_tags for image in store.list()}
     seen = list(broken_invariants(path))
@@ -140,7 +174,7 @@ def survey_layout(path: Path, acknowledged: int, begun: int) -> list[Seen]:
 
 
 def kill_backups(kills: Kills, place: Path, rounds: int) -> None:
-    """Kill `imagekeep db backup`, with a writer beside it."""
+    """Kill `imagekeep db backup` and a concurrent writer."""
     path, orders = place / "images.db", Orders(place / "orders", REFERENCES)
     done = 0
     while done < rounds:
@@ -152,11 +186,11 @@ def kill_backups(kills: Kills, place: Path, rounds: int) -> None:
         done += len(kills.strike(children, 0.3))
         copies = [line for line in children[1].lines if line != workers.READY]
         kills.report.facts["copies acknowledged"] += len(copies)
-        kills.judge(survey_copies, path, copies)
+        kills.report.survey(survey_copies, path, copies)
 
 
 def survey_copies(path: Path, named: list[str]) -> list[Seen]:
-    """Return the harms in the copies of a store, those that were named and others that have a whole name."""
+    """Return the harms in the copies of a store, acknowledged or not."""
     there = set(path.parent.glob("*.backup"))
     seen = [(Harm.LOST, f"{name} was acknowledged") for name in named if Path(name) not in there]
     for copy in there:
@@ -164,7 +198,7 @@ def survey_copies(path: Path, named: list[str]) -> list[Seen]:
         if copy.stat().st_mode & 0o777 != 0o600:
             seen.append((Harm.BROKEN, f"{copy} has mode {copy.stat().st_mode:o}"))
         copy.unlink()
-    # The next copy takes away what killed ones left.
+    # The next copy removes what killed ones left behind.
     whole = backup_path(path, HEAD)
     copy_store(path, whole)
     whole.unlink()
@@ -178,31 +212,30 @@ def kill_migrations(kills: Kills, place: Path, rounds: int) -> None:
     longest, done = 0.2, 0
     while done < rounds:
         path = place / f"images-{kills.report.rounds}-{done}.db"
-        shutil.copyfile(FROZEN / "0001.db", path)
-        path.chmod(0o600)
+        thawed("0001", path)
         child = Child(workers.migrate, path)
         killed = kills.strike([child], longest)
-        # A migration that ended before its kill was a shorter one than thought.
+        # If the migration ended before its kill, kill the next one earlier.
         longest = max(0.02, longest * (0.9 if not killed else 1.05))
         done += len(killed)
-        kills.judge(survey_migration, path, len(child.lines) > 1)
+        kills.report.survey(survey_migration, path, len(child.lines) > 1)
 
 
 def survey_migration(path: Path, acknowledged: bool, revision: str = "0001") -> list[Seen]:
-    """Return the harms in a store that was being moved, after the same command has run again."""
+    """Return the harms of a killed migration, after running the command again."""
     found = read_revision(path)
     seen: list[Seen] = []
     if found not in (revision, HEAD) or (acknowledged and found != HEAD):
         seen.append((Harm.LOST, f"{path} is at revision {found}"))
     workers.migrate(lambda line: None, path)
     for table in ("images", "configs", "references", "pinned_refs", "ref_cache"):
-        if _rows(path, table) != _rows(FROZEN / "0001.db", table):
+        if _rows(path, table) != _rows(STORES / "0001.db", table):
             seen.append((Harm.LOST, f"{path}: {table} has other rows than before"))
     for copy in [path, *path.parent.glob(f"{path.name}.*.backup")]:
         if copy == path:
             seen += broken_invariants(copy)
         elif read_revision(copy) not in REVISIONS[:-1]:
-            seen.append((Harm.BROKEN, f"{copy} is not whole"))
+            seen.append((Harm.BROKEN, f"{copy} is incomplete"))
     return seen
 
 
@@ -212,7 +245,7 @@ def _rows(path: Path, table: str) -> list[tuple[object, ...]]:
 
 
 def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
-    """Kill `imagekeep db restore`, which goes back and forth between two copies."""
+    """Kill `imagekeep db restore`, alternating between two copies."""
     path, copies = place / "images.db", {number: place / f"copy-{number}.db" for number in (1, 2)}
     ask(workers.prepare_copies, path, place / "layout", copies)
     longest, done, now = 0.2, 0, 2
@@ -222,11 +255,11 @@ def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
         longest = max(0.02, longest * (0.9 if not killed else 1.05))
         done += len(killed)
         now = 3 - now
-        kills.judge(survey_restore, path, copies[now], now, len(child.lines) > 1)
+        kills.report.survey(survey_restore, path, copies[now], now, len(child.lines) > 1)
 
 
 def survey_restore(path: Path, copy: Path, generation: int, acknowledged: bool) -> list[Seen]:
-    """Return the harms in a store that was becoming one of two copies, and again once the command has run again."""
+    """Return the harms of a killed restore, before and after running the command again."""
     seen = survey_layout(path, *((generation, generation) if acknowledged else (1, 2)))
     workers.restore(lambda line: None, path, copy)
     for kept in path.parent.glob("*.backup"):
@@ -236,12 +269,12 @@ def survey_restore(path: Path, copy: Path, generation: int, acknowledged: bool) 
     with Store.open(path, platform=PLATFORM) as store:
         found = {workers.generation_in(image.config_json) for image in store.list()}
     if found != {generation}:
-        seen.append((Harm.LOST, f"generation {generation} was put back; the store has {found}"))
+        seen.append((Harm.LOST, f"generation {generation} was restored; the store has {found}"))
     return seen
 
 
 def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
-    """Kill a process that makes a store."""
+    """Kill a process that creates a store."""
     longest, done = 0.2, 0
     while done < rounds:
         path = place / f"images-{kills.report.rounds}-{done}.db"
@@ -249,11 +282,11 @@ def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
         killed = kills.strike([child], longest)
         longest = max(0.02, longest * (0.9 if not killed else 1.05))
         done += len(killed)
-        kills.judge(survey_creation, path)
+        kills.report.survey(survey_creation, path)
 
 
 def survey_creation(path: Path) -> list[Seen]:
-    """Return the harms in a store that was being made, after it was opened again."""
+    """Return the harms of a killed creation, after opening the store again."""
     open_or_create(path)
     return list(broken_invariants(path))
 

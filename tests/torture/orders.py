@@ -1,8 +1,8 @@
-"""A source that counts: what it says of a reference is an image that tells when it said so.
+"""A source that counts, so that stale answers can be recognized.
 
-Each reference has a number in a file that processes share, its order. Whoever wants a change takes the next
-order; the source then answers with the image of the newest one, so every answer can be told from a stale one.
-An order that is a multiple of `GONE_EVERY` is a reference that is gone, and of `PINNED_EVERY` one that pins.
+Each reference has a number in a file that processes share, its order. To change the reference, take the next order;
+the source then answers with an image that contains the newest order. If the order is a multiple of `GONE_EVERY` the
+reference is gone; if of `PINNED_EVERY`, it pins.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ class Orders:
             return order
 
     def take(self, number: int) -> int:
-        """Take the next order of a reference, and return it."""
+        """Take and return the next order of a reference."""
         with self._open(fcntl.LOCK_EX) as descriptor:
             order: int = _ORDER.unpack(os.pread(descriptor, _ORDER.size, number * _ORDER.size))[0] + 1
             os.pwrite(descriptor, _ORDER.pack(order), number * _ORDER.size)
             return order
 
     def raise_to(self, number: int, order: int) -> None:
-        """Note an order, unless a later one is noted."""
+        """Record an order, unless a later one is recorded."""
         with self._open(fcntl.LOCK_EX) as descriptor:
             noted: int = _ORDER.unpack(os.pread(descriptor, _ORDER.size, number * _ORDER.size))[0]
             os.pwrite(descriptor, _ORDER.pack(max(order, noted)), number * _ORDER.size)
 
     @contextmanager
     def _open(self, lock: int) -> Iterator[int]:
-        with forks.activity():  # a child would inherit the lock, and keep it
+        with forks.activity():  # a child would inherit the lock and keep it
             descriptor = os.open(self._path, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, lock)
@@ -83,7 +83,7 @@ class Documents(NamedTuple):
 
 @lru_cache(4096)
 def documents_of(number: int, order: int) -> Documents:
-    """Return the documents of the image that a reference names from an order on."""
+    """Return the documents of a reference's image at an order."""
     config = json.dumps(
         {
             "architecture": "amd64",
@@ -106,7 +106,7 @@ def _descriptor(media_type: str, document: bytes) -> dict[str, object]:
 
 
 def order_in(config: bytes) -> tuple[int, int]:
-    """Return the reference's number and the order that a config tells."""
+    """Return the reference's number and order in a config."""
     number, order = json.loads(config)["config"]["Env"]
     return int(number.partition("=")[2]), int(order.partition("=")[2])
 
@@ -117,19 +117,19 @@ def reference(number: int) -> str:
 
 
 def twin(number: int) -> str:
-    """Return the other name of what a reference names; who changes both does so in one batch."""
+    """Return the second name of a reference's image; both are changed in one batch."""
     return f"{_REPOSITORY}{number}-twin"
 
 
 def number_of(name: str) -> int:
-    """Return the number of a reference, or of a twin."""
+    """Return the number of a reference or twin."""
     return int(name.rpartition(":")[2].partition("-")[0])
 
 
 class OrderedSource:
-    """Answers with the newest order of each reference; fulfils `Source`.
+    """Answers with the newest order of each reference; implements `Source`.
 
-    `last_said` has the order that was last answered for each.
+    `last_said` maps each name to the order of the last answer.
     """
 
     def __init__(self, orders: Orders) -> None:
@@ -138,7 +138,7 @@ class OrderedSource:
         self._blobs: dict[str, bytes] = {}
 
     def get(self, name: str) -> ImageRecord:
-        """Return the record of a reference as it is now; of others there are none."""
+        """Return the current record of a reference; raises ImageNotFoundError for other names."""
         if not name.startswith(_REPOSITORY):
             raise ImageNotFoundError(name)
         number = number_of(name)
@@ -153,21 +153,21 @@ class OrderedSource:
         return ImageRecord(name, target, labels)
 
     def records(self) -> Iterator[ImageRecord]:
-        """Give the record of every reference that is not gone; of one without an order there is none yet."""
+        """Yield the record of every reference that is not gone."""
         for number in range(self.orders.count):
             with suppress(ImageNotFoundError):
                 yield self.get(reference(number))
 
     def close(self) -> None:
-        """Do nothing: it holds nothing open."""
+        """Do nothing."""
 
     def read(self, descriptor: Descriptor) -> bytes:
-        """Return a document that some answer led to."""
+        """Return a document of an earlier answer."""
         try:
             return self._blobs[descriptor.digest]
         except KeyError:
             raise ContentNotFoundError(descriptor.digest) from None
 
     def info(self, digest: str) -> ContentInfo:
-        """Return the size of a document that some answer led to."""
+        """Return the size of a document of an earlier answer."""
         return ContentInfo(digest, len(self._blobs[digest]))

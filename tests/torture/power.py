@@ -1,4 +1,4 @@
-"""Power cuts: a program's calls are recorded, and its store is opened as each cut may have left it."""
+"""Power cuts: records a program's calls, and opens its store as a cut may have left it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imagekeep.database.create import read_revision
 from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import ImagekeepError
-from tests.torture.children import ChildError, ask
+from tests.database.stores import STORES
 from tests.torture.disk import Call, Disk, read_calls
 from tests.torture.orders import PLATFORM, Orders
 from tests.torture.recorded import ACKNOWLEDGED, REFERENCES, SCENARIOS, STORE
@@ -26,19 +26,18 @@ from tests.torture.survey import broken_invariants, lost_changes
 from tests.volatile import volatile_directory
 
 if TYPE_CHECKING:
-    from tests.torture.survey import Seen
+    from tests.torture.report import Seen
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-FROZEN = HERE.parent / "data" / "stores" / "0001.db"
 SHARES = (0.0, 0.0, 0.1, 0.5, 0.9, 1.0)
-"""How much of what is not synced is there after a cut; nothing is the case to begin with."""
+"""Shares of the unsynced data that a cut keeps; nothing is the most telling."""
 
 CHUNK = 100
 
 
 def cut_power(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Cut the power at so many moments of the scenarios that are named, or of all."""
+    """Cut the power at `count` moments of the named scenarios, or of all."""
     report = Report("power", "cuts")
     recorder = compile_recorder(directory)
     scenarios = kinds or tuple(SCENARIOS)
@@ -54,16 +53,12 @@ def cut_power(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) ->
         for start in range(0, len(moments), CHUNK):
             chunk = moments[start : start + CHUNK]
             report.rounds += len(chunk)
-            try:
-                for harm, what in ask(cut_at, place, calls, disk_before, chunk, draw.getrandbits(30)):
-                    report.add(harm, f"{scenario}: {what}")
-            except ChildError as error:
-                report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+            report.survey(cut_at, place, calls, disk_before, chunk, draw.getrandbits(30), about=scenario)
     return report
 
 
 def compile_recorder(directory: Path) -> Path:
-    """Compile the library that records."""
+    """Compile the recorder; return the library."""
     library = directory / "recorder.so"
     compiler = [os.environ.get("CC", "cc"), "-O1", "-shared", "-fPIC"]
     subprocess.run([*compiler, "-o", str(library), str(HERE / "recorder.c")], check=True)
@@ -71,11 +66,11 @@ def compile_recorder(directory: Path) -> Path:
 
 
 def record(recorder: Path, scenario: str, place: Path, seed: int) -> tuple[list[Call], dict[str, bytes]]:
-    """Run a scenario, and return its calls and what was in the directory before."""
+    """Run a scenario; return its calls, and the files that were there before."""
     directory, log = place / "store", place / "log"
     directory.mkdir(mode=0o700)
     if scenario == "migrate":
-        shutil.copyfile(FROZEN, directory / STORE)
+        shutil.copyfile(STORES / "0001.db", directory / STORE)
     before = {entry.name: entry.read_bytes() for entry in directory.iterdir()}
     subprocess.run(
         [
@@ -101,9 +96,9 @@ def record(recorder: Path, scenario: str, place: Path, seed: int) -> tuple[list[
 
 
 def require_whole(directory: Path, calls: list[Call], before: dict[str, bytes]) -> None:
-    """Make sure that the calls lead from the directory before to the directory as it is: the recorder missed none.
+    """Raise RuntimeError unless the calls lead from the files before to the files now: none was missed.
 
-    But for SQLite's index of the -wal file, which is written in memory: whoever opens a store first makes it anew.
+    SQLite's index of the -wal file is ignored: it is written through a memory map, and rebuilt on opening.
     """
     disk = Disk(before)
     for call in calls:
@@ -113,13 +108,13 @@ def require_whole(directory: Path, calls: list[Call], before: dict[str, bytes]) 
     names = there.keys() | recorded.keys()
     names = {n for n in names if there.get(n) != recorded.get(n) and not n.endswith("-shm")}
     if names:
-        raise RuntimeError(f"the calls that were recorded do not lead to what is there: {sorted(names)}")
+        raise RuntimeError(f"the recorded calls do not lead to the files there are: {sorted(names)}")
 
 
 def cut_at(
     place: Path, calls: list[Call], before: dict[str, bytes], moments: list[int], seed: int
 ) -> list[Seen]:
-    """Cut the power after so many calls, once for each of the moments, and look at what is left."""
+    """Cut the power at each of the moments, and return the harms."""
     draw = random.Random(seed)
     disk = Disk(before)
     seen: list[Seen] = []
@@ -136,7 +131,7 @@ def cut_at(
                 found = list(survey_cut(directory, Orders(place / "orders", REFERENCES), acknowledged))
             except ImagekeepError as error:
                 found = [(Harm.BROKEN, str(error).replace(str(directory), "…"))]
-        seen += [(harm, f"{what} (call {moment} of {len(calls)}, {share:.0%} there)") for harm, what in found]
+        seen += [(harm, f"{what} (call {moment} of {len(calls)}, {share:.0%} kept)") for harm, what in found]
     return seen
 
 
@@ -158,7 +153,7 @@ def survey_cut(directory: Path, orders: Orders, acknowledged: list[str]) -> list
 
 
 def changes_in(said: list[list[str]]) -> dict[int, int]:
-    """Return the order of each reference that must be there: from where a copy is put back, at least the copy's."""
+    """Return the order that each reference must have; after a restore, at least the copy's."""
     changes: dict[int, int] = {}
     copied = changes
     for verb, *words in said:
@@ -172,13 +167,13 @@ def changes_in(said: list[list[str]]) -> dict[int, int]:
 
 
 def copies_broken(directory: Path) -> list[Seen]:
-    """Return the harms in copies that have a whole name."""
+    """Return the harms in named copies."""
     seen: list[Seen] = []
     for copy in [*directory.glob("copy-*.db"), *directory.glob("*.backup")]:
         with contextlib.suppress(FileNotFoundError):
             if read_revision(copy) == HEAD:
                 seen += broken_invariants(copy)
-    # The next copy takes away what was left of one.
+    # The next copy removes what killed ones left behind.
     copy_store(directory / STORE, directory / "whole.db")
     return seen + [
         (Harm.BROKEN, f"{left.name} is left behind") for left in directory.glob(".imagekeep-copy-*")

@@ -1,4 +1,4 @@
-"""Hostile words for `imagekeep query`: query_fuzz near to SQL, which may read and do nothing else."""
+"""Hostile queries for `imagekeep query`, which may read and do nothing else."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from imagekeep.database.connection import connect
 from imagekeep.database.query import TimeLimit, run_query
-from tests.torture.bench import Bench, snapshot
 from tests.torture.fuzz import word
 from tests.torture.report import Harm
+from tests.torture.sandbox import Sandbox, snapshot
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.torture.survey import Seen
+    from tests.torture.report import Seen
 
-SENTENCES = (
+QUERIES = (
     "SELECT id , size FROM images JOIN configs USING ( image_key ) WHERE size > 5 ORDER BY id LIMIT 3",
     "SELECT reference , count ( * ) FROM reference_history GROUP BY reference HAVING count ( * ) > 1",
     "WITH RECURSIVE t ( n ) AS ( SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 50 ) SELECT sum ( n ) FROM t",
@@ -47,7 +47,7 @@ SENTENCES = (
     "BEGIN ; COMMIT ; ROLLBACK ; SAVEPOINT s ; RELEASE s ; ANALYZE ; REINDEX ; DETACH main",
 )
 
-WORDS = tuple({piece for sentence in SENTENCES for piece in sentence.split()})
+WORDS = tuple({piece for sentence in QUERIES for piece in sentence.split()})
 HEAVY = (
     "9223372036854775807",
     "1e308",
@@ -64,9 +64,9 @@ HEAVY = (
 )
 
 
-def sentence_of(draw: random.Random) -> str:
-    """Return a sentence with a few words changed, or words in any order."""
-    known = draw.choice(SENTENCES).split()
+def query_of(draw: random.Random) -> str:
+    """Return a query with a few words changed, or random words."""
+    known = draw.choice(QUERIES).split()
     words = draw.choices(WORDS, k=draw.randrange(1, 15)) if draw.random() < 0.1 else known
     for _ in range(draw.choice((0, 1, 1, 2, 4))):
         at = draw.randrange(len(words) + 1)
@@ -75,22 +75,25 @@ def sentence_of(draw: random.Random) -> str:
 
 
 def feed_queries(
-    place: Path, draw: random.Random, count: int, judged: Callable[[object, Callable[[], object]], list[Seen]]
+    place: Path,
+    draw: random.Random,
+    count: int,
+    harms_of: Callable[[object, Callable[[], object]], list[Seen]],
 ) -> list[Seen]:
-    """Ask a store so many queries, each on a connection of its own; the store must stay as it is."""
-    bench = Bench(place / "disk", 0)
-    bench.directory.mkdir()
-    path = bench.store()
-    with contextlib.chdir(bench.directory):
-        was = snapshot(bench.directory)
+    """Run `count` queries, each on its own connection; the store must not change."""
+    sandbox = Sandbox(place / "disk", 0)
+    sandbox.directory.mkdir()
+    path = sandbox.store()
+    with contextlib.chdir(sandbox.directory):
+        was = snapshot(sandbox.directory)
         seen: list[Seen] = []
         for _ in range(count):
-            sql = sentence_of(draw)
+            sql = query_of(draw)
             with contextlib.closing(connect(path, read_only=True)) as connection:
                 ask = functools.partial(
                     run_query, connection, sql, path, time_limit=TimeLimit(0.3), limit=100
                 )
-                seen += judged(sql, ask)
-        if snapshot(bench.directory) != was:
+                seen += harms_of(sql, ask)
+        if snapshot(sandbox.directory) != was:
             seen.append((Harm.BROKEN, "a query changed something"))
     return seen

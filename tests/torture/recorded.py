@@ -1,9 +1,9 @@
-"""What is recorded for power cuts: a program that works on a store, and acknowledges in the directory itself.
+"""The program recorded for power cuts: it works on a store, and acknowledges changes in the same directory.
 
     python -m tests.torture.recorded SCENARIO DIRECTORY ORDERS SEED
 
-An acknowledgement is a line in the file `acknowledged`: being written like the others, it has its place in the
-order of the calls. It is written once the call that it is about has returned.
+An acknowledgement is a line in the file `acknowledged`, written once a call has returned, so that it has its place
+in the order of the recorded calls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STORE = "images.db"
 
 
 class Recorded:
-    """A store in a directory that is being recorded."""
+    """A store in a recorded directory."""
 
     def __init__(self, directory: Path, orders: Path, seed: int) -> None:
         self.path = directory / STORE
@@ -39,11 +39,11 @@ class Recorded:
         self._acknowledged = os.open(directory / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def acknowledge(self, line: str) -> None:
-        """Say that something is done."""
+        """Record that something is done."""
         os.write(self._acknowledged, f"{line}\n".encode())
 
     def work(self, changes: int) -> None:
-        """Open the store, change it so many times, and close it."""
+        """Open the store, change it `changes` times, and close it."""
         with Store.open(self.path, source=OrderedSource(self.orders), platform=PLATFORM) as store:
             self.acknowledge("made")
             for _ in range(changes):
@@ -53,7 +53,7 @@ class Recorded:
                 self.acknowledge(f"{number} {order}")
 
     def _change(self, store: Store, number: int) -> None:
-        """Let the store say what the source says of a reference, in one of three ways."""
+        """Update a reference in one of three ways."""
         way = self.draw.randrange(3)
         if way == 0:
             store.update(reference(number))
@@ -69,13 +69,13 @@ class Recorded:
 
 
 def make_and_update(recorded: Recorded) -> None:
-    """Make a store, and change it in a few openings, each of which ends in a checkpoint."""
+    """Create a store, and open and change it a few times; each closing checkpoints."""
     for changes in (4, 6, 1, 8):
         recorded.work(changes)
 
 
 def update_for_long(recorded: Recorded) -> None:
-    """Change a store until its -wal file is begun anew, while it is open."""
+    """Change an open store until its -wal file restarts."""
     recorded.work(110)
 
 
@@ -89,14 +89,14 @@ def back_up(recorded: Recorded) -> None:
 
 
 def migrate(recorded: Recorded) -> None:
-    """Move an old store's schema, and change it then."""
+    """Migrate an old store, then change it."""
     recorded.command("db", "migrate")
     recorded.acknowledge("made")
     recorded.work(3)
 
 
 def restore(recorded: Recorded) -> None:
-    """Take a copy for a store, which puts it into WAL mode."""
+    """Use a copy as a store, which puts it into WAL mode."""
     elsewhere = recorded.path.parent.parent / "elsewhere"
     elsewhere.mkdir()
     there, recorded.path = recorded.path, elsewhere / STORE
@@ -108,7 +108,7 @@ def restore(recorded: Recorded) -> None:
 
 
 def put_back(recorded: Recorded) -> None:
-    """Put a copy back, twice, each time over what was changed since."""
+    """Restore a copy twice, each time over later changes."""
     copy = recorded.path.with_name("copy-0.db")
     recorded.work(3)
     recorded.command("db", "backup", str(copy))

@@ -1,12 +1,12 @@
-/* Writes down, in their order, the calls of a process that change one directory's files, or sync them.
+/* Records, in order, the calls of a process that change or sync the files of one directory.
  *
- * Loaded by LD_PRELOAD. TORTURE_DIRECTORY is the directory, TORTURE_LOG the file that is written. A record is
+ * Loaded with LD_PRELOAD. TORTURE_DIRECTORY is the directory, TORTURE_LOG the log. A record is
  *
  *     kind (1 byte), file (8), offset (8), length (8), name length (4), name, second name length (4), name, content
  *
- * in the machine's byte order. Kinds: C file created, O file opened that was there, W written, T truncated,
- * S synced, D directory synced, U name removed, R renamed, L linked. A lock is held around each call together with
- * its record, so that the order of the records is the order of the calls.
+ * in the machine's byte order. Kinds: C file created, O existing file opened, W written, T truncated, S synced,
+ * D directory synced, U name removed, R renamed, L linked. A lock is held around each call and its record, so that the
+ * records are in the order of the calls.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -69,7 +69,7 @@ static void record(char kind, uint64_t file, uint64_t offset, const char *name, 
     put(content, content ? length : 0);
 }
 
-/* The part of a path beneath the directory, or NULL for what is elsewhere. */
+/* Returns the part of a path below the directory, or NULL for a path elsewhere. */
 static const char *within(const char *path)
 {
     if (log_descriptor < 0 || !path || strncmp(path, directory, directory_length) || path[directory_length] != '/')
@@ -77,7 +77,7 @@ static const char *within(const char *path)
     return path + directory_length + 1;
 }
 
-/* The same for a path that may begin at an open directory; `space` is PATH_MAX bytes for the whole path. */
+/* The same for a path relative to an open directory; `space` has PATH_MAX bytes for the whole path. */
 static const char *within_at(int at, const char *path, char *space)
 {
     char link[64];
@@ -92,7 +92,7 @@ static const char *within_at(int at, const char *path, char *space)
     return within(space);
 }
 
-/* The number of the open file, or -1 for one that is not followed. The newest with an inode is the one. */
+/* Returns the number of an open file, or -1 if it is not recorded. The newest file of an inode counts. */
 static int64_t number_of(int descriptor)
 {
     struct stat status;
@@ -153,7 +153,7 @@ OPEN(open64, (const char *path, int flags, ...), AT_FDCWD)
 OPEN(openat, (int directory, const char *path, int flags, ...), directory)
 OPEN(openat64, (int directory, const char *path, int flags, ...), directory)
 
-/* Does a call and writes down what it did, if it was one on a file that is followed. */
+/* Makes a call, and records it if its file is recorded. */
 #define RECORDED(type, descriptor, call, ...)                                                                 \
     pthread_mutex_lock(&lock);                                                                                \
     int64_t file = number_of(descriptor);                                                                     \
@@ -228,7 +228,7 @@ static int change_names(char kind, int from_at, const char *from, int to_at, con
     int error = errno;
     if (!done && (first || second) && (to || !(flags & AT_REMOVEDIR))) {
         if (!first || (to && !second))
-            abort(); /* a file that comes from elsewhere, or goes there, is not followed */
+            abort(); /* moving a file into or out of the directory is not supported */
         record(kind, 0, 0, first, second, NULL, 0);
     }
     pthread_mutex_unlock(&lock);

@@ -1,7 +1,7 @@
-"""Stores that are replaced, again and again, under the processes that have them open.
+"""Stores replaced repeatedly under the processes that have them open.
 
-What replaces the file is a copy made under the writers' lock, so that nothing is lost by the copy itself: a change
-that is missing afterwards was written to a file that was no longer the store.
+The replacement is a copy made under the writer lock, so that the copy itself loses nothing: a change that is
+missing afterwards was written to a file that was no longer the store.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from imagekeep.database.backup import copy_store
 from imagekeep.database.lock import writer_lock
 from imagekeep.errors import UntrustedFileError
 from tests.torture.children import Child
-from tests.torture.crowd import Shared, SlowSource, change, judge
 from tests.torture.orders import PLATFORM
+from tests.torture.processes import Shared, SlowSource, change, judge
 from tests.torture.report import Report
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PROCESSES = 4
 
 
 def replace_often(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Let processes read and write for `count` seconds while another one replaces their store."""
+    """Let processes read and write for `count` seconds while another replaces their store."""
     report = Report("replacements", "seconds", rounds=count)
     (directory / "store").mkdir(mode=0o700)
     shared = Shared(directory, seed, count)
@@ -42,7 +42,7 @@ def replace_often(directory: Path, seed: int, count: int, kinds: tuple[str, ...]
 
 
 def _use(report: Callable[[str], None], shared: Shared, number: int) -> None:
-    """Change and ask until the time is over; an error that says the store is away is no harm."""
+    """Write and read until the time is up; an unavailable store is not a harm."""
     draw, changes, unavailable = random.Random(shared.seed * 1000 + number), 0, 0
     with Store.open(shared.path, source=SlowSource(shared.orders), platform=PLATFORM) as store:
         while time.monotonic() < shared.until:
@@ -78,7 +78,7 @@ def _by_deletion(path: Path) -> None:
 
 
 def _by_directory(path: Path) -> None:
-    """Put another directory into the place of the store's; the lock file moves with its inode."""
+    """Replace the store's directory; the new one has a hard link to the lock file."""
     with _copied(path) as copy:
         another = path.parent.with_name("another")
         another.mkdir(mode=0o700)
@@ -91,7 +91,7 @@ def _by_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _copied(path: Path) -> Iterator[Path]:
-    """Hold the writers' lock, and yield a copy of what the store is."""
+    """Yield a copy of the store, holding the writer lock."""
     with writer_lock(path):
         copy = path.with_name("copy.db")
         copy_store(path, copy)

@@ -1,4 +1,4 @@
-"""What a scenario cost: how often it was run, and every harm that came of it."""
+"""The result of a scenario: its number of rounds, and every harm."""
 
 from __future__ import annotations
 
@@ -8,32 +8,37 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.torture.children import ChildError, ask
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Harm(enum.StrEnum):
-    """The four ways in which the store can fail."""
+    """The four ways in which a store can fail."""
 
     LOST = "lost"
-    """A change that was acknowledged is not there, or a stale answer stands on top of it."""
+    """An acknowledged change is missing, or hidden by a stale answer."""
 
     BROKEN = "broken"
-    """An invariant does not hold, half of a change is seen, or a file is not as it must be."""
+    """An invariant is broken, half a change is visible, or a file is not as it must be."""
 
     HUNG = "hung"
     """A process did not end in time."""
 
     CRASHED = "crashed"
-    """An error reached a caller that none of ours is, or that should not have come."""
+    """An unexpected error, or one that is not imagekeep's, reached a caller."""
 
+
+Seen = tuple[Harm, str]
+"""A harm, and what was seen."""
 
 HEADING = f"{'scenario':<12}{'count':>9} {'of':<8}{''.join(f'{harm:>9}' for harm in Harm)}{'seconds':>9}"
 
 
 @dataclass(slots=True)
 class Report:
-    """One line of the table: a scenario, its `rounds`, their unit, and the harms with what was seen."""
+    """One line of the table: a scenario, its number of rounds and their unit, and the harms."""
 
     scenario: str
     unit: str
@@ -43,18 +48,27 @@ class Report:
     began: float = field(default_factory=time.monotonic)
 
     def add(self, harm: Harm, what: str) -> None:
-        """Note a harm, and what was seen of it."""
+        """Record a harm and its description."""
         self.harms.append((harm, what))
 
+    def survey(self, question: Callable[..., list[Seen]], *arguments: object, about: str = "") -> None:
+        """Record the harms that a question finds, in a process of its own, which may hang or crash itself."""
+        try:
+            seen = ask(question, *arguments)
+        except ChildError as error:
+            seen = [(Harm.HUNG if error.hung else Harm.CRASHED, str(error))]
+        for harm, what in seen:
+            self.add(harm, f"{about}: {what}" if about else what)
+
     def line(self) -> str:
-        """Return the line of the table, beneath `HEADING`."""
+        """Return the line of the table, below `HEADING`."""
         counts = Counter(harm for harm, _ in self.harms)
         harms = "".join(f"{counts[harm]:>9,}" for harm in Harm)
         seconds = time.monotonic() - self.began
         return f"{self.scenario:<12}{self.rounds:>9,} {self.unit:<8}{harms}{seconds:>9,.0f}"
 
     def notes(self) -> Iterator[str]:
-        """Give what else was counted, and each harm with how often it was seen, the most frequent ten."""
+        """Yield the other counts, and the ten most frequent harms."""
         if self.facts:
             yield "; ".join(f"{number:,} {name}" for name, number in sorted(self.facts.items()))
         for (harm, what), times in Counter(self.harms).most_common(10):

@@ -1,6 +1,6 @@
-"""Where in a store's file each column's values stand, from SQLite's file format (https://sqlite.org/fileformat2.html).
+"""Finds the values of each column in a store file (https://sqlite.org/fileformat2.html).
 
-Only what a small store needs is read: tables and indexes whose rows all stand on one page, their root.
+It reads only what a small store needs: tables and indexes whose rows are all on one page, their root.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _FIXED_LENGTHS = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
 
 
 class Page(NamedTuple):
-    """The root of a table or of an index: its columns in the order in which they are stored."""
+    """The root page of a table or index, with its columns in stored order."""
 
     number: int
     columns: tuple[str, ...]
     key: str | None
-    """The column that stands before the row as its number, if there is one."""
+    """The column stored as the row id, if there is one."""
 
 
 def places_of_columns(path: Path) -> dict[str, list[int]]:
-    """Return the offsets of the bytes of each column's values, and of the types that rows have for them.
+    """Return the offsets of the bytes of each column's values, and of their serial types.
 
-    The first stand under `table.column`, or `table.column in index`, the second under the same with `, type`.
+    Values have the key `table.column` or `table.column in index`; types have the same key with `, type`.
     """
     content = path.read_bytes()
     places: dict[str, list[int]] = {}
@@ -45,7 +45,7 @@ def places_of_columns(path: Path) -> dict[str, list[int]]:
 
 
 def _pages(connection: sqlite.Connection) -> Iterator[Page]:
-    """Give the root of each table and index."""
+    """Yield the root page of each table and index."""
     rows = connection.execute("SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage > 0")
     for kind, name, table, number in rows.fetchall():
         if kind == "index":
@@ -54,7 +54,7 @@ def _pages(connection: sqlite.Connection) -> Iterator[Page]:
             yield Page(number, names, None)
             continue
         stored = connection.execute(f'PRAGMA table_info("{table}")').fetchall()
-        # A key that is a whole number is the row's own; a table whose key is a text keeps it first in the row.
+        # An INTEGER key is the row id; a text key comes first in the row.
         key = next(
             (f"{table}.{name}" for _, name, kind, *_, key in stored if key and kind == "INTEGER"), None
         )
@@ -62,10 +62,10 @@ def _pages(connection: sqlite.Connection) -> Iterator[Page]:
 
 
 def _places(content: bytes, start: int, page: Page) -> Iterator[tuple[str, int]]:
-    """Give each column with the offset of each of its bytes in the rows of a page."""
+    """Yield each column with the offset of each of its bytes in the rows of a page."""
     kind = content[start]
     if kind not in (_TABLE_LEAF, _INDEX_LEAF):
-        raise ValueError(f"page {page.number} is no leaf: the store is too large for this")
+        raise ValueError(f"page {page.number} is not a leaf: the store is too large")
     for number in range(int.from_bytes(content[start + 3 : start + 5])):
         pointer = start + _PAGE_HEADER + 2 * number
         at = start + int.from_bytes(content[pointer : pointer + 2])
@@ -79,7 +79,7 @@ def _places(content: bytes, start: int, page: Page) -> Iterator[tuple[str, int]]
 
 
 def _places_in_row(content: bytes, start: int, page: Page) -> Iterator[tuple[str, int]]:
-    """Give each column with the offset of each byte of its value and of its serial type."""
+    """Yield each column with the offset of each byte of its value and of its serial type."""
     length, at = _varint(content, start)
     value = start + length
     for column in page.columns:
@@ -91,7 +91,7 @@ def _places_in_row(content: bytes, start: int, page: Page) -> Iterator[tuple[str
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """Return the number at an offset, seven bits a byte, and the offset after it."""
+    """Return the varint at an offset, and the offset after it."""
     number = 0
     for offset in range(at, at + 8):
         number = number << 7 | content[offset] & 0x7F

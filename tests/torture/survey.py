@@ -1,6 +1,6 @@
-"""Looks at a store after a blow: is what was acknowledged there, and does every invariant hold?
+"""Checks a store after a fault: is everything acknowledged there, and does every invariant hold?
 
-It runs in a process of its own, which opens the store as any other does: nothing is repaired by hand.
+It runs in its own process, which opens the store like any other: nothing is repaired by hand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.torture.orders import (
     reference,
     twin,
 )
-from tests.torture.report import Harm
+from tests.torture.report import Harm, Seen
 from tests.torture.workers import update_twins
 
 if TYPE_CHECKING:
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 
     from imagekeep.reader import Reader
 
-Seen = tuple[Harm, str]
-
 
 def survey(path: Path, orders: Orders, acknowledged: Mapping[int, int]) -> list[Seen]:
-    """Return every harm in the store at `path`, and let it catch up with the source in the end."""
+    """Return every harm in the store at `path`, and update it from the source at the end."""
     with Store.open(path, source=OrderedSource(orders), platform=PLATFORM) as store:
         seen = [
             *broken_invariants(path),
@@ -52,7 +50,7 @@ def survey(path: Path, orders: Orders, acknowledged: Mapping[int, int]) -> list[
 
 
 def broken_invariants(path: Path) -> Iterator[Seen]:
-    """Give what `db check` finds."""
+    """Yield the findings of `db check`."""
     with contextlib.closing(connect(path, read_only=True)) as connection:
         connection.execute("BEGIN")
         try:
@@ -63,7 +61,7 @@ def broken_invariants(path: Path) -> Iterator[Seen]:
 
 
 def lost_changes(reader: Reader, orders: Orders, acknowledged: Mapping[int, int]) -> Iterator[Seen]:
-    """Give the references that say something older than was acknowledged, or newer than there is."""
+    """Yield the references that are older than acknowledged, or newer than the source."""
     for number in range(orders.count):
         least, most = acknowledged.get(number, 0), orders.newest(number)
         found = order_of(reader, reference(number))
@@ -78,7 +76,7 @@ def lost_changes(reader: Reader, orders: Orders, acknowledged: Mapping[int, int]
 
 
 def order_of(reader: Reader, name: str) -> int | None:
-    """Return the order that the image of a reference tells, or None where it names none."""
+    """Return the order of a reference's image, or None if the reference is not there."""
     try:
         return order_in(local_resolve(reader, name).config_json)[1]  # in one snapshot
     except ImageNotFoundError:
@@ -86,24 +84,25 @@ def order_of(reader: Reader, name: str) -> int | None:
 
 
 def possible(found: int | None, least: int, most: int) -> bool:
-    """Return whether a reference may be at an order, or gone, when `least` is done and `most` may be under way."""
+    """Return whether a reference may be at an order, or gone, if `least` is done and `most` may be in progress."""
     if found is not None:
         return least <= found <= most and found % GONE_EVERY != 0
     return most - most % GONE_EVERY >= least
 
 
 def stale_history(store: Store, orders: Orders) -> Iterator[Seen]:
-    """Give the references whose history goes back to an older answer."""
+    """Yield the references whose history goes back to an older answer."""
     for number in range(orders.count):
         newest = orders.newest(number)
         order_by_id = {digest_of(documents_of(number, n).config): n for n in range(1, newest + 1)}
         for name in (reference(number), twin(number)):
             seen = [order_by_id[e.image_id] for e in store.history(name) if e.event != "vanished"]
             yield from (
-                (Harm.LOST, f"{name} went back from {before} to {after}") for before, after in falls(seen)
+                (Harm.LOST, f"{name} went back from {before} to {after}")
+                for before, after in regressions(seen)
             )
 
 
-def falls(orders: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Give each order that is followed by a smaller one, with that."""
+def regressions(orders: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield each order that is followed by a smaller one, and that one."""
     yield from ((a, b) for a, b in itertools.pairwise(orders) if b < a)

@@ -1,4 +1,4 @@
-"""Archives that are small and would become large."""
+"""Small archives that would become large."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Zeros(io.RawIOBase):
-    """A gzip stream of one tar member of zeros: 1 GiB for each MiB."""
+    """A gzip stream of one tar member of zeros: 1 MiB compressed for each GiB."""
 
     def __init__(self, size: int, name: bytes = b"layer.tar") -> None:
         header = tarfile.TarInfo(name.decode())
@@ -51,7 +51,7 @@ def gzip_of_zeros(directory: Path) -> Callable[[], object]:
 
 
 def gzip_of_documents(directory: Path) -> Callable[[], object]:
-    """Many members that begin as documents, up to more than may be held."""
+    """Many members that look like documents, larger together than the limit."""
     file = directory / "archive.tar.gz"
     document = b"{" + bytes(4 << 20).replace(b"\0", b" ") + b"}"
     with gzip.open(file, "wb", 1) as zipped, tarfile.open(fileobj=zipped, mode="w|") as archive:
@@ -63,7 +63,7 @@ def gzip_of_documents(directory: Path) -> Callable[[], object]:
 
 
 def tar_of_huge_headers(directory: Path) -> Callable[[], object]:
-    """A pax header, and a long name, that say that they have 8 GiB."""
+    """A pax header that claims 8 GiB."""
     header = tarfile.TarInfo("x")
     header.size = 8 << 30
     header.type = tarfile.XHDTYPE
@@ -90,7 +90,7 @@ def tar_of_links_in_a_ring(directory: Path) -> Callable[[], object]:
 
 
 def tar_of_long_names(directory: Path) -> Callable[[], object]:
-    """Links with names and targets as long as they may be, which compress to nothing."""
+    """Links with the longest names and targets, which compress to nothing."""
     link = tarfile.TarInfo("d/" * 2000 + "a")
     link.type, link.linkname = tarfile.SYMTYPE, "b" * 4000
     member = link.tobuf(tarfile.GNU_FORMAT)
@@ -98,7 +98,7 @@ def tar_of_long_names(directory: Path) -> Callable[[], object]:
 
 
 def docker_archive_of_one_layer(directory: Path) -> Callable[[], object]:
-    """Images that name one layer, again and again."""
+    """Images that name one layer many times."""
     images = [{"Config": "layer", "Layers": ["layer"] * 99_000}] * 8
     content = tar_of({"layer": b"{}", "manifest.json": json.dumps(images).encode()})
     return lambda: Archive(io.BytesIO(gzip.compress(content, 1))).records()

@@ -1,6 +1,6 @@
-"""What is killed: processes that write to a store without end, and acknowledge each change once it is done.
+"""Workers to kill: they write to a store without end, and acknowledge each change once it is done.
 
-An acknowledgement of a change is a line `NUMBER ORDER`: the call that made the store say so has returned.
+An acknowledgement is a line `NUMBER ORDER`, reported after the call that wrote the change has returned.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def update_twins_without_end(report: Callable[[str], None], path: Path, orders: 
 
 
 def update_twins(store: Store, number: int) -> None:
-    """Make a reference and its twin say what the source says of the one."""
+    """Update a reference and its twin, both from the source's record of the reference."""
     names = [reference(number), twin(number)]
     with lock_references(store, names):
         observed = store.observe(names[0])
@@ -75,7 +75,7 @@ def sync_without_end(report: Callable[[str], None], path: Path, orders: Orders, 
 
 
 def watch_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
-    """Follow a source that changes all the time; the watcher's log is its acknowledgement."""
+    """Watch a source that changes continually; the watcher's log is its acknowledgement."""
     source = _ChangingSource(orders, seed)
 
     class Acknowledge(logging.Handler):
@@ -92,7 +92,7 @@ def watch_without_end(report: Callable[[str], None], path: Path, orders: Orders,
 
 
 def sync_layouts_without_end(report: Callable[[str], None], path: Path, directory: Path, first: int) -> None:
-    """Let the command follow a layout whose tags all move from one generation to the next."""
+    """Sync a layout whose tags all move from one generation to the next."""
     report(READY)
     for generation in range(first, 1 << 31):
         write_generation(directory, generation)
@@ -103,26 +103,26 @@ def sync_layouts_without_end(report: Callable[[str], None], path: Path, director
 
 
 def back_up_without_end(report: Callable[[str], None], path: Path) -> None:
-    """Copy the store again and again; each copy's name is printed by the command itself."""
+    """Back up the store repeatedly; the command prints the name of each copy."""
     report(READY)
     while True:
         _command(path, "db", "backup")
 
 
 def migrate(report: Callable[[str], None], path: Path) -> None:
-    """Move the store's schema; the command prints what it did."""
+    """Migrate the store; the command prints the result."""
     report(READY)
     _command(path, "db", "migrate")
 
 
 def restore(report: Callable[[str], None], path: Path, copy: Path) -> None:
-    """Put a copy back; the command prints that it did."""
+    """Restore a copy; the command prints the result."""
     report(READY)
     _command(path, "db", "restore", str(copy))
 
 
 def prepare_copies(path: Path, directory: Path, copies: dict[int, Path]) -> None:
-    """Make a store of a layout's generations, one after another, and a copy of it after each."""
+    """Sync a layout's generations one after another, and copy the store after each."""
     for generation, copy in copies.items():
         write_generation(directory, generation)
         _command(
@@ -132,14 +132,14 @@ def prepare_copies(path: Path, directory: Path, copies: dict[int, Path]) -> None
 
 
 def create(report: Callable[[str], None], path: Path) -> None:
-    """Make a store."""
+    """Create a store."""
     report(READY)
     Store.open(path, platform=PLATFORM).close()
     report("made")
 
 
 def _command(path: Path, *arguments: str) -> None:
-    """Run the command as the entry point does; an exit code that is not 0 ends the victim."""
+    """Run imagekeep; raises RuntimeError for an exit code other than 0."""
     if code := main(["--store", str(path), "--platform", PLATFORM, *arguments]):
         raise RuntimeError(f"imagekeep {' '.join(arguments)}: exit code {code}")
 
@@ -148,7 +148,7 @@ TAGS = ("stable", "testing", "latest", "edge")
 
 
 def write_generation(directory: Path, generation: int) -> None:
-    """Write a layout's next generation: one image that all its tags name."""
+    """Write a layout's next generation: one image with all tags."""
     layout = LayoutWriter(directory) if not directory.exists() else LayoutWriter.__new__(LayoutWriter)
     layout.directory = directory
     image = layout.image(environment=[f"GENERATION={generation}"])
@@ -156,7 +156,7 @@ def write_generation(directory: Path, generation: int) -> None:
 
 
 def generation_in(config: bytes) -> int:
-    """Return the generation that a config tells."""
+    """Return the generation in a config."""
     return int(json.loads(config)["config"]["Env"][0].partition("=")[2])
 
 
@@ -167,7 +167,7 @@ class _Event:
 
 
 class _Changes:
-    """Events of references that are changed by a thread, one after another."""
+    """Events of references that a thread changes one after another."""
 
     def __init__(self, orders: Orders, seed: int) -> None:
         self._orders = orders
@@ -186,16 +186,16 @@ class _Changes:
             yield self._events.get()
 
     def cancel(self) -> None:
-        """Do nothing: whoever follows this is killed."""
+        """Do nothing; the watcher is killed."""
 
 
 class _ChangingSource(OrderedSource):
-    """A source that tells of its changes; fulfils `Watchable`."""
+    """A source that reports its changes; implements `Watchable`."""
 
     def __init__(self, orders: Orders, seed: int) -> None:
         super().__init__(orders)
         self._seed = seed
 
     def subscribe(self) -> _Changes:
-        """Begin to hear of changes."""
+        """Return the changes from now on."""
         return _Changes(self.orders, self._seed ^ os.getpid())

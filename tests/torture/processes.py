@@ -1,8 +1,8 @@
-"""Many processes on one file: no lock reaches a caller, no stale answer stays, no reader sees half of a change.
+"""Many processes on one file: no caller sees a lock, no stale answer stays, no reader sees half a change.
 
-Half of the references are updated one by one, and half only together with their twins, so that whoever finds a
-twin apart from its reference has seen half of a batch. Readers hold every answer to what had been acknowledged
-before they asked, and to what there was when they had the answer.
+Half of the references are updated singly, half only together with their twins, so that a twin that disagrees
+reveals half a batch. Readers compare every answer with what was acknowledged before they asked, and with the newest
+when they got it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from imagekeep import Reader, Store
 from imagekeep.database.backup import copy_store
 from imagekeep.sync import sync
-from tests.torture.children import Child, ChildError, ask
+from tests.torture.children import Child
 from tests.torture.orders import PINNED_EVERY, PLATFORM, OrderedSource, Orders, order_in, reference, twin
 from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants, order_of, possible, survey
@@ -31,7 +31,7 @@ PROCESSES = 8
 
 
 class SlowSource(OrderedSource):
-    """A source that takes its time between looking and answering, in which others overtake it."""
+    """A source that waits before answering, so that others overtake it."""
 
     def get(self, name: str) -> ImageRecord:
         record = super().get(name)
@@ -51,40 +51,36 @@ class Shared:
         self.until = time.monotonic() + seconds
 
 
-def crowd(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Let as many processes write as read, for `count` seconds."""
+def read_and_write(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
+    """Run as many writers as readers for `count` seconds."""
     report = Report("processes", "seconds", rounds=count)
     Store.open(directory / "images.db", platform=PLATFORM).close()
     shared = Shared(directory, seed, count)
     children = [Child(work, shared, number) for number in range(PROCESSES) for work in (write, read)]
-    children.append(Child(look_after, shared))
+    children.append(Child(check_and_copy, shared))
     judge(report, shared, children, count)
     return report
 
 
 def judge(report: Report, shared: Shared, children: list[Child], count: int) -> None:
-    """Wait for the children, and report what they saw and what is left in the end."""
+    """Wait for the children; report the harms they saw, and those in the store at the end."""
     for child in children:
         if not child.wait(count + 120):
             report.add(Harm.HUNG, "a process did not end")
         elif child.code:
-            report.add(Harm.CRASHED, child.complaint or f"a process ended with {child.code}")
+            report.add(Harm.CRASHED, child.stderr or f"a process ended with {child.code}")
         for line in child.lines:
             kind, _, what = line.partition(" ")
             if not kind.isdigit():
                 report.add(Harm(kind), what)
             else:
                 report.facts[what] += int(kind)
-    try:
-        newest = {n: shared.acknowledged.newest(n) for n in (*SINGLES, *PAIRS)}
-        for harm, what in ask(survey, shared.path, shared.orders, newest):
-            report.add(harm, what)
-    except ChildError as error:
-        report.add(Harm.HUNG if error.hung else Harm.CRASHED, str(error))
+    newest = {n: shared.acknowledged.newest(n) for n in (*SINGLES, *PAIRS)}
+    report.survey(survey, shared.path, shared.orders, newest)
 
 
 def write(report: Callable[[str], None], shared: Shared, number: int) -> None:
-    """Change references until the time is over, and acknowledge each change."""
+    """Change references until the time is up, and acknowledge each change."""
     draw = random.Random(shared.seed * 1000 + number)
     changes = 0
     with Store.open(shared.path, source=SlowSource(shared.orders), platform=PLATFORM) as store:
@@ -94,7 +90,7 @@ def write(report: Callable[[str], None], shared: Shared, number: int) -> None:
 
 
 def change(store: Store, draw: random.Random, shared: Shared) -> int:
-    """Change some references and acknowledge that; return how many."""
+    """Change some references and acknowledge it; return how many."""
     chosen = draw.choice((_update, _update_pair, _sync_some))(store, draw, shared)
     for changed, order in chosen:
         shared.acknowledged.raise_to(changed, order)
@@ -122,7 +118,7 @@ def _sync_some(store: Store, draw: random.Random, shared: Shared) -> list[tuple[
 
 
 def read(report: Callable[[str], None], shared: Shared, number: int) -> None:
-    """Ask until the time is over, and report each answer that cannot be."""
+    """Read until the time is up, and report each impossible answer."""
     draw = random.Random(shared.seed * 1000 + 500 + number)
     answers = 0
     with Reader.open(shared.path) as reader:
@@ -134,14 +130,14 @@ def read(report: Callable[[str], None], shared: Shared, number: int) -> None:
 
 
 def wrong_answers(reader: Reader, draw: random.Random, shared: Shared) -> list[str]:
-    """Ask once, and return the harm if the answer cannot be."""
+    """Read once, and return the harms in an impossible answer."""
     if draw.random() < 0.8:
         return list(_impossible(reader, draw.choice((*SINGLES, *PAIRS)), shared))
     return list(inconsistent(reader.list() if draw.random() < 0.5 else list(reader.iter())))
 
 
-def look_after(report: Callable[[str], None], shared: Shared) -> None:
-    """Check the store and copies of it until the time is over: each is one state, and whole."""
+def check_and_copy(report: Callable[[str], None], shared: Shared) -> None:
+    """Check the store and copies of it until the time is up."""
     checks = 0
     copy = shared.path.with_name("copy.db")
     while time.monotonic() < shared.until:
@@ -155,7 +151,7 @@ def look_after(report: Callable[[str], None], shared: Shared) -> None:
 
 
 def _impossible(reader: Reader, number: int, shared: Shared) -> Iterator[str]:
-    """Look one reference up, and give the harm where its order cannot be."""
+    """Look up one reference, and yield a harm if its order is impossible."""
     least = shared.acknowledged.newest(number)
     found = order_of(reader, reference(number))
     most = shared.orders.newest(number)
@@ -164,7 +160,7 @@ def _impossible(reader: Reader, number: int, shared: Shared) -> Iterator[str]:
 
 
 def inconsistent(images: list[Image]) -> Iterator[str]:
-    """Give what no one state of the store can be: half of a batch, half of an image, half of a pin."""
+    """Yield what no single state of the store can be: half a batch, half an image, half a pin."""
     at: dict[str, int] = {}
     for image in images:
         if not image.references:

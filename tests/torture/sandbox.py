@@ -1,37 +1,35 @@
-"""A store in a directory of its own, the commands that meet a fault there, and what was seen."""
+"""A directory with a store in which a fault is injected, and the commands to run there."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
-import subprocess
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.connection import connect
 from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import HEAD
+from tests.database.stores import thawed
 from tests.images import LayoutWriter, named
-from tests.torture.commands import ASKING, READING, ActionResult, run
+from tests.torture.children import ASKING, READING, CommandResult, run
 from tests.torture.orders import PLATFORM
 from tests.torture.report import Harm
 from tests.torture.survey import broken_invariants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from tests.torture.survey import Seen
+    from tests.torture.report import Seen
 
-FROZEN = Path(__file__).parents[1] / "data" / "stores"
 FAILED = 125
 REFUSALS = {FAILED}
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
-    """Raised where a fault cannot be made here; says what it needs."""
+    """Raised if a fault cannot be injected here; says what it needs."""
 
 
 def need_root() -> None:
@@ -40,8 +38,8 @@ def need_root() -> None:
         raise Skipped("becoming another user needs root")
 
 
-class Bench:
-    """A directory in which a fault is made, and what was seen there."""
+class Sandbox:
+    """A directory in which a fault is injected, and the harms seen there."""
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.directory = directory
@@ -50,21 +48,21 @@ class Bench:
         self.seen: list[Seen] = []
 
     def store(self, path: Path | None = None, revision: str = HEAD) -> Path:
-        """Put a store with images there, migrated to the newest revision unless an older one is asked for."""
+        """Put a store with images there, of the newest revision or an older one."""
         path = path or self.path
-        shutil.copyfile(FROZEN / f"{revision}.db", path)
-        path.chmod(0o600)
-        connect(path).close()  # into WAL mode, as every store is
+        thawed(revision, path)
         if revision == HEAD:
             migrate(path)
             for backup in path.parent.glob(f"{path.name}.*.backup"):
                 backup.unlink()
-            with closing(connect(path)) as connection:  # the frozen store follows a source that is not here
+            with closing(
+                connect(path)
+            ) as connection:  # the frozen store follows a source that does not exist here
                 connection.execute("UPDATE identity SET source = NULL, namespace = NULL")
         return path
 
     def layout(self) -> str:
-        """Return the specifier of a layout with an image, outside of the directory of the fault."""
+        """Return the specifier of a layout with an image, outside the directory of the fault."""
         directory = self.directory.parent / "layout"
         if not directory.exists():
             writer = LayoutWriter(directory)
@@ -88,7 +86,7 @@ class Bench:
         words: str = "",
         codes: set[int] | None = None,
     ) -> None:
-        """Run commands that must all fail with one line that names the file, and leave everything as it is."""
+        """Run commands that must all fail with one line that has these words, and change nothing."""
         was = snapshot(self.directory)
         for command in commands or (*READING, ASKING, *self.writing()):
             outcome = run(self.path, *command, before=before)
@@ -108,21 +106,21 @@ class Bench:
                 self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, f"should work: {outcome}"))
 
     def whole(self, images: int | None = None) -> None:
-        """Look at the store's invariants, and count its images if it is said how many there are."""
+        """Check the store's invariants, and its number of images if given."""
         self.seen += broken_invariants(self.path)
         with Store.open(self.path, platform=PLATFORM) as store:
             if images is not None and len(store.list()) != images:
                 self.seen.append((Harm.LOST, f"{len(store.list())} images, not {images}"))
 
 
-def is_named(outcome: ActionResult, words: str) -> bool:
-    """Return whether a complaint is one line of ours, with the words that it must have."""
-    lines = outcome.complaint.strip().split("\n")
+def is_named(outcome: CommandResult, words: str) -> bool:
+    """Return whether standard error is one line of imagekeep's, with these words."""
+    lines = outcome.stderr.strip().split("\n")
     return len(lines) == 1 and lines[0].startswith("Error: ") and words in lines[0]
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
-    """Return type, mode and content of everything in a directory but empty lock files and SQLite's index."""
+    """Return type, mode and content of everything in a directory except empty lock files and SQLite's index."""
     found = {}
     for entry in sorted(directory.rglob("*")):
         status = entry.lstat()
@@ -135,32 +133,3 @@ def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 def _changed(was: dict[str, tuple[int, bytes]], now: dict[str, tuple[int, bytes]]) -> list[str]:
     return sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
-
-
-@contextmanager
-def mounted(bench: Bench, size: str) -> Iterator[None]:
-    """Put a small disk in memory in the place of the directory; raises Skipped where this user may not."""
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "torture", str(bench.directory)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode:
-        raise Skipped("mounting needs root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(bench.directory)], check=True)
-
-
-def remount(bench: Bench, mode: str) -> None:
-    """Make the disk read-only, or writable again."""
-    subprocess.run(["mount", "-o", f"remount,{mode}", str(bench.directory)], check=True)
-
-
-def fill(bench: Bench, leave: int) -> Path:
-    """Fill the disk up to some bytes; return the file that does, to be removed."""
-    filler = bench.directory / "filler"
-    free = shutil.disk_usage(bench.directory).free
-    filler.write_bytes(bytes(max(0, free - leave)))
-    return filler

@@ -1,4 +1,4 @@
-"""A hostile containerd: its answers and events are near to real ones, damaged, or nothing like them."""
+"""Hostile gRPC peers: a containerd with damaged replies and events, and a CRI client with damaged requests."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from imagekeep import Containerd, Store
 from imagekeep.cli.logs import start_logging
-from imagekeep.image import PINNED_LABEL, PINNED_VALUE
+from imagekeep.cri.protocol import SCHEMA as CRI
+from imagekeep.cri.server_info import CHECK, REFLECT
+from imagekeep.digest import digest_of
+from imagekeep.image import PINNED_LABEL, PINNED_VALUE, Image
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
 from imagekeep.sources.containerd.events import event_of
 from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SCHEMA, SUBSCRIBE
 from imagekeep.sync import sync
 from imagekeep.watch import Watcher, WatchIntervals
-from tests.torture.fuzz import SECRET, damaged, word
+from tests.cri.process import serving
+from tests.torture.fuzz import SECRET, damaged, encoded, word
 from tests.torture.orders import PLATFORM
 from tests.torture.report import Harm
 from tests.torture.survey import broken_invariants
@@ -27,9 +32,9 @@ from tests.torture.survey import broken_invariants
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from tests.torture.survey import Seen
+    from imagekeep.protobuf import Method
+    from tests.torture.report import Seen
 
     Judge = Callable[[object, Callable[[], object]], list[Seen]]
 
@@ -37,7 +42,7 @@ NUMBERS = (0, 1, -1, 2**31, 2**63 - 1, -(2**63))
 
 
 class HostileContainerd(grpc.GenericRpcHandler):
-    """Answers every method that is asked for with what is drawn; blobs and records are those of a layout."""
+    """Answers every method at random; blobs and records are those of a layout."""
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
@@ -62,7 +67,7 @@ class HostileContainerd(grpc.GenericRpcHandler):
             yield self._answer(method, request)
 
     def _answer(self, method: Any, request: bytes) -> bytes:
-        """Return an answer, damaged now and then."""
+        """Return a reply, sometimes damaged."""
         if self.draw.random() < 0.05:
             return self.draw.randbytes(self.draw.choice((0, 1, 30, 3000)))
         answer = method.response()
@@ -92,7 +97,7 @@ class HostileContainerd(grpc.GenericRpcHandler):
         return None
 
     def _fill_listing(self, answer: Any) -> None:
-        """Put the layout's entries into a listing, and records of nothing."""
+        """Add the layout's entries to a listing, and records without content."""
         entries = []
         if self.layout is not None:
             with contextlib.suppress(ValueError, TypeError, KeyError):
@@ -109,7 +114,7 @@ class HostileContainerd(grpc.GenericRpcHandler):
 
 
 def event_of_an_image(draw: random.Random, *, understood: bool) -> Any:
-    """Return an envelope with an image's change, or with anything."""
+    """Return an envelope with an image event, or with random fields."""
     envelope = SUBSCRIBE.response()
     _fill(draw, envelope)
     kind, topic = draw.choice(
@@ -125,37 +130,49 @@ def event_of_an_image(draw: random.Random, *, understood: bool) -> Any:
     return envelope
 
 
-def _fill(draw: random.Random, message: Any) -> None:
-    """Set some fields of a message, and of those within it."""
+def _fill(draw: random.Random, message: Any, depth: int = 3) -> None:
+    """Set some fields of a message, and of the messages within it."""
     for field in message.DESCRIPTOR.fields:
         if draw.random() < 0.3:
             continue
         held = getattr(message, field.name)
-        if field.message_type is not None:
-            _fill(draw, held.add() if hasattr(held, "add") else held)
-            continue
-        text = word(draw)
-        value: Any = draw.choice(NUMBERS)
-        if field.type == field.TYPE_STRING:
-            value = text.encode(errors="replace").decode()
-        elif field.type == field.TYPE_BYTES:
-            value = text.encode(errors="surrogatepass")
-        elif field.type == field.TYPE_INT32:
-            value = max(-(2**31), min(value, 2**31 - 1))
-        with contextlib.suppress(AttributeError):
-            setattr(message, field.name, value)
+        if field.message_type is None:
+            _set(draw, message, field)
+        elif depth and not field.message_type.GetOptions().map_entry:
+            _fill(draw, held.add() if hasattr(held, "add") else held, depth - 1)
+
+
+def _set(draw: random.Random, message: Any, field: Any) -> None:
+    """Set a field, or append to a repeated one, if its type is one of those that attract mistakes."""
+    text = draw.choice((word(draw), "docker.io/library/busybox:1.36"))
+    number = draw.choice(NUMBERS)
+    values: dict[int, Any] = {
+        field.TYPE_STRING: text.encode(errors="replace").decode(),
+        field.TYPE_BYTES: text.encode(errors="surrogatepass"),
+        field.TYPE_BOOL: draw.random() < 0.5,
+        field.TYPE_INT32: max(-(2**31), min(number, 2**31 - 1)),
+        field.TYPE_INT64: number,
+        field.TYPE_UINT64: number % 2**64,
+    }
+    if field.type not in values:
+        return
+    held = getattr(message, field.name)
+    if hasattr(held, "append"):
+        held.append(values[field.type])
+    else:
+        setattr(message, field.name, values[field.type])
 
 
 def feed_daemons(
-    place: Path, draw: random.Random, count: int, write_layout: Callable[[Path, Any], None], judged: Judge
+    place: Path, draw: random.Random, count: int, write_layout: Callable[[Path, Any], None], harms_of: Judge
 ) -> list[Seen]:
-    """Ask a hostile containerd so many things, sync from it, and follow it."""
+    """Call a hostile containerd `count` times, sync from it, and watch it."""
     hostile = HostileContainerd(draw)
     server = grpc.server(ThreadPoolExecutor(4), handlers=[hostile])
     server.add_insecure_port(f"unix:{place / 'socket'}")
     server.start()
     seen: list[Seen] = []
-    sys.stderr = (place / "log").open("w", encoding="utf-8")  # this process is of its own
+    sys.stderr = (place / "log").open("w", encoding="utf-8")  # only in this process
     start_logging("text", "debug")
     source = Containerd(str(place / "socket"))
     with source, Store.open(place / "images.db", source=source, platform=PLATFORM) as store:
@@ -169,12 +186,12 @@ def feed_daemons(
         for number in range(count):
             hostile.layout = place / f"layout-{number}"
             write_layout(hostile.layout, draw)
-            seen += judged("a call", draw.choice(asked))
-            seen += judged("an event", lambda: event_of(event_of_an_image(draw, understood=False)))
+            seen += harms_of("a call", draw.choice(asked))
+            seen += harms_of("an event", lambda: event_of(event_of_an_image(draw, understood=False)))
             if number % 5 == 0:
-                seen += judged("a sync", lambda: sync(store))
+                seen += harms_of("a sync", lambda: sync(store))
             if number % 50 == 0:
-                seen += judged("a watcher", lambda: _follow(place))
+                seen += harms_of("a watcher", lambda: _follow(place))
                 seen += broken_invariants(store.path)
     server.stop(None).wait()
     log = (place / "log").read_text(encoding="utf-8")
@@ -184,7 +201,7 @@ def feed_daemons(
 
 
 def _follow(place: Path) -> None:
-    """Follow the containerd for a moment, and say how far that came."""
+    """Watch the containerd for a moment, and read the watcher status."""
     pace = WatchIntervals(settle=0.01, reconcile=0.02, retry=0.01, back_off=0.001, longest=0.01)
     with (
         Containerd(str(place / "socket")) as source,
@@ -194,3 +211,60 @@ def _follow(place: Path) -> None:
         threading.Timer(0.3, watcher.stop).start()
         watcher.run()
         store.watcher()
+
+
+METHODS: list[Method[Any, Any]] = [*CRI.methods.values(), CHECK, *REFLECT]
+MEMORY_MIB = 512
+
+
+def feed_calls(place: Path, draw: random.Random, count: int, config: dict[str, Any]) -> list[Seen]:
+    """Make `count` calls to a server, which must answer each and still work at the end."""
+    with Store.open(place / "images.db", platform=PLATFORM) as store:
+        document = encoded(draw, config)
+        store.add(Image(digest_of(document), ("docker.io/library/busybox:1.36",), "", 1, False, document))
+    seen: list[Seen] = []
+    with serving(place) as server, grpc.insecure_channel(f"unix:{server.socket}") as channel:
+        for _ in range(count):
+            method = draw.choice(METHODS)
+            request = _request(draw, method)
+            code, said = _call(channel, method.path, request)
+            what = f"{method.path} {request!r:.300}: {code} {said!r:.300}"
+            if code == "DEADLINE_EXCEEDED":
+                seen.append((Harm.HUNG, what))
+            elif code == "UNAVAILABLE" or "Unexpected" in said or "Traceback" in said:
+                seen.append((Harm.CRASHED, what))
+            elif SECRET in said and b"\x10\x01" not in request:  # only a verbose status shows a config
+                seen.append((Harm.BROKEN, what))
+        if (code := _call(channel, "/runtime.v1.RuntimeService/Version", b"")[0]) != "OK":
+            seen.append((Harm.CRASHED, f"the server does not work at the end: {code}"))
+        log = server.log.read_text()
+        if "Traceback" in log or SECRET in log or any(not line.isprintable() for line in log.splitlines()):
+            seen.append((Harm.BROKEN, f"the log: {log[-1500:]}"))
+        if (used := _largest_mib(server.pid)) > MEMORY_MIB:
+            seen.append((Harm.BROKEN, f"the server took {used} MiB"))
+    return seen
+
+
+def _request(draw: random.Random, method: Method[Any, Any]) -> bytes:
+    """Return a request with random fields, sometimes damaged, sometimes random bytes."""
+    if draw.random() < 0.1:
+        return draw.randbytes(draw.choice((0, 1, 7, 200, 5000)))
+    message = method.request()
+    _fill(draw, message)
+    serialized: bytes = message.SerializeToString()
+    return damaged(draw, serialized) if draw.random() < 0.4 else serialized
+
+
+def _call(channel: Any, path: str, request: bytes) -> tuple[str, str]:
+    """Make a call with an encoded request; return the code, and the reply or the details."""
+    try:
+        replies = channel.stream_stream(path)(iter([request]), timeout=30)
+        return "OK", b"".join(replies).decode(errors="replace")
+    except grpc.RpcError as failure:
+        return failure.code().name, str(failure.details())
+
+
+def _largest_mib(pid: int) -> int:
+    """Return the peak memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) >> 10
