@@ -126,12 +126,17 @@ def test_a_tag_that_is_another_image_in_each_list_is_an_error(
         writer.archive([named(one, "a:v1")], [{**two, "RepoTags": ["a:v1"]}], form, tmp_path).records()
 
 
-@pytest.mark.parametrize(("index", "manifest"), [(None, []), ([], []), ([{}], [])])
+@pytest.mark.parametrize(("index", "manifest"), [(None, []), ([], []), ([{}], []), ([], None)])
 def test_an_archive_that_lists_no_image_is_an_error(
     writer: Writer, form: str, tmp_path: Path, index: Any, manifest: Any
 ) -> None:
     with pytest.raises(InvalidDocumentError, match="lists no image"):
         writer.archive(index, manifest, form, tmp_path).records()
+
+
+def test_a_manifest_json_of_null_adds_nothing(writer: Writer, form: str, tmp_path: Path) -> None:
+    entry, _ = writer.image(1)
+    assert tags(writer.archive([named(entry, "a:v1")], None, form, tmp_path)) == ["docker.io/library/a:v1"]
 
 
 def test_an_archive_of_an_empty_manifest_json_is_an_error(form: str, tmp_path: Path) -> None:
@@ -171,6 +176,19 @@ def test_more_layers_than_any_image_has_are_refused(
     monkeypatch.setattr(docker, "LAYERS_LIMIT", 1)
     with pytest.raises(InvalidDocumentError, match="more than 1 layers"):
         docker_saved(form, tmp_path, config_of(b"one", b"two"), [b"one", b"two"]).records()
+
+
+def test_a_config_of_many_images_is_decoded_once_and_all_are_bounded(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = config_of(), config_of() + b" "
+    images = [{"Config": name, "RepoTags": [f"app:{tag}"]} for tag, name in enumerate("aaab")]
+    members = {"a": first, "b": second, "manifest.json": json.dumps(images).encode()}
+    monkeypatch.setattr(docker, "CONFIGS_LIMIT", len(first) + len(second))
+    assert len(tags(opened(tar_of(members), form, tmp_path))) == 4
+    monkeypatch.setattr(docker, "CONFIGS_LIMIT", len(first))
+    with pytest.raises(InvalidDocumentError, match=f"configs have more than {len(first)} bytes"):
+        opened(tar_of(members), form, tmp_path).records()
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,13 @@ def test_what_is_looked_at_for_a_listing_is_bounded(
     assert 0 < len(OCILayout(layout.directory).records()) < 3
     monkeypatch.setattr(artifacts, "DOCUMENT_LIMIT", 10)
     assert len(OCILayout(layout.directory).records()) == 3
+
+
+def test_a_part_of_many_indexes_is_looked_at_once(
+    layout: LayoutWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = manifest(layout, artifactType="application/spdx+json")
+    indexes = [layout.index([part] * count) for count in (1, 2, 3)]
+    layout.write_index([named(index, f"v{number}") for number, index in enumerate(indexes)])
+    monkeypatch.setattr(artifacts, "LISTING_LIMIT", sum(each["size"] for each in (part, *indexes)))
+    assert OCILayout(layout.directory).records() == []

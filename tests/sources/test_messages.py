@@ -138,3 +138,18 @@ def test_an_empty_layout_beside_a_manifest_json_that_lists_images_is_an_error(
         assert source.records() == []
     else:
         assert "lists images, and index.json none; give the archive itself" in said(source)
+
+
+def test_a_layout_beside_a_manifest_json_that_lists_more_is_an_error(
+    layout: LayoutWriter, source: OCILayout
+) -> None:
+    image = layout.image()
+    layout.write_index([{**image, "annotations": {"io.containerd.image.name": "docker.io/shop/a:v1"}}])
+    saved = layout.directory / "manifest.json"
+    saved.write_text('[{"Config": "a.json", "RepoTags": ["shop/a:v1", "NOT A TAG"]}]')
+    assert len(source.records()) == 2
+    saved.write_text('[{"Config": "a.json", "RepoTags": ["shop/a:v1", "shop/b:v1"]}]')
+    with pytest.raises(InvalidDocumentError, match=r"lists shop/b:v1, and index\.json does not"):
+        OCILayout(layout.directory).records()
+    saved.write_text('{"name": "of another program"}')
+    assert len(OCILayout(layout.directory).records()) == 2

@@ -230,6 +230,15 @@ def test_more_headers_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch
         read(archive(header("a"), header("b"), header("c"), header("d"), form=tarfile.GNU_FORMAT))
 
 
+def test_more_bytes_of_extended_headers_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [header(f"{number}" + "n" * 200) for number in range(3)]
+    content = archive(*names, form=tarfile.PAX_FORMAT)
+    assert len(read(content)) == 3
+    monkeypatch.setattr(tar, "EXTENSIONS_LIMIT", 500)
+    with pytest.raises(InvalidDocumentError, match="more than 500 bytes of extended headers"):
+        read(content)
+
+
 def test_a_name_longer_than_any_path_is_refused() -> None:
     with pytest.raises(InvalidDocumentError, match="a name of more than 4096 bytes"):
         read(archive(header("n" * 4097)))

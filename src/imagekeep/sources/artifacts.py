@@ -124,11 +124,15 @@ class ArtifactFilter:
         """Return what an entry is, by its descriptor and its document."""
         if not _may_be_image(entry):
             return Verdict(named=False, unnamed=False)
-        seen = self._verdicts.get(entry.target.digest)
+        return self._judge(entry.target)
+
+    def _judge(self, target: Descriptor) -> Verdict:
+        """Return what a target's document shows, read once in a listing unless it is missing."""
+        seen = self._verdicts.get(target.digest)
         if seen is None:
-            seen = self._look(entry.target)
+            seen = self._look(target)
             if seen.is_final:
-                self._verdicts[entry.target.digest] = seen
+                self._verdicts[target.digest] = seen
         return seen
 
     def _look(self, target: Descriptor) -> Verdict:
@@ -162,8 +166,7 @@ class ArtifactFilter:
         """Return whether an entry of an index may be an image."""
         if not _may_be_image(child) or child.target.media_type in INDEX_TYPES:
             return _may_be_image(child)
-        seen = self._verdicts.get(child.target.digest) or self._look(child.target)
-        return seen.named
+        return self._judge(child.target).named
 
 
 def entry_of(fields: dict[str, Any]) -> Entry:

@@ -22,11 +22,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imagekeep.digest import split
-from imagekeep.errors import ContentNotFoundError, ImagekeepError, InvalidDocumentError, printable
+from imagekeep.errors import (
+    ContentNotFoundError,
+    CorruptError,
+    ImagekeepError,
+    InvalidDocumentError,
+    InvalidReferenceError,
+    printable,
+)
 from imagekeep.identity import SourceIdentity
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
+from imagekeep.oci.documents import ENTRIES_LIMIT
 from imagekeep.oci.gojson import Reason, decode, list_of, parse, struct, text
 from imagekeep.paths import full_path
+from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.artifacts import ArtifactFilter
 from imagekeep.sources.directory import Signature, open_regular, read_whole
 from imagekeep.sources.listing import list_entries, parse_entries
@@ -55,7 +64,7 @@ SKOPEO_MARK = b"Directory Transport Version:"
 SAVED_FILE = "manifest.json"
 """What Docker lists an archive's images in, beside a layout."""
 
-_SAVED = list_of(struct({"Config": text}))
+_SAVED = list_of(struct({"RepoTags": list_of(text, ENTRIES_LIMIT)}), ENTRIES_LIMIT)
 _LAYOUT = struct({"imageLayoutVersion": text})
 
 
@@ -146,9 +155,8 @@ class OCILayout:
         if previous is not None and previous.document == document:
             return replace(previous, signature=signature, settled=settled)
         entries = parse_entries(document, name)
-        if not entries:
-            self._check_unpacked()
         listing = list_entries(entries, self._base, self._artifacts)
+        self._check_unpacked(entries, listing)
         listing.log_dropped(name)
         return _Reading(signature, document, entries, listing, settled)
 
@@ -161,10 +169,10 @@ class OCILayout:
         except FileNotFoundError:
             raise self._not_a_layout(LAYOUT_FILE) from None
 
-    def _check_unpacked(self) -> None:
-        """Raise InvalidDocumentError if the images of this empty layout are in a manifest.json beside its index.
+    def _check_unpacked(self, entries: tuple[Entry, ...], listing: Listing) -> None:
+        """Raise InvalidDocumentError if a manifest.json beside the index lists images that the index does not.
 
-        That is an unpacked archive of Docker, saved by digest; the store would lose all its images.
+        That is an unpacked archive of Docker; the store would lose those images.
         """
         name = str(self.directory / SAVED_FILE)
         try:
@@ -172,8 +180,19 @@ class OCILayout:
                 saved = decode(_SAVED, parse(read_whole(opened, DOCUMENT_LIMIT, name), name), name)
         except FileNotFoundError:
             return
-        if saved:
+        except CorruptError:
+            if entries:
+                return  # a file of another program that happens to have this name
+            raise
+        if saved and not entries:
             detail = f"lists images, and {INDEX_FILE} none; give the archive itself, archive:FILE"
+            raise InvalidDocumentError(name, Reason.TYPE, detail)
+        tags = (tag for image in saved or () for tag in image.get("RepoTags") or ())
+        if unlisted := next((tag for tag in tags if not _is_listed(tag, listing)), None):
+            detail = (
+                f"lists {printable(unlisted)}, and {INDEX_FILE} does not; give the archive itself, archive:FILE, "
+                f"or delete {SAVED_FILE} if it is out of date"
+            )
             raise InvalidDocumentError(name, Reason.TYPE, detail)
 
     def _not_a_layout(self, missing: str) -> InvalidDocumentError:
@@ -199,6 +218,14 @@ class _Reading:
     entries: tuple[Entry, ...]
     listing: Listing
     settled: bool
+
+
+def _is_listed(tag: str, listing: Listing) -> bool:
+    """Return whether a listing has this tag of a manifest.json, or nothing could have it."""
+    try:
+        return str(parse_docker_ref(tag)) in listing.by_reference
+    except InvalidReferenceError:
+        return True
 
 
 def check_layout_version(document: bytes, name: str) -> None:

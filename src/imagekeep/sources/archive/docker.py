@@ -35,11 +35,17 @@ LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
 COMPRESSED_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 """What containerd calls every compressed layer of such an archive, zstd too."""
 
+CONFIGS_LIMIT = 32 << 20
+"""Maximum bytes of the configs that manifest.json names, of which each 8 MiB can take seconds to decode."""
+
 LAYERS_LIMIT = 200_000
 """How many layers the images of an archive may have together, each occurrence counted."""
 
 _SAVED = list_of(
-    struct({"Config": text, "RepoTags": list_of(text, ENTRIES_LIMIT), "Layers": list_of(text, ENTRIES_LIMIT)})
+    struct(
+        {"Config": text, "RepoTags": list_of(text, ENTRIES_LIMIT), "Layers": list_of(text, ENTRIES_LIMIT)}
+    ),
+    ENTRIES_LIMIT,
 )
 
 
@@ -55,7 +61,7 @@ class SavedImage:
 class Converter:
     """Makes the manifests of saved images, and has the blobs that they lead to by digest.
 
-    Each member is hashed once, a chunk at a time, however many images share it.
+    Each member is hashed once, a chunk at a time, and each config decoded once, however many images share it.
     """
 
     def __init__(self, table: MemberTable, name: str) -> None:
@@ -63,6 +69,8 @@ class Converter:
         self._table = table
         self._where = f"{name}, member {SAVED_FILE}"
         self._digests: dict[int, str] = {}
+        self._diff_ids: dict[str, list[str] | None] = {}
+        self._configs_left = CONFIGS_LIMIT
         self._layers_left = LAYERS_LIMIT
 
     def find(self, digest: str) -> Blob | None:
@@ -96,15 +104,33 @@ class Converter:
         A config that cannot be read is left to its reader. A compressed layer is not checked: it would have to be
         decompressed whole.
         """
-        try:
-            diff_ids = parse_diff_ids(self._find(saved.config).read(), saved.config)
-        except CorruptError:
+        diff_ids = self._read_diff_ids(saved.config)
+        if diff_ids is None:
             return
         if len(diff_ids) != len(layers):
             raise self._refused(saved.config, f"has {len(diff_ids)} diff ids for {len(layers)} layers")
         for member, layer, diff_id in zip(saved.layers, layers, diff_ids, strict=True):
             if layer["mediaType"] == LAYER_TYPE and layer["digest"] != diff_id:
                 raise self._refused(member, f"is not the layer that its config names, {printable(diff_id)}")
+
+    def _read_diff_ids(self, member: str) -> list[str] | None:
+        """Return the diff ids of a config, or None if it cannot be read; raises InvalidDocumentError past a limit.
+
+        An image with another number of diff ids than of layers is an error, so LAYERS_LIMIT bounds what is kept.
+        """
+        config = self._find(member)
+        digest = self._digest(config)
+        if digest not in self._diff_ids:
+            self._configs_left -= config.size
+            if self._configs_left < 0:
+                raise InvalidDocumentError(
+                    self._where, Reason.TYPE, f"its configs have more than {CONFIGS_LIMIT} bytes"
+                )
+            try:
+                self._diff_ids[digest] = parse_diff_ids(config.read(), member)
+            except CorruptError:
+                self._diff_ids[digest] = None
+        return self._diff_ids[digest]
 
     def _refused(self, member: str, reason: str) -> InvalidDocumentError:
         return InvalidDocumentError(self._where, Reason.TYPE, f"{printable(member)} {reason}")
@@ -143,15 +169,13 @@ def saved_images(table: MemberTable, name: str) -> tuple[SavedImage, ...] | None
         return None
     where = f"{name}, member {SAVED_FILE}"
     images = decode(_SAVED, parse(document.read(), where), where)
-    if images is None:
-        raise InvalidDocumentError(where, Reason.TYPE, "null where a list belongs")
     return tuple(
         SavedImage(
             image.get("Config", ""),
             tuple(image.get("Layers") or ()),
             tuple(filter(None, image.get("RepoTags") or ())),
         )
-        for image in images
+        for image in images or ()
     )
 
 

@@ -96,6 +96,7 @@ class ArchivedImages:
         if not listed:
             return [entry for image in saved for entry in entries_of(image, self._converter.target(image))]
         configs = self._configs_by_target(listed) if saved else {}
+        owners = {config: target for target in reversed(configs) for config in configs[target]}
         targets = {
             tag: entry.target
             for entry in listed
@@ -104,7 +105,7 @@ class ArchivedImages:
         missing: list[Entry] = []
         for image in saved:
             config = self._converter.image_id(image)
-            owner = next((target for target, found in configs.items() if config in found), None)
+            owner = owners.get(config)
             tags = tuple(tag for tag in image.tags if not self._is_listed(tag, config, targets, configs))
             if tags or not (image.tags or owner):
                 target = owner or self._converter.target(image)

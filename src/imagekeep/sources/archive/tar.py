@@ -33,6 +33,9 @@ HEADER_LIMIT = 200_000
 EXTENSION_LIMIT = 1 << 20
 """How many bytes of pax records or of a long name one member may have; Go's limit is the same."""
 
+EXTENSIONS_LIMIT = 32 << 20
+"""Maximum bytes of these in one archive: compressed, a few hundred bytes of pax records take a second to read."""
+
 NAME_LIMIT = 4096
 """How many bytes a member's name or its link's target may have: Linux's longest path."""
 
@@ -102,6 +105,7 @@ def members(tar: TarInput) -> Iterator[Member]:
     for sparse members, whose stored bytes are not their content.
     """
     extension = _Extension()
+    extensions_left = EXTENSIONS_LIMIT
     for count in itertools.count():
         if (block := _next_header(tar)) is None:
             return
@@ -109,7 +113,11 @@ def members(tar: TarInput) -> Iterator[Member]:
             raise damaged(tar, f"has more than {HEADER_LIMIT} members")
         flag, size = block[156], _number(block[124:136], tar)
         if flag in _EXTENSIONS:
-            _extend(extension, flag, _extension_content(tar, size), tar)
+            content = _extension_content(tar, size)
+            extensions_left -= len(content)
+            if extensions_left < 0:
+                raise damaged(tar, f"has more than {EXTENSIONS_LIMIT} bytes of extended headers")
+            _extend(extension, flag, content, tar)
             continue
         member = _member(block, size, extension, tar)
         end = tar.position + member.size
