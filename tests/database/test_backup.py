@@ -12,6 +12,8 @@ import pytest
 
 from imagekeep.database.backup import backup_path, copy_store, require_same
 from imagekeep.database.connection import connect, translating
+from imagekeep.database.create import make_file
+from imagekeep.database.trusted_files import COMPANIONS
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -276,6 +278,25 @@ def test_a_name_that_no_file_can_have_is_refused(
     store: Path, tmp_path: Path, name: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
+        copy_store(store, tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", COMPANIONS)
+def test_a_copy_is_not_written_where_it_would_be_taken_for_a_part_of_a_database(
+    store: Path, suffix: str
+) -> None:
+    companion = store.with_name(f"{store.name}{suffix}")
+    companion.unlink(missing_ok=True)
+
+    with pytest.raises(InvalidArgumentError, match="would be taken for a part of"):
+        copy_store(store, companion)
+    assert not companion.exists()
+    with pytest.raises(InvalidArgumentError, match="would be taken for a part of"):
+        make_file(companion)
+
+
+def test_a_copy_may_end_like_a_companion_of_nothing(store: Path, tmp_path: Path) -> None:
+    for name in ("another-wal", "-wal", f"{tmp_path.name}-journal"):
         copy_store(store, tmp_path / name)
 
 

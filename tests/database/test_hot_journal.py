@@ -102,3 +102,10 @@ def test_a_journal_that_is_none_is_not_minded(export: Path) -> None:
         assert not is_interrupted(export)
         with contextlib.closing(connect(export, read_only=True)) as connection:
             assert connection.execute("SELECT count(*) FROM images").fetchone() == (1,)
+
+
+def test_a_foreign_journal_is_named(export: Path) -> None:
+    export.with_name(f"{export.name}-journal").write_bytes(b"not a journal" * 100)
+
+    with pytest.raises(StoreUnavailableError, match=r"the -journal file beside it is not imagekeep's"):
+        Reader.open(export)

@@ -22,6 +22,7 @@ from imagekeep.database.private_directory import (
 )
 from imagekeep.database.queries import count
 from imagekeep.database.revision import REVISIONS, lift_bound, read_schema
+from imagekeep.database.trusted_files import require_no_companion
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -130,9 +131,11 @@ def new_file(destination: Path) -> Iterator[Path]:
     """Yield the path of an empty private file for SQLite to fill; give it the name `destination` afterwards.
 
     Then it has mode 0600 and is on disk. If the context fails, nothing of it remains. Raises
-    FailedPreconditionError if `destination` exists, PermissionDeniedError and StoreUnavailableError.
+    FailedPreconditionError if `destination` exists, InvalidArgumentError if SQLite would take it for a part of
+    another database, PermissionDeniedError and StoreUnavailableError.
     """
     destination = full_path(destination)
+    require_no_companion(destination)
     with (
         _naming(destination),
         open_directory(destination.parent) as parent,

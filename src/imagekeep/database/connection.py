@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 from imagekeep import forks
 from imagekeep.database.driver import sqlite
-from imagekeep.database.hot_journal import is_interrupted, require_rolled_back_by_owner
+from imagekeep.database.hot_journal import (
+    has_foreign_journal,
+    is_interrupted,
+    require_rolled_back_by_owner,
+)
 from imagekeep.database.identity import file_id, file_id_of
 from imagekeep.database.row_types import MistypedRowError
 from imagekeep.database.trusted_files import look, require_trusted
@@ -214,6 +218,8 @@ def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> Imagekeep
         advice = (
             "not readable by this user; give read permission, or to a copy that `imagekeep db export` makes"
         )
+    if primary == sqlite.SQLITE_READONLY and has_foreign_journal(path):
+        advice = "the -journal file beside it is not imagekeep's; find out what it is, and move it away"
     return kind(f"store {printable(path)}: {advice} ({error})")
 
 

@@ -18,7 +18,11 @@ from imagekeep.database.revision import (
     read_schema,
     require_current,
 )
-from imagekeep.database.trusted_files import require_no_remains, require_trusted_directory
+from imagekeep.database.trusted_files import (
+    require_no_companion,
+    require_no_remains,
+    require_trusted_directory,
+)
 from imagekeep.errors import PermissionDeniedError, StoreUnavailableError, printable
 
 if TYPE_CHECKING:
@@ -91,6 +95,7 @@ def make_file(path: Path) -> None:
     if exists(path):
         return
     require_trusted_directory(path)
+    require_no_companion(path)
     require_no_remains(path)
     try:
         made = make_private_directories(path.absolute().parent)

@@ -57,6 +57,12 @@ def is_interrupted(path: Path) -> bool:
     return pages_before == 0 or first_page[_APPLICATION_ID] == APPLICATION_ID.to_bytes(4)
 
 
+def has_foreign_journal(path: Path) -> bool:
+    """Return whether there is a rollback journal that no write to a store has left."""
+    found = look(f"{path}-journal")
+    return found is not None and found.status.st_size > 0 and not is_interrupted(path)
+
+
 def require_rolled_back_by_owner(path: Path) -> None:
     """Raise StoreUnavailableError if an interrupted write is another user's: what it left is not to be believed.
 

@@ -125,6 +125,16 @@ def require_no_remains(path: Path) -> None:
             )
 
 
+def require_no_companion(path: Path) -> None:
+    """Raise InvalidArgumentError if a new file would be taken for the companion of a file that is there."""
+    for suffix in COMPANIONS:
+        base = look(str(path).removesuffix(suffix)) if path.name.endswith(suffix) else None
+        if base is not None and stat.S_ISREG(base.status.st_mode):
+            raise InvalidArgumentError(
+                f"{printable(path)}: would be taken for a part of {printable(base.name)} (choose another name)"
+            )
+
+
 def require_openable_name(path: Path) -> None:
     """Raise InvalidArgumentError if a path is longer than SQLite can open."""
     length = len(os.fsencode(path.absolute()))
