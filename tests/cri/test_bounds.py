@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import resource
 import struct
 import subprocess
@@ -243,8 +244,13 @@ def test_calls_are_bounded_over_all_connections(
     client = begin()
     raw = raw_later()
     raw.greet()
-    raw.begin(1, LIST)
-    wait_until(lambda: client.ask("Version").code == "RESOURCE_EXHAUSTED")
+    streams = itertools.count(1, 2)
+
+    def refused_beside_a_list() -> bool:
+        raw.begin(next(streams), LIST)  # refused itself while the call before it still ends
+        return client.ask("Version").code == "RESOURCE_EXHAUSTED"
+
+    wait_until(refused_beside_a_list)
 
 
 @pytest.mark.parametrize("limit", [160, 300])
