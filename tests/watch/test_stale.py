@@ -71,7 +71,7 @@ def test_only_containerd_has_a_cri_to_compare_with(store_path: Path, tmp_path: P
     for source in (OCILayout(tmp_path), other):
         with (
             Store.open(store_path, source=source) as store,
-            pytest.raises(FailedPreconditionError, match="only containerd has a CRI of its own"),
+            pytest.raises(FailedPreconditionError, match="only containerd has one"),
         ):
             find_stale(store)
 
@@ -206,7 +206,7 @@ def test_a_table_says_what_each_difference_means(fixture: Fixture, image_id: str
     fixture.kept()
     heading, row = fixture.node.run("diff", "--cri").stdout.splitlines()
     assert heading.split() == ["CONTAINERD'S", "CRI", "DIFFERENCE", "IMAGE", "ID", "MEANING"]
-    assert row.split(maxsplit=3) == [APP, "lost", image_id[7:20], "containerd has it, its CRI does not"]
+    assert row.split(maxsplit=3) == [APP, "lost", image_id[7:20], "missing from the CRI"]
 
 
 def test_differences_of_the_store_and_of_the_cri_are_shown_apart(fixture: Fixture, image_id: str) -> None:

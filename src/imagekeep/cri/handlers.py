@@ -96,7 +96,7 @@ class Replies:
         if size <= SMALL_REPLY_BYTES:
             return lambda: None
         if size > self._free:
-            message = "too many large replies are waiting to be read; try again"
+            message = "too many large replies are waiting for clients to read them; try again"
             raise RpcError(Code.RESOURCE_EXHAUSTED, message)
         self._free -= size
 

@@ -118,7 +118,7 @@ class ImageService:
         if self._proxy is None:
             raise RpcError(
                 Code.UNIMPLEMENTED,
-                "pulls are forwarded to the source's CRI, and this source has none",
+                "imagekeep forwards pulls to its source's CRI, and this source has none",
             )
         if self._pulls >= PULLS_MAX:
             raise RpcError(Code.RESOURCE_EXHAUSTED, f"{PULLS_MAX} pulls are in progress; try again")

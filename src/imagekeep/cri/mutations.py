@@ -85,7 +85,9 @@ class Mutations:
 
     def _open_store(self) -> Store:
         if self._store_factory is None:
-            raise RpcError(Code.FAILED_PRECONDITION, "images cannot be changed: imagekeep has no source")
+            raise RpcError(
+                Code.FAILED_PRECONDITION, "images cannot be changed: imagekeep runs without a source"
+            )
         with self._lock:
             if self._store is None:
                 self._store = self._opened.enter_context(self._store_factory())

@@ -79,7 +79,7 @@ def find_stale(store: Store, pause: float = PAUSE) -> list[Stale]:
     socket = cri_socket_of(require_source(store))
     if socket is None:
         raise FailedPreconditionError(
-            f"source has no CRI to compare (use --source containerd, namespace {DEFAULT_NAMESPACE})"
+            f"source has no CRI to compare; only containerd has one, in namespace {DEFAULT_NAMESPACE}"
         )
     with closing(Connection(socket, DEFAULT_NAMESPACE)) as connection:
         first = compare(_shown(connection), _recorded(store))
