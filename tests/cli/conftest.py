@@ -1,4 +1,4 @@
-"""A directory to work in: the layout `busybox`, and the store `images.db` that was synced with it."""
+"""Make a directory with the layout `busybox`, and the store `images.db` synced with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended, and what it wrote."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -33,26 +33,28 @@ class Result:
 
 
 class Run(Protocol):
-    """Runs the command in this process, with these arguments."""
+    """Runs the command in this process."""
 
     def __call__(self, *arguments: str | Path) -> Result: ...
 
 
 @pytest.fixture(scope="session")
 def directory_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the directory, with a store and a copy of it; only to be copied itself."""
+    """Make the directory once per session, to be copied by each test."""
     directory = tmp_path_factory.mktemp("cli")
     write_layout(directory / "busybox")
     layout = OCILayout(directory / "busybox")
     with Store.open(directory / "images.db", source=layout) as store:
-        for record in layout.records():  # one by one: the copies of the store follow no source yet
+        for (
+            record
+        ) in layout.records():  # update, not sync: the copies of the store must not follow a source yet
             store.update(record.reference)
     copy_store(directory / "images.db", directory / "yesterday.db")
     return directory
 
 
 def write_layout(directory: Path) -> LayoutWriter:
-    """Write a layout of two images: 1.35, and a newer one that has two tags, of which `stable` pins it."""
+    """Write a layout of two images: 1.35, and a newer one with two tags, which `stable` pins."""
     layout = LayoutWriter(directory)
     old, new = layout.image(environment=["SECRET=hunter2"]), layout.image(layers=(b"one", b"two" * 5000))
     layout.write_index([named(old, "1.35"), named(new, "1.36"), named(new, "stable", **{PINNED: "pinned"})])
@@ -61,7 +63,7 @@ def write_layout(directory: Path) -> LayoutWriter:
 
 @pytest.fixture
 def directory(directory_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a copy of that directory; its store is the one that is meant where none is named."""
+    """Change to a copy of that directory, with its store as the default."""
     copied = tmp_path / "work"
     shutil.copytree(directory_template, copied)
     monkeypatch.chdir(copied)

@@ -1,4 +1,4 @@
-"""Runs command lines in a directory as a person would, and returns what the terminal would show.
+"""Runs command lines in a directory, and returns what a terminal would show.
 
 `transcript(["imagekeep images"], directory)` is::
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 PROMPT = "$ "
 
 LONGEST = 60
-"""Seconds after which a line that does not end fails its test."""
+"""Seconds a line may take."""
 
 
 def transcript(commands: Iterable[str], directory: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run each line by a shell in `directory`, and return the lines and their output, both streams together.
+    """Run each line in a shell in `directory`; return the lines with their output, both streams together.
 
     A command that fails does not stop those after it; its exit code is the shell's `$?` in the next line only if
     that stands in the same line. The store is `images.db` in the directory unless `environment` says otherwise.
@@ -36,7 +36,7 @@ def transcript(commands: Iterable[str], directory: Path, environment: Mapping[st
 
 
 def run_line(line: str, directory: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run one line by a shell, and return its output, both streams in the order of a terminal."""
+    """Run one line in a shell; return its output, both streams in order."""
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=directory,
@@ -63,5 +63,5 @@ def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 def commands_in(document: str) -> list[str]:
-    """Return the command lines of a transcript: what stands after each prompt."""
+    """Return the command lines of a transcript."""
     return [line.removeprefix(PROMPT) for line in document.splitlines() if line.startswith(PROMPT)]

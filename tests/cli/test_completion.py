@@ -1,4 +1,4 @@
-"""What a shell completes: commands, options, and what the store holds."""
+"""Shell completion of commands, options, and names in the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ printf '%%s\\n' "${COMPREPLY[@]}"
 
 
 def completed(line: str, directory: Path) -> list[str]:
-    """Return what bash completes a line with."""
+    """Return bash's completions of a line."""
     return run_line(BASH % shlex.quote(line), directory).split()
 
 
@@ -59,14 +59,14 @@ def test_bash_completes(directory: Path, line: str, words: list[str]) -> None:
     assert completed(line, directory) == words
 
 
-def test_name_that_a_shell_would_run_is_not_offered(directory: Path) -> None:
+def test_name_with_shell_syntax_is_not_offered(directory: Path) -> None:
     add(directory, "evil.io/$(touch${IFS}x):v1")
     add(directory, "evil.io/app:v1")
     assert completed("imagekeep image inspect evil.io/", directory) == ["evil.io/app:v1"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_what_clicks_own_scripts_ask_for(directory: Path, shell: str) -> None:
+def test_other_shells_get_the_format_of_clicks_scripts(directory: Path, shell: str) -> None:
     current = "3" if shell == "zsh" else "busybox:1.36"
     asked = f"COMP_WORDS='imagekeep image inspect busybox:1.36' COMP_CWORD={current}"
     shown = run_line(f"{asked} _IMAGEKEEP_COMPLETE={shell}_complete imagekeep", directory)
@@ -74,18 +74,18 @@ def test_other_shells_get_what_clicks_own_scripts_ask_for(directory: Path, shell
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_script_asks_this_program(run: Run, shell: str) -> None:
+def test_script_calls_this_program(run: Run, shell: str) -> None:
     result = run("completion", shell)
     assert (result.code, result.err) == (0, "")
     assert f"_IMAGEKEEP_COMPLETE={shell}_complete" in result.out
 
 
-def test_bash_takes_its_script(directory: Path) -> None:
+def test_bash_accepts_its_script(directory: Path) -> None:
     assert run_line("imagekeep completion bash | bash -n", directory) == ""
 
 
 @pytest.mark.parametrize("asked", ["bash_complete", "tcsh_complete", "bash", "bash_source", "_"])
-def test_nothing_is_complained_of_while_a_line_is_typed(directory: Path, asked: str) -> None:
+def test_completion_reports_no_errors(directory: Path, asked: str) -> None:
     assert run_line(f"_IMAGEKEEP_COMPLETE={asked} imagekeep; echo $?", directory) == "0\n"
 
 
@@ -99,7 +99,7 @@ def test_stop_is_logged(directory: Path, number: signal.Signals) -> None:
         text=True,
     ) as process:
         assert process.stderr
-        assert process.stderr.readline()  # it has begun
+        assert process.stderr.readline()  # it has started
         process.send_signal(number)
         _, rest = process.communicate(timeout=LONGEST)
     assert process.returncode == 0

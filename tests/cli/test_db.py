@@ -1,4 +1,4 @@
-"""`imagekeep db`: the commands about the store's file."""
+"""`imagekeep db`: the commands that manage the store file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def old_store(directory: Path) -> Path:
 
 
 def execute(store: Path, statement: str) -> None:
-    """Write to a store as another program could that holds none of its constraints."""
+    """Write to a store without its constraints, as another program could."""
     with closing(sqlite3.connect(store)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute(statement)
         connection.commit()
 
 
-def test_info_tells_what_the_store_is(run: Run) -> None:
+def test_info_describes_the_store(run: Run) -> None:
     document = json.loads(run("db", "info", "-o", "json").out)
     assert document["oldestVerified"] <= document["newestVerified"]
     assert document["size"] >= Path("images.db").stat().st_size
@@ -49,13 +49,13 @@ def test_info_tells_what_the_store_is(run: Run) -> None:
     }
 
 
-def test_info_is_a_table_for_people(run: Run) -> None:
+def test_info_is_a_table(run: Run) -> None:
     rows = dict(line.split("   ", 1) for line in run("db", "info").lines)
     assert rows["store"].strip() == "images.db"
     assert rows["pinned references"].strip() == "2"
 
 
-def test_info_of_an_older_store_says_what_to_run(run: Run, old_store: Path) -> None:
+def test_info_of_an_older_store_names_the_command_to_run(run: Run, old_store: Path) -> None:
     result = run("--store", old_store, "db", "info")
     assert result.code == 0
     assert f"run `imagekeep --store {old_store} db migrate`" in result.out
@@ -69,12 +69,12 @@ def test_info_of_a_newer_store_names_both_revisions(run: Run, directory: Path) -
     assert "revision 9999, newer than" in result.out
 
 
-def test_check_counts_what_it_found_good(run: Run) -> None:
+def test_check_counts_what_it_verified(run: Run) -> None:
     result = run("db", "check")
     assert (result.code, result.out) == (0, "ok: 2 images, 5 references, 2 pinned references\n")
 
 
-def test_check_names_the_row_that_is_broken(run: Run, directory: Path) -> None:
+def test_check_names_the_broken_row(run: Run, directory: Path) -> None:
     execute(directory / "images.db", """DELETE FROM ref_cache WHERE reference LIKE '%1.36'""")
     execute(directory / "images.db", """UPDATE "references" SET sort_rank = 5 WHERE name LIKE '%1.36'""")
     result = run("db", "check")
@@ -90,7 +90,7 @@ def test_check_names_the_row_that_is_broken(run: Run, directory: Path) -> None:
         ("CREATE TABLE _litestream_seq (id INTEGER)", "table _litestream_seq"),
     ],
 )
-def test_check_notes_what_others_made(run: Run, directory: Path, statement: str, name: str) -> None:
+def test_check_lists_objects_of_other_programs(run: Run, directory: Path, statement: str, name: str) -> None:
     execute(directory / "images.db", statement)
     result = run("db", "check")
     assert result.code == 0
@@ -98,7 +98,7 @@ def test_check_notes_what_others_made(run: Run, directory: Path, statement: str,
     assert result.lines[-1].startswith("ok: ")
 
 
-def test_check_names_the_table_that_was_changed(run: Run, directory: Path) -> None:
+def test_check_names_the_changed_table(run: Run, directory: Path) -> None:
     execute(directory / "images.db", "ALTER TABLE images ADD COLUMN note TEXT")
     result = run("db", "check")
     assert (result.code, result.out) == (125, "table images: is changed\n")
@@ -111,7 +111,7 @@ def test_check_of_a_damaged_file_is_an_error(run: Run, directory: Path) -> None:
     assert result.err.startswith("Error: store images.db: ")
 
 
-def test_migrate_moves_an_older_store(run: Run, old_store: Path) -> None:
+def test_migrate_upgrades_an_older_store(run: Run, old_store: Path) -> None:
     result = run("--store", old_store, "db", "migrate")
     migrated, copied = result.lines
     assert migrated == f"migrated from revision {REVISIONS[0]} to {HEAD}"
@@ -127,11 +127,11 @@ def test_migrate_dry_run_changes_nothing(run: Run, old_store: Path) -> None:
     assert json.loads(run("--store", old_store, "db", "info", "-o", "json").out)["revision"] == REVISIONS[0]
 
 
-def test_migrate_has_nothing_to_do_twice(run: Run) -> None:
+def test_second_migrate_does_nothing(run: Run) -> None:
     assert run("db", "migrate").out == f"nothing to do: the schema is at revision {HEAD}\n"
 
 
-def test_backup_is_named_by_revision_and_time(run: Run, directory: Path) -> None:
+def test_backup_name_has_revision_and_time(run: Run, directory: Path) -> None:
     [name] = run("db", "backup").lines
     assert name.startswith(f"images.db.{HEAD}.")
     assert run("--store", name, "images").out == run("images").out
@@ -141,7 +141,7 @@ def test_backup_of_an_older_store_needs_no_migration(run: Run, old_store: Path) 
     assert run("--store", old_store, "db", "backup", "copy.db").out == "copy.db\n"
 
 
-def test_restore_names_what_it_read_and_what_it_kept(run: Run, directory: Path) -> None:
+def test_restore_names_the_copy_and_the_backup(run: Run, directory: Path) -> None:
     run("db", "backup", "copy.db")
     result = run("db", "restore", "copy.db")
     first, second = result.lines
@@ -151,13 +151,13 @@ def test_restore_names_what_it_read_and_what_it_kept(run: Run, directory: Path) 
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])
-def test_copy_replaces_no_file(run: Run, directory: Path, command: str) -> None:
+def test_copy_does_not_overwrite_a_file(run: Run, directory: Path, command: str) -> None:
     (directory / "there").write_text("mine")
     result = run("db", command, "there")
     assert (result.code, (directory / "there").read_text()) == (4, "mine")
 
 
-def test_export_is_whole_without_companions(run: Run, directory: Path) -> None:
+def test_export_is_complete_without_companions(run: Run, directory: Path) -> None:
     assert run("db", "export", "exported.db").out == "exported.db\n"
     with closing(
         sqlite3.connect(f"file:{directory}/exported.db?mode=ro&immutable=1", uri=True)
@@ -165,10 +165,10 @@ def test_export_is_whole_without_companions(run: Run, directory: Path) -> None:
         assert connection.execute("SELECT count(*) FROM image_list").fetchone() == (2,)
 
 
-def test_a_copy_that_others_can_read_is_warned_of(
+def test_copy_that_others_can_read_causes_a_warning(
     run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on exFAT, which keeps no modes and which not every kernel can mount."""
+    """Simulate exFAT, which has no modes and which not every kernel can mount."""
 
     def copy_without_modes(path: Path, destination: Path) -> None:
         shutil.copyfile(path, destination)
@@ -181,7 +181,7 @@ def test_a_copy_that_others_can_read_is_warned_of(
 
 
 def without(directory: Path, message: str) -> str:
-    """Return a message that names files in the directory by their names alone."""
+    """Return a message with the directory removed from its paths."""
     return message.replace(f"{directory}/", "")
 
 
@@ -200,7 +200,7 @@ def without(directory: Path, message: str) -> str:
     ],
 )
 class TestWithoutAStore:
-    """Every command but sync needs a store that is there, and makes none."""
+    """Every command except sync needs an existing store, and creates none."""
 
     def test_missing_store_is_named(self, run: Run, directory: Path, command: list[str]) -> None:
         result = run("--store", "none/images.db", *command)
@@ -210,7 +210,9 @@ class TestWithoutAStore:
         )
         assert not (directory / "none").exists()
 
-    def test_file_that_is_no_store_is_left_alone(self, run: Run, directory: Path, command: list[str]) -> None:
+    def test_file_that_is_not_a_store_is_left_alone(
+        self, run: Run, directory: Path, command: list[str]
+    ) -> None:
         (directory / "letter").write_text("Dear Sir or Madam, this is no database at all.\n" * 20)
         before = (directory / "letter").read_bytes()
         result = run("--store", "letter", *command)
@@ -232,7 +234,9 @@ class TestWithoutAStore:
 
 
 @pytest.mark.parametrize("command", [["images"], ["image", "exists", "busybox"], ["db", "check"]])
-def test_reading_an_older_store_says_what_to_run(run: Run, old_store: Path, command: list[str]) -> None:
+def test_reading_an_older_store_names_the_command_to_run(
+    run: Run, old_store: Path, command: list[str]
+) -> None:
     result = run("--store", old_store, *command)
     assert result.code == 125
     assert result.err.endswith(

@@ -1,4 +1,4 @@
-"""How documents and tables are put together, piece by piece."""
+"""Formatting of JSON, YAML and tables."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ documents = st.recursive(
 
 
 @given(documents)
-def test_json_is_what_the_standard_library_makes(document: Any) -> None:
+def test_json_equals_the_standard_librarys(document: Any) -> None:
     assert "".join(document_pieces(document, "json")) == json.dumps(document, indent=2) + "\n"
 
 
-def test_long_text_is_cut_nowhere_that_shows() -> None:
+def test_long_text_is_complete() -> None:
     text = "a\x01é😀" * SLICE
     assert "".join(document_pieces(text, "json")) == json.dumps(text) + "\n"
     assert max(map(len, document_pieces(text, "json"))) <= 12 * SLICE
@@ -43,11 +43,11 @@ def test_long_text_is_cut_nowhere_that_shows() -> None:
         ({"x": {"k" * 1030: [1]}}, f"x:\n  ? {'k' * 1030}\n  :\n    - 1\n"),
     ],
 )
-def test_yaml_is_in_block_style(document: Any, lines: str) -> None:
+def test_yaml_has_block_style(document: Any, lines: str) -> None:
     assert "".join(document_pieces(document, "yaml")) == lines
 
 
-def test_long_cell_widens_no_column() -> None:
+def test_long_cell_does_not_widen_its_column() -> None:
     long = "\x01" * (WIDEST + 1)
     first, second = "".join(table([[long, "b"], ["a", "b"]])).splitlines()
     assert first == "\\x01" * len(long) + " " * COLUMN_GAP + "b"
@@ -58,5 +58,5 @@ def test_last_long_cell_is_escaped() -> None:
     assert "".join(table([["\x1b" * 2 * SLICE]])) == "\\x1b" * 2 * SLICE + "\n"
 
 
-def test_no_rows_are_no_lines() -> None:
+def test_no_rows_make_no_lines() -> None:
     assert list(table([])) == []

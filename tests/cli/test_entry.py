@@ -1,4 +1,4 @@
-"""How the command ends, whatever happens to it."""
+"""Exit codes, error messages, and global options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run_process(directory: Path, *arguments: str, **options: Any) -> subprocess.
 
 
 def raised_by(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `imagekeep images` raise this."""
+    """Make `imagekeep images` raise an error."""
 
     def fail(**_: object) -> None:
         raise error
@@ -45,7 +45,7 @@ def raised_by(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def subclasses(kind: type[errors.ImagekeepError]) -> list[type[errors.ImagekeepError]]:
-    """Return a class and all that derive from it."""
+    """Return a class and all its subclasses."""
     return [kind, *(each for child in kind.__subclasses__() for each in subclasses(child))]
 
 
@@ -97,25 +97,25 @@ def test_failure_is_one_line(
     "arguments",
     [[], ["nope"], ["images", "--nope"], ["images", "a", "b"], ["images", "-o", "xml"], ["image", "inspect"]],
 )
-def test_wrong_usage_is_two(run: Run, arguments: list[str]) -> None:
+def test_usage_error_exits_2(run: Run, arguments: list[str]) -> None:
     result = run(*arguments)
     assert (result.code, result.out) == (2, "")
     assert "Usage: imagekeep" in result.err
 
 
-def test_wrong_word_does_not_reach_the_terminal_raw(run: Run) -> None:
+def test_invalid_argument_is_escaped(run: Run) -> None:
     result = run("images", "a", "b\x07\u202e")
     assert "(b\\x07\\u202e)" in result.err
     assert "\x07" not in result.err
 
 
-def test_version_names_the_sqlite_that_is_used(run: Run) -> None:
+def test_version_names_the_sqlite_in_use(run: Run) -> None:
     from imagekeep.database.driver import DRIVER, sqlite
 
     assert run("--version").out == f"imagekeep 0.1.0 (SQLite {sqlite.sqlite_version}, {DRIVER})\n"
 
 
-def test_short_option_asks_for_the_version_too(run: Run) -> None:
+def test_short_option_prints_the_version(run: Run) -> None:
     assert run("-V") == run("--version")
 
 
@@ -150,28 +150,28 @@ def test_short_option_asks_for_the_version_too(run: Run) -> None:
         ("db ls", "(use `imagekeep images`)"),
     ],
 )
-def test_unknown_command_says_what_to_type(run: Run, words: str, advice: str) -> None:
+def test_unknown_command_suggests_another(run: Run, words: str, advice: str) -> None:
     result = run(*words.split())
     assert (result.code, result.out) == (2, "")
     assert result.err.splitlines()[-1].endswith(f" {advice}")
 
 
 @pytest.mark.parametrize("word", ["qqqqqq", "", "\u202e", "a" * 10_000])
-def test_unknown_command_that_is_like_no_other_is_only_named(run: Run, word: str) -> None:
+def test_unknown_command_unlike_any_other_is_only_named(run: Run, word: str) -> None:
     result = run(word)
     assert (result.code, result.out) == (2, "")
     assert result.err.splitlines()[-1] == f"Error: no such command: {errors.printable(word)}"
 
 
 def commands_advised() -> list[str]:
-    """Return every command line that a suggestion may name."""
+    """Return every command line that may be suggested."""
     groups = (*suggestions.ELSEWHERE.values(), suggestions.OF_OTHER_GROUPS)
     words = [word for group in groups for word in group.values()]
     return sorted({*words, "imagekeep image rm", "imagekeep sync"})
 
 
 @pytest.mark.parametrize("line", commands_advised())
-def test_every_command_that_is_suggested_exists(run: Run, line: str) -> None:
+def test_every_suggested_command_exists(run: Run, line: str) -> None:
     assert run(*line.split()[1:], "--help").code == 0
 
 
@@ -206,14 +206,16 @@ def test_source_can_be_given_after_the_command(run: Run) -> None:
     [("image rm busybox:1.36", "containerd"), ("image pin a", "containerd"), ("watch", "containerd"),
      ("sync", "oci:DIRECTORY"), ("diff", "oci:DIRECTORY")],
 )  # fmt: skip
-def test_missing_source_is_named_by_one_that_the_command_can_use(run: Run, words: str, example: str) -> None:
+def test_missing_source_error_suggests_one_that_the_command_can_use(
+    run: Run, words: str, example: str
+) -> None:
     result = run(*words.split())
     assert result.code == 2
     assert result.err.endswith(f"Error: no source given (add --source {example}, or set IMAGEKEEP_SOURCE)\n")
 
 
 @pytest.mark.parametrize(("user", "advice"), [(1000, "use sudo"), (0, "add --store {}")])
-def test_store_of_the_machine_is_mentioned_where_there_is_one(
+def test_nodes_store_is_mentioned_if_there_is_one(
     run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch, user: int, advice: str
 ) -> None:
     store = directory / "system" / "images.db"
@@ -228,7 +230,7 @@ def test_store_of_the_machine_is_mentioned_where_there_is_one(
 
 
 def in_the_journal(line: str, directory: Path) -> str:
-    """Run a line whose standard error is what JOURNAL_STREAM names, and return what stands there."""
+    """Run a line with the standard error that JOURNAL_STREAM names, and return what is written there."""
     log = directory / "journal"
     named = "JOURNAL_STREAM=$(stat -L -c %d:%i /dev/fd/2)"
     run_line(f"exec 2> {log}; {named} {line}", directory)
@@ -244,7 +246,7 @@ def test_journal_gets_priorities(directory: Path) -> None:
     )
 
 
-def test_journal_gets_no_second_time(directory: Path) -> None:
+def test_journal_gets_no_second_timestamp(directory: Path) -> None:
     program = "from imagekeep.cli.logs import start_logging as s; import logging; s('{}', 'info')"
     warning = "; logging.getLogger('imagekeep.x').warning('a\\nb')"
     python = f'{sys.executable} -c "{program}{warning}"'
@@ -252,21 +254,21 @@ def test_journal_gets_no_second_time(directory: Path) -> None:
     assert in_the_journal(python.format("json"), directory).startswith('<4>{"time": ')
 
 
-def test_journal_that_is_another_stream_gets_no_priorities(directory: Path) -> None:
+def test_stream_other_than_the_journal_gets_no_priorities(directory: Path) -> None:
     shown = run_line("JOURNAL_STREAM=1:2 imagekeep image inspect nope", directory)
     assert shown == "Error: no such image: nope\n"
 
 
-def test_module_runs_as_the_command_does(directory: Path) -> None:
+def test_module_runs_like_the_command(directory: Path) -> None:
     assert run_process(directory, "images", "-q").stdout == run_line("imagekeep images -q", directory)
 
 
-def test_name_that_is_no_utf8_is_not_found(directory: Path) -> None:
+def test_name_that_is_not_utf8_is_not_found(directory: Path) -> None:
     done = run_process(directory, "image", "inspect", os.fsdecode(b"\xff\x1b"))
     assert (done.returncode, done.stderr) == (1, "Error: no such image: \\udcff\\x1b\n")
 
 
-def test_store_path_that_is_no_utf8_is_named(directory: Path) -> None:
+def test_store_path_that_is_not_utf8_is_named(directory: Path) -> None:
     done = run_process(directory, "--store", os.fsdecode(b"\xff"), "images")
     assert (done.returncode, done.stderr) == (
         125,
@@ -295,9 +297,7 @@ PRINTING = [
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
-def test_pipe_that_nobody_reads_ends_any_output_quietly(
-    directory: Path, arguments: list[str], unbuffered: str
-) -> None:
+def test_closed_pipe_ends_any_output_quietly(directory: Path, arguments: list[str], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
@@ -307,7 +307,7 @@ def test_pipe_that_nobody_reads_ends_any_output_quietly(
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
-def test_full_output_is_one_error(directory: Path, arguments: list[str], unbuffered: str) -> None:
+def test_full_output_device_is_one_error(directory: Path, arguments: list[str], unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = run_process(directory, *arguments, stdout=full, environment={"PYTHONUNBUFFERED": unbuffered})
     assert (done.returncode, done.stderr) == (
@@ -316,7 +316,7 @@ def test_full_output_is_one_error(directory: Path, arguments: list[str], unbuffe
     )
 
 
-def test_output_that_is_closed_from_the_start_is_an_error(directory: Path) -> None:
+def test_output_closed_from_the_start_is_an_error(directory: Path) -> None:
     for command in ("images", "--help"):
         shown = run_line(f"imagekeep {command} >&-; echo $?", directory)
         assert shown == "Error: cannot write to standard output: it is closed\n125\n"
@@ -327,7 +327,7 @@ def test_closed_standard_error_changes_no_exit_code(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("driver", ["nope", "pysqlite3"])
-def test_driver_that_cannot_be_used_is_one_line(directory: Path, driver: str) -> None:
+def test_unusable_driver_is_one_line(directory: Path, driver: str) -> None:
     without = "import sys; sys.modules['pysqlite3'] = None; from imagekeep.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", without, "images"],
@@ -344,12 +344,12 @@ def test_driver_that_cannot_be_used_is_one_line(directory: Path, driver: str) ->
 
 
 def heed_interrupts() -> None:
-    """Undo what a shell does to what it starts in the background, these tests for one."""
+    """Restore the signals that a shell ignores for background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_interrupt_ends_quietly(directory: Path) -> None:
-    """The command waits for an archive on standard input, where it is interrupted."""
+    """Interrupt the command while it reads an archive from standard input."""
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "imagekeep", "--source", "archive:-", "sync"],
         cwd=directory,

@@ -1,4 +1,4 @@
-"""What the help says: every command has it, and every example in it works."""
+"""Help texts: every command has one, and every example works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def places(group: LazyGroup, *before: str) -> Iterator[tuple[tuple[str, ...], Place | LazyGroup]]:
-    """Give every command beneath a group, by the words that name it."""
+    """Yield every command below a group, with its name."""
     for name, found in group.table.items():
         yield (*before, name), found
         if isinstance(found, LazyGroup):
@@ -33,7 +33,7 @@ COMMANDS = {" ".join(words): found for words, found in places(root)}
 
 
 def command(name: str) -> click.Command:
-    """Return a command by its words."""
+    """Return a command by its name."""
     found = COMMANDS[name]
     return found.load() if isinstance(found, Place) else found
 
@@ -45,7 +45,7 @@ EXAMPLES = {
     for example in each.examples
 }
 WITH_A_DAEMON = [example for example in EXAMPLES if "--source containerd" in example]
-"""Examples that act on the containerd of this very host, or never end: their commands have tests of their own."""
+"""Examples that use the host's containerd, or never end; their commands have tests of their own."""
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.keys() - WITH_A_DAEMON))
@@ -72,7 +72,7 @@ def test_every_command_has_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_begins_with_what_the_table_says(run: Run, name: str) -> None:
+def test_help_begins_like_the_table_of_commands(run: Run, name: str) -> None:
     result = run(*name.split(), "--help")
     found = COMMANDS[name]
     summary = found.summary if isinstance(found, Place) else found.help
@@ -85,18 +85,18 @@ def test_help_lists_every_command(run: Run) -> None:
     assert [name for name in root.table if f"\n  {name} " not in shown] == []
 
 
-def test_short_option_asks_for_help_too(run: Run) -> None:
+def test_short_option_prints_help(run: Run) -> None:
     assert run("images", "-h") == run("images", "--help")
 
 
-def test_examples_stand_at_the_end(run: Run) -> None:
+def test_examples_come_last(run: Run) -> None:
     assert run("image", "exists", "--help").lines[-2:] == [
         "Examples:",
         "  imagekeep image exists busybox:1.36",
     ]
 
 
-def test_transcript_is_what_a_terminal_would_show(directory: Path) -> None:
+def test_transcript_shows_what_a_terminal_would(directory: Path) -> None:
     shown = transcript(
         ["imagekeep images -q busybox:1.35", "imagekeep image exists nope || echo $?"], directory
     )

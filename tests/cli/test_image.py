@@ -1,4 +1,4 @@
-"""`imagekeep image`: the commands about images that are named."""
+"""`imagekeep image`: the commands that look up images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_image_is_found_by_each_of_its_names(run: Run, name: str) -> None:
     assert json.loads(run("image", "inspect", name).out)[0]["id"] == NEW
 
 
-def test_reference_spelt_exactly_so_comes_before_its_normal_form(run: Run, directory: Path) -> None:
+def test_exact_reference_wins_over_its_normal_form(run: Run, directory: Path) -> None:
     own = add(directory, "busybox:1.36")
     assert json.loads(run("image", "inspect", "busybox:1.36").out)[0]["id"] == own
 
 
-def test_inspect_shows_all_that_is_kept(run: Run) -> None:
+def test_inspect_shows_everything_stored(run: Run) -> None:
     [document] = json.loads(run("image", "inspect", OLD).out)
     assert document["config"]["config"] == {"Env": ["SECRET=hunter2"]}
     assert document["references"] == [
@@ -43,7 +43,7 @@ def test_inspect_shows_all_that_is_kept(run: Run) -> None:
     assert (document["size"], document["pinned"], document["chainID"][:7]) == (619, False, "sha256:")
 
 
-def test_inspect_gives_several_images_in_the_order_asked(run: Run) -> None:
+def test_inspect_shows_images_in_the_order_given(run: Run) -> None:
     assert [image["id"] for image in json.loads(run("image", "inspect", NEW, OLD, NEW).out)] == [
         NEW,
         OLD,
@@ -63,12 +63,12 @@ def test_inspect_as_a_table_shows_no_config(run: Run) -> None:
     ]
 
 
-def test_inspect_prints_nothing_where_one_image_is_missing(run: Run) -> None:
+def test_inspect_prints_nothing_if_an_image_is_missing(run: Run) -> None:
     result = run("image", "inspect", NEW, "nope")
     assert (result.code, result.out, result.err) == (1, "", "Error: no such image: nope\n")
 
 
-def test_json_escapes_what_a_label_would_do_to_a_terminal(run: Run, directory: Path) -> None:
+def test_json_escapes_terminal_sequences_in_labels(run: Run, directory: Path) -> None:
     image_id = add(directory, "a.io/b:v1", config=b'{"config":{"Labels":{"a":"\\u001b[31m\\u009b"}}}')
     for output in ("json", "yaml"):
         printed = run("image", "inspect", "-o", output, image_id).out
@@ -86,13 +86,13 @@ def test_yaml_writes_any_text_in_ascii(run: Run, directory: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "code"), [("busybox:1.36", 0), (NEW[7:10], 0), ("busybox:2", 1)])
-def test_exists_answers_by_its_exit_code_alone(run: Run, name: str, code: int) -> None:
+def test_exists_answers_only_with_its_exit_code(run: Run, name: str, code: int) -> None:
     result = run("image", "exists", name)
     assert (result.code, result.out, result.err) == (code, "", "")
 
 
 def ambiguous_prefix(directory: Path) -> str:
-    """Add images until two ids begin with the same character, and return it."""
+    """Add images until two ids share their first character, and return that."""
     firsts = {NEW[7], OLD[7]}
     for number in range(16):
         first = add(directory, f"a.io/b:{number}", config=b'{"author":"%d"}' % number)[7]
@@ -113,19 +113,19 @@ def test_ambiguous_id_lists_the_candidates(run: Run, directory: Path, command: l
 
 
 @pytest.mark.parametrize("command", [["image", "exists"], ["image", "inspect"]])
-def test_empty_name_is_wrong_usage(run: Run, command: list[str]) -> None:
+def test_empty_name_is_a_usage_error(run: Run, command: list[str]) -> None:
     assert run(*command, "").code == 2
 
 
 def move(directory: Path, config: bytes) -> str:
-    """Let the tag name another image, and return that one's id."""
+    """Move the tag to another image, and return its id."""
     with Store.open(directory / "images.db") as store:
         store.apply(TAG, ObservedImage(digest_of(config), "", 5, config, digest_of(b"target")))
     return digest_of(config)
 
 
 @pytest.mark.parametrize("name", [TAG, "busybox:1.36"])
-def test_history_tells_what_a_reference_pointed_at(run: Run, directory: Path, name: str) -> None:
+def test_history_shows_what_a_reference_named(run: Run, directory: Path, name: str) -> None:
     other = move(directory, b"{}")
     heading, *rows = run("image", "history", name).lines
     assert heading.split("   ")[0] == "TIME"
@@ -135,13 +135,13 @@ def test_history_tells_what_a_reference_pointed_at(run: Run, directory: Path, na
     ]
 
 
-def test_history_stays_when_the_reference_is_gone(run: Run, directory: Path) -> None:
+def test_history_outlives_its_reference(run: Run, directory: Path) -> None:
     with Store.open(directory / "images.db") as store:
         store.apply(TAG, None)
     assert [row.split()[1] for row in run("image", "history", "-n", TAG).lines] == ["new", "vanished"]
 
 
-def test_history_in_json_has_whole_digests_and_times(run: Run) -> None:
+def test_history_in_json_has_full_digests_and_times(run: Run) -> None:
     document = json.loads(run("image", "history", "-o", "json", "busybox:1.36").out)
     [entry] = document["history"]
     assert document["reference"] == TAG
@@ -149,6 +149,6 @@ def test_history_in_json_has_whole_digests_and_times(run: Run) -> None:
     assert entry == {"event": "new", "imageID": NEW, "targetDigest": NEW_TARGET, "pinned": False}
 
 
-def test_history_of_what_was_never_here_is_not_found(run: Run) -> None:
+def test_history_of_an_unknown_reference_is_not_found(run: Run) -> None:
     result = run("image", "history", "nope")
     assert (result.code, result.err) == (1, "Error: no such image: nope\n")

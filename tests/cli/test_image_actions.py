@@ -34,7 +34,7 @@ def image_id(daemon: Daemon, namespace: str, tmp_path: Path) -> str:
 
 @pytest.fixture
 def act(daemon: Daemon, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs `imagekeep image …` with that containerd, in the test's namespace."""
+    """Return a function that runs `imagekeep image …` on that containerd, in the test's namespace."""
     store = str(tmp_path / "images.db")
     before = ["--store", store, "--source", f"containerd:{daemon.socket}", "--namespace", namespace, "image"]
 
@@ -57,7 +57,7 @@ def test_rm_removes_an_image_and_prints_each_name_and_the_id(
     assert act("exists", "app:v1").code == ExitCode.NOT_FOUND
 
 
-def test_rm_of_what_is_not_there_fails_and_the_others_are_removed(
+def test_rm_of_a_missing_image_fails_and_removes_the_others(
     act: Run, image_id: str, source: Containerd
 ) -> None:
     result = act("rm", "nothing:v1", "none:v2", image_id[7:19])
@@ -73,7 +73,7 @@ def test_the_exit_code_is_that_of_the_first_failure(act: Run, image_id: str) -> 
 
 
 @pytest.mark.parametrize("verb", ["rm", "untag"])
-def test_what_is_not_there_can_be_ignored(verb: str, act: Run, image_id: str) -> None:
+def test_missing_images_can_be_ignored(verb: str, act: Run, image_id: str) -> None:
     assert act(verb, "--ignore", "nothing:v1") == Result(0, "", "")
 
 
@@ -110,13 +110,13 @@ def test_pin_and_unpin_all_references_of_an_image(act: Run, image_id: str) -> No
     assert act("unpin", "--all", image_id[7:19]).out == f"Unpinned: {APP}\nUnpinned: {SECOND}\n"
 
 
-def test_a_source_that_is_only_read_is_refused_saying_so(run: Run) -> None:
+def test_a_read_only_source_is_refused(run: Run) -> None:
     result = run("--source", "oci:busybox", "image", "rm", "busybox:1.36")
     assert result.code == ExitCode.REFUSED
     assert result.err.startswith("Error: source is read-only (")
 
 
-def test_a_socket_that_is_not_there_is_told(run: Run, directory: Path) -> None:
+def test_a_missing_socket_is_named(run: Run, directory: Path) -> None:
     result = run("--source", "containerd:nothing", "image", "rm", "busybox:1.36")
     assert (result.code, result.err) == (
         ExitCode.FAILED,
@@ -124,7 +124,7 @@ def test_a_socket_that_is_not_there_is_told(run: Run, directory: Path) -> None:
     )
 
 
-def test_a_namespace_that_is_not_there_is_a_failure_and_no_missing_image(
+def test_a_missing_namespace_is_an_error_and_not_a_missing_image(
     daemon: Daemon, image_id: str, run: Run
 ) -> None:
     result = run("--source", f"containerd:{daemon.socket}", "--namespace", "mistyped", "sync")
@@ -133,5 +133,5 @@ def test_a_namespace_that_is_not_there_is_a_failure_and_no_missing_image(
 
 
 @pytest.mark.parametrize("verb", ["rm", "untag", "pin", "unpin"])
-def test_a_name_is_needed(verb: str, act: Run) -> None:
+def test_a_name_is_required(verb: str, act: Run) -> None:
     assert act(verb).code == ExitCode.USAGE

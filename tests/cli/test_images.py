@@ -1,4 +1,4 @@
-"""`imagekeep images` against what crictl prints of the same images."""
+"""`imagekeep images` compared with crictl's output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEW = "sha256:584b879064fa05c407514d38cb36892b710d9ac073cac0ac377e046fccde2591"
 NEW_TARGET = "sha256:702b8446da0a1b8bd1fd6fe1a96eee2c7bdf65d415075c51c2a2b2dcca2436ca"
 
 
-def test_table_is_crictls(run: Run) -> None:
+def test_table_equals_crictls(run: Run) -> None:
     assert run("images").out == (
         "IMAGE                       TAG                 IMAGE ID            SIZE\n"
         "docker.io/library/busybox   1.35                e79278307b352       619B\n"
@@ -35,7 +35,7 @@ def test_image_ls_is_images(run: Run) -> None:
     assert run("image", "ls") == run("images")
 
 
-def test_digests_stand_before_ids_and_pins_come_last(run: Run) -> None:
+def test_digests_come_before_ids_and_pins_last(run: Run) -> None:
     assert run("images", "--digests", "--pinned", "busybox:stable").lines == [
         "IMAGE                       TAG                 DIGEST              IMAGE ID            "
         "SIZE                PINNED",
@@ -44,13 +44,13 @@ def test_digests_stand_before_ids_and_pins_come_last(run: Run) -> None:
     ]
 
 
-def test_no_trunc_shows_whole_ids_and_digests(run: Run) -> None:
+def test_no_trunc_shows_full_ids_and_digests(run: Run) -> None:
     row = run("images", "--digests", "--no-trunc", "-n", "busybox:1.36").out.split()
     assert row == ["docker.io/library/busybox", "1.36", NEW_TARGET, NEW, "15.8kB"]
 
 
 @pytest.mark.parametrize("option", ["-n", "--noheading"])
-def test_heading_can_be_left_out(run: Run, option: str) -> None:
+def test_heading_can_be_omitted(run: Run, option: str) -> None:
     assert run("images", option).lines == run("images").lines[1:]
 
 
@@ -58,7 +58,7 @@ def test_quiet_prints_each_id_once_in_the_order_of_the_table(run: Run) -> None:
     assert run("images", "-q").lines == [OLD, NEW]
 
 
-def test_empty_store_has_the_heading_alone(run: Run, directory: Path, store_path: Path) -> None:
+def test_empty_store_prints_only_the_heading(run: Run, directory: Path, store_path: Path) -> None:
     assert run("--store", store_path, "images").out.split() == ["IMAGE", "TAG", "IMAGE", "ID", "SIZE"]
 
 
@@ -74,17 +74,17 @@ def test_empty_store_has_the_heading_alone(run: Run, directory: Path, store_path
         ("localhost/busybox", []),
     ],
 )
-def test_name_chooses_rows(run: Run, name: str, tags: list[str]) -> None:
+def test_name_selects_rows(run: Run, name: str, tags: list[str]) -> None:
     assert [row.split()[1] for row in run("images", "-n", name).lines] == tags
 
 
-def test_name_that_is_no_reference_is_wrong_usage(run: Run) -> None:
+def test_invalid_reference_is_a_usage_error(run: Run) -> None:
     result = run("images", "Busybox")
     assert (result.code, result.err) == (2, "Error: invalid reference Busybox: remote not lowercase\n")
 
 
 def add(directory: Path, *references: str, config: bytes = b"{}", size: int = 5) -> str:
-    """Add an image with these references and no source to the store, and return its id."""
+    """Add an image with these references to the store, without a source; return its id."""
     from imagekeep.image import Image
 
     with Store.open(directory / "images.db") as store:
@@ -97,7 +97,7 @@ def test_image_without_tag_shows_its_repository(run: Run, directory: Path) -> No
     assert run("images", "-n", "quay.io/a/b").out.split()[:2] == ["quay.io/a/b", "<none>"]
 
 
-def test_image_without_any_name_shows_none(run: Run, directory: Path) -> None:
+def test_image_without_a_name_shows_none(run: Run, directory: Path) -> None:
     image_id = add(directory, digest_of(b"{}"))
     assert run("images", "-n", "--digests").lines[-1].split() == [
         "<none>", "<none>", "<none>", image_id[7:20], "5B",
@@ -131,7 +131,7 @@ def test_json_has_every_field_of_crictls(run: Run) -> None:
     ("user", "uid", "username"),
     [("0", {"value": "0"}, ""), ("web", None, "web"), ("1000:50", {"value": "1000"}, "")],
 )
-def test_json_tells_the_user_as_number_or_name(
+def test_json_has_the_user_as_number_or_name(
     run: Run, directory: Path, user: str, uid: dict[str, str] | None, username: str
 ) -> None:
     add(directory, "a.io/user:v1", config=json.dumps({"config": {"User": user}}).encode())
@@ -139,13 +139,13 @@ def test_json_tells_the_user_as_number_or_name(
     assert (image["uid"], image["username"]) == (uid, username)
 
 
-def test_negative_size_is_the_uint64_of_the_cri(run: Run, directory: Path) -> None:
+def test_negative_size_is_shown_as_the_cris_uint64(run: Run, directory: Path) -> None:
     add(directory, "a.io/negative:v1", size=-1)
     [image] = json.loads(run("images", "a.io/negative", "-o", "json").out)["images"]
     assert image["size"] == str(2**64 - 1)
 
 
-def test_yaml_says_what_json_says(run: Run) -> None:
+def test_yaml_equals_json(run: Run) -> None:
     assert run("images", "-o", "yaml", "busybox:1.35").out == (
         "images:\n"
         f'  - id: "{OLD}"\n'
@@ -179,15 +179,15 @@ def test_no_environment_value_is_printed(run: Run) -> None:
         (-1, "18.4EB"),
     ],
 )
-def test_sizes_read_as_go_units_writes_them(size: int, text: str) -> None:
+def test_sizes_are_formatted_like_go_units(size: int, text: str) -> None:
     assert human_size(size) == text
 
 
-def test_table_escapes_what_is_not_printable() -> None:
+def test_table_escapes_unprintable_characters() -> None:
     assert "".join(table([["a\x1b[31m", "b\u202e\x9b"]])) == f"{'a' + chr(92) + 'x1b[31m':20}b\\u202e\\x9b\n"
 
 
-def test_another_namespace_than_the_stores_is_an_error(run: Run, directory: Path) -> None:
+def test_namespace_other_than_the_stores_is_an_error(run: Run, directory: Path) -> None:
     with opened(directory / "images.db") as connection:
         connection.execute("UPDATE identity SET source = 'containerd:/run/c.sock', namespace = 'k8s.io'")
     assert run("--namespace", "k8s.io", "images", "-q").code == 0

@@ -1,4 +1,4 @@
-"""`imagekeep query`: any question, and nothing but questions."""
+"""`imagekeep query`: any query that reads, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STORES = Path(__file__).parents[1] / "data" / "stores"
 
 
-def test_rows_are_shown_beneath_the_names_of_their_columns(run: Run) -> None:
+def test_rows_are_shown_below_their_column_names(run: Run) -> None:
     result = run("query", "SELECT reference, pinned FROM reference_list WHERE reference LIKE '%:stable'")
     assert [line.split() for line in result.lines] == [
         ["reference", "pinned"],
@@ -29,7 +29,7 @@ def test_rows_are_shown_beneath_the_names_of_their_columns(run: Run) -> None:
     ]
 
 
-def test_the_heading_can_be_left_out(run: Run) -> None:
+def test_the_heading_can_be_omitted(run: Run) -> None:
     assert run("query", "-n", "SELECT 1").lines == ["1"]
 
 
@@ -40,12 +40,12 @@ def test_json_has_each_row_by_its_columns(run: Run) -> None:
     }
 
 
-def test_a_list_in_a_view_can_be_taken_apart(run: Run) -> None:
+def test_a_list_in_a_view_can_be_expanded(run: Run) -> None:
     sql = "SELECT count(*) AS n FROM image_list, json_each(reference_names)"
     assert json.loads(run("query", "-o", "json", sql).out) == {"rows": [{"n": 5}]}
 
 
-def test_json_tells_columns_of_one_name_apart_or_refuses(run: Run) -> None:
+def test_json_refuses_columns_with_equal_names(run: Run) -> None:
     result = run("query", "-o", "json", "SELECT 1 AS a, 2 AS a")
     assert (result.code, result.err) == (2, "Error: query: two columns are named 'a' (rename one with AS)\n")
 
@@ -62,11 +62,11 @@ def test_json_tells_columns_of_one_name_apart_or_refuses(run: Run) -> None:
         ("SELECT char(10)", "\\n"),
     ],
 )
-def test_a_value_is_shown_fit_for_a_terminal(run: Run, sql: str, shown: str) -> None:
+def test_a_value_is_escaped_for_a_terminal(run: Run, sql: str, shown: str) -> None:
     assert run("query", "-n", sql).lines == [shown]
 
 
-def test_more_rows_than_the_limit_are_left_out_and_that_is_said(run: Run) -> None:
+def test_rows_beyond_the_limit_are_omitted_with_a_notice(run: Run) -> None:
     result = run("query", "-n", "--limit", "2", "SELECT reference FROM reference_list")
     assert (result.code, len(result.lines)) == (0, 2)
     assert result.err == "only the first 2 rows shown (raise --limit to see more)\n"
@@ -95,7 +95,9 @@ WRITING = [
 
 
 @pytest.mark.parametrize("sql", WRITING)
-def test_what_does_anything_but_read_is_refused_and_does_nothing(run: Run, directory: Path, sql: str) -> None:
+def test_a_statement_that_does_not_only_read_is_refused_without_effect(
+    run: Run, directory: Path, sql: str
+) -> None:
     before = (directory / "images.db").read_bytes()
     result = run("query", sql)
     assert result.code == 2
@@ -107,7 +109,7 @@ def test_what_does_anything_but_read_is_refused_and_does_nothing(run: Run, direc
 @pytest.mark.parametrize(
     "sql", ["", "/* nothing */", "SELEC", "SELECT nothing FROM images", "SELECT ?", "SELECT '\0'"]
 )
-def test_what_is_no_query_is_told_so(run: Run, sql: str) -> None:
+def test_a_statement_that_is_not_a_query_is_an_error(run: Run, sql: str) -> None:
     result = run("query", sql)
     assert result.code == 2
     assert result.err.startswith("Error: query: ")
@@ -116,7 +118,7 @@ def test_what_is_no_query_is_told_so(run: Run, sql: str) -> None:
 ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t"
 
 
-def test_a_query_that_goes_on_is_ended(run: Run) -> None:
+def test_an_endless_query_times_out(run: Run) -> None:
     result = run("query", "--timeout", "0.1", ENDLESS)
     assert (result.code, result.err) == (
         125,
@@ -124,7 +126,7 @@ def test_a_query_that_goes_on_is_ended(run: Run) -> None:
     )
 
 
-def test_a_query_that_cannot_be_interrupted_is_ended_too(directory: Path) -> None:
+def test_a_query_that_cannot_be_interrupted_times_out(directory: Path) -> None:
     sql = "SELECT instr(printf('%.*c', 8000000, 'a'), printf('%.*c', 4000000, 'a') || 'b')"
     ended = subprocess.run(
         [sys.executable, "-m", "imagekeep", "query", "--timeout", "0.1", sql],
@@ -138,7 +140,7 @@ def test_a_query_that_cannot_be_interrupted_is_ended_too(directory: Path) -> Non
 
 
 @pytest.mark.parametrize("sql", ["SELECT length(hex(zeroblob(300000000)))", "SELECT randomblob(900000000)"])
-def test_a_query_takes_no_more_memory_than_it_may(run: Run, sql: str) -> None:
+def test_the_memory_of_a_query_is_limited(run: Run, sql: str) -> None:
     result = run("query", sql)
     assert (result.code, result.err) == (
         125,
@@ -150,7 +152,7 @@ THOUSAND = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT
 THOUSAND_OF_3_MB = f"{THOUSAND} SELECT printf('%.*c', 3000000, 'a') AS a FROM t"
 
 
-def test_rows_are_bounded_by_their_bytes(run: Run) -> None:
+def test_the_bytes_of_rows_are_limited(run: Run) -> None:
     result = run("query", THOUSAND_OF_3_MB)
     assert (result.code, result.out, result.err) == (
         125,
@@ -182,7 +184,7 @@ print(re.search("VmHWM:\\s*([0-9]+)", Path("/proc/self/status").read_text())[1],
 @pytest.mark.slow
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])
 @pytest.mark.parametrize("sql", LARGE.values(), ids=LARGE.keys())
-def test_a_query_takes_no_more_memory_for_what_it_shows(directory: Path, sql: str, output: str) -> None:
+def test_the_memory_for_output_is_limited(directory: Path, sql: str, output: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, "query", "--timeout", "100", "-o", output, sql],
         cwd=directory,
@@ -194,12 +196,12 @@ def test_a_query_takes_no_more_memory_for_what_it_shows(directory: Path, sql: st
     assert int(done.stderr.split()[-1]) << 10 < MEMORY_LIMIT
 
 
-def test_showing_the_rows_is_within_the_time_too() -> None:
+def test_printing_counts_towards_the_timeout() -> None:
     with pytest.raises(StoreUnavailableError, match=r"^query: took more than 0 s \("):
         list(TimeLimit(0).bound(["a"]))
 
 
-def test_the_time_in_which_nobody_reads_on_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_the_reader_does_not_count_towards_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     shown = TimeLimit(10).bound("abc")
@@ -238,36 +240,36 @@ FROM configs WHERE instr(document, 'hunter' || '2')
 
 @pytest.mark.parametrize("condition", ["", "ORDER BY {}", "WHERE {}"])
 @pytest.mark.parametrize("expression", FAILING)
-def test_an_error_tells_no_value(run: Run, expression: str, condition: str) -> None:
+def test_an_error_quotes_no_value(run: Run, expression: str, condition: str) -> None:
     sql = f"SELECT {expression} AS a FROM ({HOLDERS}) {condition.format(f'({expression})')}"
     result = run("query", sql.replace("SECRET", "secret"))
     assert result.code in (0, 2, 125)
     assert SECRET not in result.err
 
 
-def test_an_error_of_a_running_query_says_its_kind(run: Run) -> None:
+def test_an_error_of_a_running_query_names_its_kind(run: Run) -> None:
     assert run("query", "SELECT json_extract('{}', document) FROM configs").err == (
         "Error: query: a function failed on one of the values (such as bad JSON, a bad path, or an integer "
         "overflow)\n"
     )
 
 
-def test_text_that_is_not_utf8_is_told_without_it(run: Run) -> None:
+def test_text_that_is_not_utf8_is_an_error_without_the_text(run: Run) -> None:
     assert run("query", "SELECT CAST(x'61ff' AS TEXT)").err == (
         "Error: query: a value is not UTF-8 text (select it with CAST(… AS BLOB))\n"
     )
 
 
-def test_a_statement_that_is_not_utf8_is_told_so(run: Run) -> None:
+def test_a_statement_that_is_not_utf8_is_an_error(run: Run) -> None:
     assert run("query", "SELECT '\udcff'").err == "Error: query: the statement is not UTF-8 text\n"
 
 
-def test_what_is_found_to_write_only_as_it_runs_is_told_so_too(run: Run) -> None:
+def test_a_statement_found_to_write_only_while_running_is_refused(run: Run) -> None:
     assert run("query", "VACUUM INTO 'other.db'").err == "Error: query: may only read (give one SELECT)\n"
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0", "-1"])
-def test_a_timeout_that_is_no_time_is_refused(run: Run, seconds: str) -> None:
+def test_an_invalid_timeout_is_refused(run: Run, seconds: str) -> None:
     result = run("query", "--timeout", seconds, "SELECT 1")
     assert (result.code, result.out) == (2, "")
     assert "Invalid value for '--timeout'" in result.err
@@ -278,17 +280,17 @@ def test_an_error_of_the_query_itself_quotes_it(run: Run) -> None:
 
 
 @pytest.mark.parametrize("view", ["image_list", "reference_list", "config_list", "history_list"])
-def test_the_views_tell_no_secret(run: Run, view: str) -> None:
+def test_the_views_show_no_secrets(run: Run, view: str) -> None:
     result = run("query", f"SELECT * FROM {view}")
     assert result.code == 0
     assert result.lines
     assert "hunter2" not in result.out
 
 
-def test_a_config_is_shown_to_who_asks_for_it(run: Run) -> None:
+def test_a_config_is_shown_if_selected(run: Run) -> None:
     assert "hunter2" in run("query", "SELECT document FROM configs").out
 
 
-def test_a_store_of_an_older_revision_answers_too(run: Run, directory: Path) -> None:
+def test_a_store_of_an_older_revision_can_be_queried(run: Run, directory: Path) -> None:
     shutil.copy(STORES / "0001.db", directory / "images.db")
     assert run("query", "-n", "SELECT count(*) FROM images").lines == ["4"]

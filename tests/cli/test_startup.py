@@ -1,4 +1,4 @@
-"""What a command that only reads imports: little, so that it starts in milliseconds."""
+"""Reading commands import little, so that they start in milliseconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ sys.exit(code)
 
 
 def imported_by(directory: Path, *arguments: str) -> set[str]:
-    """Return the modules that a process has imported when a command has ended well in it."""
+    """Return the modules that a successful command has imported."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
         cwd=directory,
@@ -71,7 +71,7 @@ def test_reading_imports_nothing_heavy(directory: Path, arguments: list[str]) ->
 
 
 @pytest.mark.parametrize("arguments", [["images"], ["image", "exists", "busybox:1.36"]], ids=" ".join)
-def test_commonest_commands_load_nothing_that_reads_documents(directory: Path, arguments: list[str]) -> None:
+def test_common_commands_import_no_document_parsers(directory: Path, arguments: list[str]) -> None:
     assert (
         imported_by(directory, *arguments).intersection({"json", "imagekeep.oci.config", "hashlib"}) == set()
     )

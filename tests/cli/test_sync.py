@@ -25,7 +25,7 @@ SOURCE = ("--source", "oci:busybox")
 
 @pytest.fixture
 def layout(directory: Path) -> LayoutWriter:
-    """The layout of the directory, to be written anew."""
+    """A writer for the directory's layout."""
     writer = LayoutWriter.__new__(LayoutWriter)
     writer.directory = directory / "busybox"
     return writer
@@ -40,7 +40,7 @@ def test_new_references_are_shown_with_their_image(run: Run) -> None:
     assert result.lines[-1] == "synced 5 references: 5 new"
 
 
-def test_unchanged_references_are_only_counted(run: Run) -> None:
+def test_unchanged_references_are_counted_and_not_listed(run: Run) -> None:
     assert run(*SOURCE, "sync").lines == ["synced 5 references: 5 unchanged"]
 
 
@@ -54,7 +54,7 @@ def test_moved_vanished_and_unpinned_are_shown(run: Run, layout: LayoutWriter) -
     assert result.lines[-1] == "synced 5 references: 1 moved, 1 unpinned, 2 unchanged, 1 vanished"
 
 
-def test_quiet_prints_the_summary_alone(run: Run) -> None:
+def test_quiet_prints_only_the_summary(run: Run) -> None:
     result = run("--store", "new.db", *SOURCE, "sync", "-q")
     assert (result.code, result.lines, result.err) == (0, ["synced 5 references: 5 new"], "")
 
@@ -63,7 +63,7 @@ def test_quiet_prints_the_summary_alone(run: Run) -> None:
     ("options", "shown", "rest"),
     [([], 20, "… and 4 more changes (-v lists all)"), (["-v"], 24, None), (["-q"], 0, None)],
 )
-def test_a_line_for_each_change_up_to_twenty(
+def test_at_most_twenty_changes_are_listed_by_default(
     run: Run, layout: LayoutWriter, options: list[str], shown: int, rest: str | None
 ) -> None:
     image = layout.image(environment=["A=1"])
@@ -74,7 +74,7 @@ def test_a_line_for_each_change_up_to_twenty(
     assert lines[-1] == "synced 24 references: 24 new"
 
 
-def test_dry_run_says_what_it_would_do_and_changes_nothing(
+def test_dry_run_shows_what_would_change_and_changes_nothing(
     run: Run, layout: LayoutWriter, directory: Path
 ) -> None:
     layout.write_index([])
@@ -85,13 +85,13 @@ def test_dry_run_says_what_it_would_do_and_changes_nothing(
     assert (directory / "images.db").read_bytes() == before
 
 
-def test_dry_run_makes_no_store(run: Run, directory: Path) -> None:
+def test_dry_run_creates_no_store(run: Run, directory: Path) -> None:
     result = run("--store", "new/images.db", *SOURCE, "sync", "--dry-run")
     assert (result.code, len(result.lines)) == (0, 6)
     assert not (directory / "new").exists()
 
 
-def test_named_references_alone_are_synced(run: Run, layout: LayoutWriter) -> None:
+def test_only_named_references_are_synced(run: Run, layout: LayoutWriter) -> None:
     layout.write_index([])
     assert run(*SOURCE, "sync", "busybox:1.36").lines == [
         "vanished docker.io/library/busybox:1.36",
@@ -99,18 +99,18 @@ def test_named_references_alone_are_synced(run: Run, layout: LayoutWriter) -> No
     ]
 
 
-def test_reference_that_the_store_spells_so_is_taken_as_it_is(run: Run, directory: Path) -> None:
+def test_reference_spelled_as_in_the_store_is_used_as_is(run: Run, directory: Path) -> None:
     with Store.open(directory / "images.db") as store:
         store.add(store.get(NEW).__class__(NEW, ("busybox:1.36",), "", 1, False, store.get(NEW).config_json))
     assert run(*SOURCE, "sync", "busybox:1.36").lines[0] == "vanished busybox:1.36"
 
 
-def test_reference_that_nobody_has_is_not_found(run: Run) -> None:
+def test_unknown_reference_is_not_found(run: Run) -> None:
     result = run(*SOURCE, "sync", "nope")
     assert (result.code, result.err) == (1, "Error: no such image: docker.io/library/nope:latest\n")
 
 
-def test_broken_image_is_reported_and_the_others_synced(run: Run, layout: LayoutWriter) -> None:
+def test_broken_image_is_reported_and_the_others_are_synced(run: Run, layout: LayoutWriter) -> None:
     broken, good = layout.image(environment=["A=1"]), layout.image(environment=["A=2"])
     layout.path(broken["digest"]).write_bytes(b"not the content of that name")
     layout.write_index([named(broken, "broken"), named(good, "good")])
@@ -120,7 +120,7 @@ def test_broken_image_is_reported_and_the_others_synced(run: Run, layout: Layout
     assert result.lines[-1] == "synced 4 references: 2 new, 2 unreadable"
 
 
-def test_verify_reads_what_is_unchanged(run: Run, layout: LayoutWriter) -> None:
+def test_verify_rereads_unchanged_images(run: Run, layout: LayoutWriter) -> None:
     layout.path(NEW).write_bytes(b"flipped")
     assert run(*SOURCE, "sync").code == 0
     result = run(*SOURCE, "sync", "--verify", "busybox:1.36")
@@ -128,13 +128,13 @@ def test_verify_reads_what_is_unchanged(run: Run, layout: LayoutWriter) -> None:
     assert result.err.startswith("Error: docker.io/library/busybox:1.36: ")
 
 
-def test_failed_sync_keeps_what_was_known(run: Run, layout: LayoutWriter) -> None:
+def test_failed_sync_keeps_what_the_store_has(run: Run, layout: LayoutWriter) -> None:
     layout.path(NEW).write_bytes(b"flipped")
     run(*SOURCE, "sync", "--verify")
     assert run("image", "exists", "busybox:1.36").code == 0
 
 
-def test_sync_without_a_source_says_how_to_name_one(run: Run) -> None:
+def test_sync_without_a_source_says_how_to_give_one(run: Run) -> None:
     result = run("sync")
     assert result.code == 2
     assert result.err.endswith("(add --source oci:DIRECTORY, or set IMAGEKEEP_SOURCE)\n")
@@ -145,7 +145,7 @@ def test_source_comes_from_the_environment(run: Run, monkeypatch: pytest.MonkeyP
     assert run("sync").code == 0
 
 
-def test_source_that_is_missing_is_a_source_error(run: Run) -> None:
+def test_missing_source_is_a_source_error(run: Run) -> None:
     result = run("--source", "oci:nowhere", "sync")
     assert result.code == 125
     assert "nowhere" in result.err
@@ -204,7 +204,7 @@ def test_a_dry_run_does_not_replace_the_source(run: Run, other: str) -> None:
     assert run(*SOURCE, "sync").lines == ["synced 5 references: 5 unchanged"]
 
 
-def test_a_source_is_known_by_any_path_that_leads_to_it(run: Run, directory: Path) -> None:
+def test_a_source_is_recognized_by_any_path_to_it(run: Run, directory: Path) -> None:
     run(*SOURCE, "sync")
     (directory / "link").symlink_to("busybox")
     base = ("--base-name", "busybox")
@@ -212,7 +212,7 @@ def test_a_source_is_known_by_any_path_that_leads_to_it(run: Run, directory: Pat
     assert run("--source", "oci:link", *base, "sync").code == 0
 
 
-def test_a_link_that_is_pointed_at_the_next_version_is_the_same_source(run: Run, directory: Path) -> None:
+def test_a_link_moved_to_the_next_version_is_the_same_source(run: Run, directory: Path) -> None:
     (directory / "current").symlink_to("busybox")
     assert run("--source", "oci:current", "sync").code == 0
     (directory / "busybox").rename(directory / "next")
@@ -221,7 +221,7 @@ def test_a_link_that_is_pointed_at_the_next_version_is_the_same_source(run: Run,
     assert run("--source", "oci:current", "sync").code == 0
 
 
-def test_a_reference_may_be_asked_of_another_source(run: Run, other: str) -> None:
+def test_a_single_reference_may_come_from_another_source(run: Run, other: str) -> None:
     run(*SOURCE, "sync")
     assert run("--source", other, "sync", "other:v1").code == 0
 
@@ -232,7 +232,7 @@ def test_base_name_is_the_repository_of_bare_tags(run: Run) -> None:
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_platform_chooses_among_the_images_of_an_index(run: Run, directory: Path, where: str) -> None:
+def test_platform_selects_an_image_of_an_index(run: Run, directory: Path, where: str) -> None:
     layout = LayoutWriter(directory / "many")
     index = layout.multi_platform()
     layout.write_index([index | {"annotations": {REF_NAME: "v1"}}])
@@ -243,11 +243,11 @@ def test_platform_chooses_among_the_images_of_an_index(run: Run, directory: Path
         assert local_resolve(reader, "many:v1").config["architecture"] == "arm64"
 
 
-def test_platform_that_is_none_is_wrong_usage(run: Run) -> None:
+def test_invalid_platform_is_a_usage_error(run: Run) -> None:
     assert run("--platform", "a/b/c/d", *SOURCE, "sync").code == 2
 
 
-def test_name_that_would_write_to_the_terminal_is_escaped(run: Run, layout: LayoutWriter) -> None:
+def test_name_with_terminal_sequences_is_escaped(run: Run, layout: LayoutWriter) -> None:
     image = layout.image(environment=["A=1"])
     layout.path(image["digest"]).unlink()
     layout.write_index([named(image, "v1", **{"io.containerd.image.name": "evil\x1b[31m/\u202ea:v1"})])
@@ -256,10 +256,10 @@ def test_name_that_would_write_to_the_terminal_is_escaped(run: Run, layout: Layo
     assert "\u202e" not in result.out + result.err
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, *, patience: float) -> bytes:
-    """Return what a terminal gets of some progress, where people have that much patience."""
+def drawn(monkeypatch: pytest.MonkeyPatch, *, show_after: float) -> bytes:
+    """Return a progress bar's terminal output with this delay before it appears."""
     ours, theirs = pty.openpty()
-    monkeypatch.setattr("imagekeep.cli.output.SHOW_AFTER", patience)
+    monkeypatch.setattr("imagekeep.cli.output.SHOW_AFTER", show_after)
     with open(theirs, "w") as terminal:  # noqa: PTH123 - a descriptor
         monkeypatch.setattr("sys.stderr", terminal)
         with progress("syncing") as show:
@@ -267,26 +267,26 @@ def drawn(monkeypatch: pytest.MonkeyPatch, *, patience: float) -> bytes:
             show(1, 2)
         terminal.write("end")
     shown = b""
-    while not shown.endswith(b"end"):  # a terminal hands on what was written piece by piece
+    while not shown.endswith(b"end"):  # a pseudo-terminal returns its input in pieces
         shown += os.read(ours, 10_000)
     os.close(ours)
     return shown.removesuffix(b"end")
 
 
 def test_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert b"50%" in drawn(monkeypatch, patience=0)
+    assert b"50%" in drawn(monkeypatch, show_after=0)
 
 
 def test_no_bar_is_drawn_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert drawn(monkeypatch, patience=3600) == b""
+    assert drawn(monkeypatch, show_after=3600) == b""
 
 
-def test_no_bar_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_bar_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("syncing") as show:
         assert show is None
 
 
-def test_what_could_not_be_read_and_is_gone_since_is_no_failure(run: Run, layout: LayoutWriter) -> None:
+def test_unreadable_reference_that_vanishes_is_not_a_failure(run: Run, layout: LayoutWriter) -> None:
     whole = layout.image()
     missing = {**layout.image(environment=["A=b"]), "digest": f"sha256:{'0' * 64}"}
     layout.write_index([named(whole, "whole"), named(missing, "broken")])

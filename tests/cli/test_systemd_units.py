@@ -1,4 +1,4 @@
-"""The systemd units that come with imagekeep, and their way to where systemd looks."""
+"""Locating and installing the systemd units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAMES = ["imagekeep-serve.service", "imagekeep-watch.service"]
 
 
-def test_units_are_named_by_their_paths(run: Run) -> None:
+def test_paths_of_the_units_are_printed(run: Run) -> None:
     paths = [Path(line) for line in run("systemd-units").lines]
     assert [path.name for path in paths] == NAMES
     assert all(path.is_file() for path in paths)
@@ -23,7 +23,7 @@ def test_units_are_named_by_their_paths(run: Run) -> None:
 
 @pytest.fixture
 def installed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Install imagekeep in a directory that services see, with a name that a unit has to quote."""
+    """Install imagekeep in a directory visible to services, with a name that a unit must quote."""
     program = directory / "opt 100%" / "imagekeep"
     program.parent.mkdir()
     program.touch()
@@ -39,7 +39,7 @@ def test_installed_units_run_this_program(run: Run, directory: Path, installed: 
     assert f'\nExecStart="{program}" watch\n' in (directory / "system" / NAMES[1]).read_text()
 
 
-def test_program_that_services_do_not_see_is_refused(
+def test_program_invisible_to_services_is_refused(
     run: Run, directory: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systemd_units, "HIDDEN", (directory,))
@@ -48,12 +48,12 @@ def test_program_that_services_do_not_see_is_refused(
     assert result.err.startswith(f"Error: {installed}: hidden from services by ProtectHome= or PrivateTmp= (")
 
 
-def test_directory_that_is_not_there_is_named(run: Run, installed: Path) -> None:
+def test_missing_directory_is_named(run: Run, installed: Path) -> None:
     result = run("systemd-units", "--install", "nowhere")
     assert (result.code, result.err) == (125, f"Error: nowhere/{NAMES[0]}: No such file or directory\n")
 
 
-def test_program_that_is_not_there_is_named(run: Run, installed: Path) -> None:
+def test_missing_program_is_named(run: Run, installed: Path) -> None:
     installed.unlink()
     result = run("systemd-units", "--install", ".")
     assert (result.code, result.err) == (

@@ -1,4 +1,4 @@
-"""A CRI client: calls by name, and replies as plain dictionaries with the proto's own field names."""
+"""A CRI client: calls by name, and replies as dictionaries with the proto's field names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHODS = {method.path.rpartition("/")[2]: method for method in (*SCHEMA.methods
 
 
 class Answer(NamedTuple):
-    """How a call ended: a code, the reply or the replies, and the words of a refusal."""
+    """The result of a call: its code, the replies, and the details of an error."""
 
     code: str
     reply: Any = None
@@ -29,13 +29,13 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Asks the server at a socket, over a connection of its own."""
+    """Calls the server at a socket, over its own connection."""
 
     def __init__(self, socket: Path | str) -> None:
         options = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", 16 << 20),
-            ("grpc.max_metadata_size", 16 << 20),  # as Go's clients take it, for a refusal's words
+            ("grpc.max_metadata_size", 16 << 20),  # as Go's clients allow for error details
             ("grpc.max_reconnect_backoff_ms", 100),
             ("grpc.default_authority", "localhost"),
         ]
@@ -48,7 +48,7 @@ class Client:
         self.channel.close()
 
     def ask(self, name: str, request: dict[str, Any] | None = None, timeout: float = 20) -> Answer:
-        """Call a method with a request written as JSON."""
+        """Call a method with a request given as JSON."""
         method = METHODS[name]
         make = self.channel.unary_stream if method.streams else self.channel.unary_unary
         call = make(
@@ -63,23 +63,23 @@ class Client:
             return Answer(failure.code().name, None, failure.details() or "")
 
     def images(self) -> list[dict[str, Any]]:
-        """Return the images that are listed."""
+        """Return the listed images."""
         answer = self.ask("ListImages")
         assert answer.code == "OK", answer
         return list(answer.reply.get("images", []))
 
     def status(self, image: str, **fields: Any) -> Answer:
-        """Ask for the status of an image."""
+        """Return the status of an image."""
         return self.ask("ImageStatus", named(image, **fields))
 
 
 def named(image: str, **fields: Any) -> dict[str, Any]:
-    """Return a request about an image."""
+    """Return a request for an image."""
     return {"image": {"image": image}, **fields}
 
 
 def plain(message: Any) -> Any:
-    """Return a message as JSON that keeps the proto's field names, as the recordings have it."""
+    """Return a message as JSON with the proto's field names, like the recordings."""
     return MessageToDict(message, preserving_proto_field_name=True)
 
 

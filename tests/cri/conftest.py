@@ -1,4 +1,4 @@
-"""Servers to ask: in this process, on a store and a source of the test's own."""
+"""CRI servers in this process, each with the test's own store and source."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Serve(Protocol):
-    """Serves a store until the test ends, and returns a client of it; takes the fields of Serving."""
+    """Serves a store until the test ends; takes the fields of ServerConfig, and returns a client."""
 
     def __call__(self, **fields: Any) -> Client: ...
 
 
 class RunningServer(threading.Thread):
-    """A server in a thread; `begin` returns when it answers, and raises what keeps it from doing so."""
+    """A server in a thread; `begin` returns when it answers, or raises its error."""
 
     def __init__(self, serving: ServerConfig) -> None:
         super().__init__(name="server")
@@ -63,7 +63,7 @@ class RunningServer(threading.Thread):
         await serve(ServerConfig(**fields), self._ending)
 
     def end(self) -> None:
-        """Stop it; raises the error with which it ended."""
+        """Stop it; raises its error, if any."""
         if self.is_alive():
             self._loop.call_soon_threadsafe(self._ending.set)
             self.join()
@@ -73,26 +73,26 @@ class RunningServer(threading.Thread):
 
 @pytest.fixture
 def socket(tmp_path: Path) -> Path:
-    """Return where the test's server answers."""
+    """Return the path of the test server's socket."""
     return tmp_path / "cri.sock"
 
 
 @pytest.fixture
 def reader(store_path: Path) -> Iterator[Reader]:
-    """Open the test's store to read."""
+    """Return a reader of the test's store."""
     with Reader.open(store_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def serving(reader: Reader, socket: Path, tmp_path: Path) -> ServerConfig:
-    """Return what is served unless a test says otherwise: a store without a source."""
+    """Return the default configuration: a store without a source."""
     return ServerConfig(reader=reader, path=socket, access=Access(), mountpoint=str(tmp_path))
 
 
 @pytest.fixture
 def begin(serving: ServerConfig, socket: Path) -> Iterator[Serve]:
-    """Return a function that serves."""
+    """Return a function that starts a server."""
     with contextlib.ExitStack() as stack:
 
         def begin_with(**fields: Any) -> Client:

@@ -1,4 +1,4 @@
-"""`imagekeep serve` as a process of its own, which tells by systemd's protocol when it answers."""
+"""`imagekeep serve` as a process, which reports readiness by systemd's protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_WAIT = 60.0
-"""Seconds for a process to answer, on a machine that is busy with other tests."""
+"""Seconds for a process to start on a busy machine."""
 
 
 class Process:
@@ -35,7 +35,7 @@ class Process:
     ) -> None:
         """Start it; `descriptors` and `hard` limit its open files."""
         limits = [f"ulimit -S -n {descriptors}; ulimit -H -n {hard or descriptors};"] if descriptors else []
-        # A shell sets them, since gRPC lets no process be forked that is not replaced at once.
+        # A shell sets them, because a process with gRPC can only fork to exec.
         shell = ["sh", "-c", f'{" ".join(limits)} exec "$@"', "sh"]
         self.socket = directory / "cri.sock"
         self.log = directory / "log"
@@ -68,7 +68,7 @@ class Process:
                 pytest.fail(f"no server within {START_WAIT:g} s: {self.log.read_text()}")
 
     def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
-        """End it by its own process, and return how it ended."""
+        """Stop it with a signal, and return its exit code."""
         self._process.send_signal(how)
         return self._process.wait(seconds)
 
@@ -78,7 +78,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Return its process's id."""
+        """Return its PID."""
         return self._process.pid
 
 

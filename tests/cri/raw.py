@@ -1,4 +1,4 @@
-"""A client that speaks HTTP/2 by hand, to stop where no real client does."""
+"""A hand-written HTTP/2 client, which can stop where real clients do not."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
 
 
 def literal(name: str, value: str) -> bytes:
-    """Return a header that no table knows (RFC 7541, section 6.2.2)."""
+    """Return a header without indexing (RFC 7541, section 6.2.2)."""
     return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
 
 def headers(path: str) -> bytes:
-    """Return the headers that begin a call of gRPC."""
+    """Return the headers that begin a gRPC call."""
     fields = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -42,7 +42,7 @@ def headers(path: str) -> bytes:
 
 
 class RawClient:
-    """Speaks HTTP/2 by hand, to stop where no real client does."""
+    """A connection on which each frame is sent by hand."""
 
     def __init__(self, path: Path) -> None:
         self.connection = sockets.socket(sockets.AF_UNIX)
@@ -54,7 +54,7 @@ class RawClient:
         self.connection.sendall(PREFACE + frame(SETTINGS, payload))
 
     def begin(self, stream: int, path: str) -> None:
-        """Begin a call, and send no request."""
+        """Begin a call without sending a request."""
         self.connection.sendall(frame(HEADERS, headers(path), END_HEADERS, stream))
 
     def request(self, stream: int, message: bytes) -> None:
@@ -62,7 +62,7 @@ class RawClient:
         self.connection.sendall(frame(DATA, payload, END_STREAM, stream))
 
     def frames(self, *, answer_pings: bool = True) -> Iterator[tuple[int, int, bytes]]:
-        """Give kind, stream and payload of each frame until the server hangs up, answering pings."""
+        """Yield kind, stream and payload of each frame until the server hangs up; answer pings."""
         with contextlib.suppress(ConnectionError), self.connection.makefile("rb") as received:
             while head := received.read(9):
                 size, kind, flags = int.from_bytes(head[:3]), head[3], head[4]

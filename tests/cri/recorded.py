@@ -1,4 +1,4 @@
-"""A source and a store in the state of a recording: what `ctr` did then is done to them again.
+"""A source and a store in the state of a recording, which is replayed.
 
 The recordings tell ids, sizes, users and targets, and not the documents. So the store is given what containerd
 read from those, under the recorded ids, and answers can be compared as they are.
@@ -26,7 +26,7 @@ Entry = dict[str, Any]
 
 @dataclass
 class RecordedSource:
-    """Holds records alone, and can be changed; its documents are not there to be read."""
+    """A changeable source of records without documents."""
 
     by_name: dict[str, ImageRecord] = field(default_factory=dict)
     removed: list[tuple[str, bool]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class RecordedSource:
 
 
 class Recording:
-    """One recording, replayed into a store by `play`."""
+    """A recording, replayed into a store by `play`."""
 
     def __init__(self, log: list[Entry], store: Store) -> None:
         self.source = RecordedSource()
@@ -86,11 +86,11 @@ class Recording:
 
     @contextmanager
     def opening(self) -> Iterator[Store]:
-        """Give the store, as the server asks for it; the test closes it."""
+        """Return the store for the server; the test closes it."""
         yield self._store
 
     def play(self, arguments: list[str]) -> None:
-        """Do what a `ctr -n k8s.io images …` of the recording did, and let the store follow."""
+        """Do what a recorded `ctr -n k8s.io images …` did, and update the store."""
         verb, *names = [argument for argument in arguments[4:] if not argument.startswith("--")]
         if verb == "import":
             busybox = names == ["bb-oci.tar"]
@@ -117,7 +117,7 @@ class Recording:
         return str(self._ids[self._first["docker.io/library/busybox:1.35"].target.digest])
 
     def _put(self, record: ImageRecord) -> None:
-        """Set a record, and let the store observe it."""
+        """Set a record, and update the store."""
         self.source.by_name[record.reference] = record
         image_id = self._ids[record.target.digest]
         image = self._images[image_id]
@@ -134,7 +134,7 @@ class Recording:
 
 
 def _replies(entry: Entry) -> list[Entry]:
-    """Return the replies to a recorded call: several of a stream, none of a failure."""
+    """Return the replies to a recorded call: several for a stream, none for a failure."""
     reply = entry.get("reply", [])
     return reply if isinstance(reply, list) else [reply]
 

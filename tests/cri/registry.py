@@ -1,4 +1,4 @@
-"""Debian's docker-registry on loopback, for pulls that are real."""
+"""Debian's docker-registry on loopback, for real pulls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ http: {{addr: "{address}"}}
 
 @contextlib.contextmanager
 def registry(directory: Path) -> Iterator[str]:
-    """Run a registry that keeps its images in `directory`, and give its address, `127.0.0.1:PORT`."""
+    """Run a registry that keeps its images in `directory`; yield its address, `127.0.0.1:PORT`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

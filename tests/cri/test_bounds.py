@@ -1,4 +1,4 @@
-"""Clients that flood, hang or stop half way: others are answered all the while, and they are let go of."""
+"""Clients that flood, hang or stop midway: they are disconnected, and others are answered meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def raw(socket: Path) -> Iterator[RawClient]:
 
 @pytest.fixture
 def raw_later(socket: Path) -> Iterator[Callable[[], RawClient]]:
-    """Return a function that connects to a server that is not there yet."""
+    """Return a function that connects to a server started later."""
     with contextlib.ExitStack() as stack:
 
         def connect() -> RawClient:
@@ -53,13 +53,13 @@ def raw_later(socket: Path) -> Iterator[Callable[[], RawClient]]:
 
 @pytest.fixture
 def client(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """Serve with little patience, and return a well-behaved client."""
+    """Serve with short timeouts, and return a well-behaved client."""
     monkeypatch.setattr("imagekeep.cri.handlers.RECEIVE_TIMEOUT", 0.2)
     return begin()
 
 
 def with_options(begin: Serve, monkeypatch: pytest.MonkeyPatch, **milliseconds: int) -> Client:
-    """Serve with other times for connections than the server's own."""
+    """Serve with other connection timeouts than the defaults."""
     own, others = dict(_OPTIONS), {f"grpc.{name}_ms": value for name, value in milliseconds.items()}
     assert others.keys() <= own.keys()
     monkeypatch.setattr("imagekeep.cri.server._OPTIONS", tuple({**own, **others}.items()))
@@ -68,25 +68,25 @@ def with_options(begin: Serve, monkeypatch: pytest.MonkeyPatch, **milliseconds: 
 
 @pytest.fixture
 def impatient(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """Serve with little patience for connections."""
+    """Serve with short connection timeouts."""
     times = {"server_handshake_timeout": 300, "keepalive_time": 300, "keepalive_timeout": 300}
     return with_options(begin, monkeypatch, **times, **{"http2.ping_timeout": 300})
 
 
 @pytest.fixture
 def ageing(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """Serve connections that soon are old."""
+    """Serve with a short maximum age of connections."""
     return with_options(begin, monkeypatch, max_connection_age=500, max_connection_age_grace=500)
 
 
-def test_connections_that_never_say_anything_stop_nobody(client: Client, socket: Path) -> None:
+def test_silent_connections_do_not_block_others(client: Client, socket: Path) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(200):
             stack.callback(RawClient(socket).close)
         assert client.ask("ListImages").code == "OK"
 
 
-def test_calls_whose_request_never_comes_stop_nobody_and_are_ended(client: Client, raw: RawClient) -> None:
+def test_calls_without_a_request_time_out_and_do_not_block_others(client: Client, raw: RawClient) -> None:
     raw.greet()
     for stream in range(1, 129, 2):
         raw.begin(stream, LIST)
@@ -101,14 +101,14 @@ def test_calls_whose_request_never_comes_stop_nobody_and_are_ended(client: Clien
     assert b"the request did not arrive within" in why
 
 
-def test_a_client_that_takes_no_reply_stops_nobody_and_is_hung_up_on_in_the_end(
+def test_a_client_that_reads_no_reply_is_disconnected_and_does_not_block_others(
     ageing: Client, raw: RawClient, store_path: Path
 ) -> None:
     with Store.open(store_path) as store:
         for number in range(20):
             names = tuple(f"example.test/{'x' * 200}{number}:v{tag}" for tag in range(20))
             store.add(Image(f"sha256:{number:064x}", names, "", 1, False, b"{}"))
-    raw.greet((4, 0))  # a window of nothing: no byte of any reply may be sent
+    raw.greet((4, 0))  # a window of 0 bytes: no reply can be sent
     raw.begin(1, LIST)
     raw.request(1, b"")
     assert len(ageing.images()) == 20
@@ -116,7 +116,7 @@ def test_a_client_that_takes_no_reply_stops_nobody_and_is_hung_up_on_in_the_end(
         assert kind != DATA
 
 
-def test_one_connection_has_no_more_than_64_calls_at_once(client: Client, raw: RawClient) -> None:
+def test_a_connection_has_at_most_64_concurrent_calls(client: Client, raw: RawClient) -> None:
     raw.greet()
     settings = next(payload for kind, _, payload in raw.frames() if kind == SETTINGS and payload)
     pairs = dict(struct.unpack_from(">HI", settings, at) for at in range(0, len(settings), 6))
@@ -129,7 +129,7 @@ def test_a_request_that_is_too_large_is_refused(client: Client) -> None:
     assert client.ask("Version").code == "OK"
 
 
-def test_a_reply_that_is_too_large_is_refused_and_streams_none_the_less(
+def test_a_reply_that_is_too_large_is_refused_but_can_be_streamed(
     begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = (("grpc.max_send_message_length", 3000),)
@@ -143,7 +143,7 @@ def test_a_reply_that_is_too_large_is_refused_and_streams_none_the_less(
     assert sum(len(batch["images"]) for batch in client.ask("StreamImages").reply) == 50
 
 
-def test_a_flood_of_calls_is_answered_and_stops_nobody(client: Client, socket: Path) -> None:
+def test_a_flood_of_calls_is_answered_and_does_not_block_others(client: Client, socket: Path) -> None:
     def flood() -> set[str]:
         with Client(socket) as flooding:
             return {flooding.ask("ImageStatus", named("nope:v1")).code for _ in range(100)}
@@ -154,22 +154,20 @@ def test_a_flood_of_calls_is_answered_and_stops_nobody(client: Client, socket: P
         assert {code for each in floods for code in each.result()} == {"OK"}
 
 
-def test_changes_that_wait_are_bounded(
-    begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_changes_are_limited(begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagekeep.cri.mutations.WAITING_MAX", 0)
     with Store.open(store_path) as store:
         store.add(Image("sha256:" + "1" * 64, ("example.test/a:v1",), "", 1, False, b"{}"))
     assert begin().ask("RemoveImage", named("example.test/a:v1")).code == "RESOURCE_EXHAUSTED"
 
 
-def test_a_connection_that_says_nothing_is_hung_up_on(impatient: Client, raw: RawClient) -> None:
+def test_a_silent_connection_is_closed(impatient: Client, raw: RawClient) -> None:
     assert impatient.ask("Version").code == "OK"
     for _ in raw.frames():
         pass
 
 
-def test_a_client_that_answers_no_ping_is_hung_up_on(impatient: Client, raw: RawClient) -> None:
+def test_a_client_that_answers_no_ping_is_disconnected(impatient: Client, raw: RawClient) -> None:
     raw.greet()
     raw.begin(1, LIST)
     for _ in raw.frames(answer_pings=False):
@@ -177,7 +175,7 @@ def test_a_client_that_answers_no_ping_is_hung_up_on(impatient: Client, raw: Raw
     assert impatient.ask("Version").code == "OK"
 
 
-def test_replies_that_are_never_read_are_bounded(tmp_path: Path) -> None:
+def test_unread_replies_are_limited(tmp_path: Path) -> None:
     names = tuple(f"example.test/{'x' * 200}:v{tag}" for tag in range(1000))
     with Store.open(tmp_path / "images.db") as store:
         for number in range(10):
@@ -205,12 +203,12 @@ def test_replies_that_are_never_read_are_bounded(tmp_path: Path) -> None:
 
 
 def resident(pid: int) -> int:
-    """Return the bytes of memory that a process has."""
+    """Return the resident memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) << 10
 
 
-def test_room_for_replies_is_taken_and_given_back_and_small_ones_need_none() -> None:
+def test_large_replies_reserve_and_release_memory_and_small_ones_need_none() -> None:
     replies = Replies(SMALL_REPLY_BYTES + 1)
     release = replies.reserve(SMALL_REPLY_BYTES + 1)
     replies.reserve(SMALL_REPLY_BYTES)()
@@ -220,7 +218,7 @@ def test_room_for_replies_is_taken_and_given_back_and_small_ones_need_none() -> 
     replies.reserve(SMALL_REPLY_BYTES + 1)
 
 
-def test_connections_that_only_answer_pings_leave_the_server_its_descriptors(tmp_path: Path) -> None:
+def test_connections_that_only_answer_pings_do_not_exhaust_descriptors(tmp_path: Path) -> None:
     with Store.open(tmp_path / "images.db"):
         pass
     with serving(tmp_path) as server, contextlib.ExitStack() as stack, server.client() as client:
@@ -237,7 +235,7 @@ def test_connections_that_only_answer_pings_leave_the_server_its_descriptors(tmp
         assert client.ask("Version").code == "OK"
 
 
-def test_calls_are_bounded_over_all_connections(
+def test_calls_are_limited_over_all_connections(
     begin: Serve, raw_later: Callable[[], RawClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.cri.server.CALLS_MAX", 1)
@@ -254,7 +252,7 @@ def test_calls_are_bounded_over_all_connections(
 
 
 @pytest.mark.parametrize("limit", [160, 300])
-def test_fewer_descriptors_make_fewer_connections(limit: int, tmp_path: Path) -> None:
+def test_fewer_descriptors_allow_fewer_connections(limit: int, tmp_path: Path) -> None:
     with Store.open(tmp_path / "images.db"):
         pass
     with (
@@ -292,20 +290,20 @@ def test_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -> None:
 
 
 def ask_reflection(client: Client, question: bytes) -> Any:
-    """Ask one question, as it is."""
+    """Send one reflection request unchanged."""
     answered = REFLECT[0].response.FromString
     call: Any = client.channel.stream_stream(REFLECT[0].path, response_deserializer=answered)
     (reply,) = call(iter([question]), timeout=20)
     return reply
 
 
-def test_of_a_question_of_many_names_only_the_last_is_answered(client: Client) -> None:
+def test_only_the_last_name_of_a_reflection_request_is_answered(client: Client) -> None:
     one = REFLECT[0].request
     names = b"".join(one(file_containing_symbol=f"a{n}").SerializeToString() for n in range(40_000))
     assert ask_reflection(client, names).ByteSize() < 200
 
 
-def test_a_long_question_of_reflection_is_refused(client: Client) -> None:
+def test_a_long_reflection_request_is_refused(client: Client) -> None:
     question = REFLECT[0].request(file_by_filename="x" * 5000).SerializeToString()
     with pytest.raises(grpc.RpcError) as refused:
         ask_reflection(client, question)

@@ -1,4 +1,4 @@
-"""imagekeep beside a real containerd: both are asked the same, and what one does the other sees."""
+"""imagekeep beside a real containerd: both answer alike, and each sees the other's changes."""
 
 from __future__ import annotations
 
@@ -61,24 +61,22 @@ def ours(server: Process) -> Iterator[Client]:
 
 
 def images_of(client: Client) -> dict[str, Any]:
-    """Return what a server lists, by image id; containerd 1.6 tells of no pins."""
+    """Return the listed images by id; containerd 1.6 does not report pins."""
     return {image["id"]: {k: v for k, v in image.items() if k != "pinned"} for image in client.images()}
 
 
 def compared(answer: Answer) -> Answer:
-    """Return an answer as the two are compared: 1.6 tells of no pins."""
+    """Return an answer to compare, without pins, which 1.6 does not report."""
     (answer.reply or {}).get("image", {}).pop("pinned", None)
     return answer
 
 
 def in_step(ours: Client, theirs: Client) -> bool:
-    """Return whether both list the same."""
+    """Return whether both list the same images."""
     return images_of(ours) == images_of(theirs)
 
 
-def test_both_answer_the_same_to_the_same_questions(
-    containerd: Daemon, ours: Client, theirs: Client, tmp_path: Path
-) -> None:
+def test_both_give_the_same_answers(containerd: Daemon, ours: Client, theirs: Client, tmp_path: Path) -> None:
     one = containerd.make_image(tmp_path / "one", "docker.io/library/one:v1", "example.test/team/one:v2")
     two = containerd.make_image(tmp_path / "two", "example.test/two:v1")
     digest = f"example.test/two@{two['digest']}"
@@ -127,13 +125,13 @@ def test_a_pull_is_real_and_shows_before_its_reply(
 
 
 def usage_of(client: Client) -> Any:
-    """Return the one filesystem of ImageFsInfo; when it was looked at differs."""
+    """Return the one filesystem of ImageFsInfo without its time."""
     (usage,) = client.ask("ImageFsInfo").reply["image_filesystems"]
     assert int(usage.pop("timestamp")) > 0
     return usage
 
 
-def test_a_pull_that_fails_says_what_containerd_says(ours: Client, theirs: Client) -> None:
+def test_a_failed_pull_has_containerds_error(ours: Client, theirs: Client) -> None:
     request = named("127.0.0.1:1/x:v1")
     assert ours.ask("PullImage", request) == theirs.ask("PullImage", request)
 
@@ -152,7 +150,7 @@ def test_removing_an_image_removes_every_reference_at_containerd(
     wait_until(lambda: theirs.images() == [])
 
 
-def test_the_source_is_said_to_be_followed_once_it_is(ours: Client) -> None:
+def test_the_source_is_reported_as_followed_once_it_is(ours: Client) -> None:
     def followed() -> bool:
         conditions = ours.ask("Status", {"verbose": True}).reply["status"]["conditions"]
         return any(
@@ -167,10 +165,10 @@ def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
 ) -> None:
     tags = {name: f"example.test/{name}:v1" for name in ("one", "two", "three")}
     ids = {containerd.make_image(tmp_path / name, tag)["image_id"] for name, tag in tags.items()}
-    # Each by its id too, a record that containerd's CRI plugin adds in its own time.
+    # Each has its id as a name too, a record that containerd's CRI plugin adds later.
     with Reader.open(directory / "images.db") as reader:
         wait_until(lambda: reader.states().keys() == {*tags.values(), *ids})
-    # The connection over which images are removed is there before containerd hangs.
+    # The connection for removals exists before containerd hangs.
     assert ours.ask("RemoveImage", named("example.test/three:v1")).code == "OK"
     with containerd.suspended(), ThreadPoolExecutor(8) as pool:
         questions = [("RemoveImage", "one"), ("RemoveImage", "two"), ("PullImage", "four")]
@@ -181,7 +179,7 @@ def test_reads_are_answered_while_containerd_hangs_and_a_removal_waits(
         for _ in range(50):
             assert len(ours.images()) == 2
         assert not any(each.done() for each in waiting)
-        # Each of them would wait for 10 s, or for the client's own minute.
+        # Each would wait 10 s, or the client's own minute.
         assert server.end(signal.SIGTERM, 5) == 0
         assert {each.result().code for each in waiting} <= {"UNAVAILABLE", "CANCELLED"}
 
@@ -198,7 +196,7 @@ def test_without_the_cri_plugin_usage_is_not_known_and_pulls_are_not_implemented
         assert client.ask("PullImage", named("example.test/x:v1")).code == "UNIMPLEMENTED"
 
 
-def test_after_a_kill_the_first_list_is_answered_before_containerd_is_there(
+def test_after_a_kill_the_first_list_is_answered_without_containerd(
     containerd: Daemon, directory: Path, tmp_path: Path
 ) -> None:
     source = f"containerd:{containerd.socket}"
@@ -211,7 +209,7 @@ def test_after_a_kill_the_first_list_is_answered_before_containerd_is_there(
     with contextlib.suppress(FileNotFoundError):
         Path(containerd.socket).unlink()
     with serving(directory, source=source) as server, server.client() as client:
-        assert usage_of(client)["used_bytes"] == {}  # what a kubelet and crictl ask first
+        assert usage_of(client)["used_bytes"] == {}  # the first calls of a kubelet and crictl
         assert client.images() == before
         condition = client.ask("Status").reply["status"]["conditions"][-1]
         assert condition["type"] == "SourceFollowed"

@@ -1,4 +1,4 @@
-"""What is handed to containerd's CRI, by a CRI that notes what reaches it."""
+"""Calls forwarded to containerd's CRI, here a fake that records them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ USAGE = {
 
 
 class FakeCRI:
-    """Answers PullImage and ImageFsInfo as a test says, and keeps the requests as they came."""
+    """Answers PullImage and ImageFsInfo as the test sets, and records the requests."""
 
     def __init__(self, path: Path) -> None:
         self.socket = str(path)
@@ -74,7 +74,7 @@ class FakeCRI:
 
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
-        """Answer nothing until the context ends."""
+        """Stop answering until the context ends."""
         self._free.clear()
         try:
             yield
@@ -94,17 +94,17 @@ def fake(tmp_path: Path) -> Iterator[FakeCRI]:
 
 @pytest.fixture
 def client(fake: FakeCRI, begin: Serve, store_path: Path) -> Client:
-    """Serve a store whose source has the CRI `fake`."""
+    """Serve a store whose source's CRI is `fake`."""
     source = RecordedSource()
     target = Descriptor("application/vnd.oci.image.manifest.v1+json", "sha256:" + "2" * 64, 1)
     source.by_name = {"example.test/a:v1": ImageRecord("example.test/a:v1", target, {})}
     with Store.open(store_path):
         pass
-    # A store of the server's own: a test that ends closes no other that a thread may be writing to.
+    # The server has its own store, because a thread may still write to it when the test closes the other.
     return begin(store_factory=lambda: Store.open(store_path, source=source), cri_socket=fake.socket)
 
 
-def test_a_pull_is_handed_on_byte_for_byte(
+def test_a_pull_is_forwarded_byte_for_byte(
     client: Client, fake: FakeCRI, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -115,25 +115,25 @@ def test_a_pull_is_handed_on_byte_for_byte(
     request.auth.password = SECRET
     encoded = (
         request.SerializeToString() + b"\x1a\x04\x12\x02pd"
-    )  # a sandbox_config, which is not declared here
+    )  # a sandbox_config, which imagekeep's .proto does not declare
     call: Any = client.channel.unary_unary(PULL_IMAGE.path)
     with pytest.raises(grpc.RpcError) as failure:
         call(encoded, timeout=10)
     assert fake.requests == [encoded]
-    # The pull went well; the documents of what it brought cannot be read from this source.
+    # The pull succeeded; this source cannot read the pulled documents.
     assert failure.value.code() is grpc.StatusCode.NOT_FOUND
     assert SECRET not in str(failure.value.details())
     assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("words", ["insufficient_scope: <é>", "é" * 20_000], ids=["short", "long"])
-def test_a_refusal_comes_back_as_it_was(words: str, client: Client, fake: FakeCRI) -> None:
+def test_an_error_is_returned_unchanged(words: str, client: Client, fake: FakeCRI) -> None:
     fake.refusal = grpc.StatusCode.PERMISSION_DENIED, words
     answer = client.ask("PullImage", named("example.test/a:v1"))
     assert (answer.code, answer.details) == ("PERMISSION_DENIED", words)
 
 
-def test_usage_is_what_the_cri_last_said_where_it_does_not_answer(client: Client, fake: FakeCRI) -> None:
+def test_usage_is_the_cris_last_reply_if_it_does_not_answer(client: Client, fake: FakeCRI) -> None:
     said = client.ask("ImageFsInfo")
     assert said == ("OK", USAGE, "")
     fake.refusal = grpc.StatusCode.UNAVAILABLE, "server is not initialized yet"
@@ -142,7 +142,7 @@ def test_usage_is_what_the_cri_last_said_where_it_does_not_answer(client: Client
     assert client.ask("ImageFsInfo") == said
 
 
-def test_usage_is_what_the_cri_last_said_after_a_start_without_it_too(
+def test_usage_is_the_cris_last_reply_after_a_start_without_it(
     fake: FakeCRI, begin: Serve, store_path: Path
 ) -> None:
     def opening() -> Store:
@@ -156,12 +156,12 @@ def test_usage_is_what_the_cri_last_said_after_a_start_without_it_too(
     begin(store_factory=opening, cri_socket=fake.socket, path=store_path.with_name("later.sock"))
     with Client(store_path.with_name("later.sock")) as client:
         (now,) = client.ask("ImageFsInfo").reply["image_filesystems"]
-    # The store keeps microseconds.
+    # The store keeps microseconds only.
     assert int(now.pop("timestamp", 0)) == int(then.pop("timestamp")) // 1000 * 1000
     assert now == then
 
 
-def test_usage_is_recorded_once_in_a_while(client: Client, store_path: Path) -> None:
+def test_recent_usage_is_not_recorded_again(client: Client, store_path: Path) -> None:
     client.ask("ImageFsInfo")
     with Store.open(store_path) as store:
         wait_until(lambda: image_filesystem(store) is not None)
@@ -172,15 +172,13 @@ def test_usage_is_recorded_once_in_a_while(client: Client, store_path: Path) -> 
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "PERMISSION_DENIED"])
-def test_a_client_can_begin_whatever_is_the_matter_with_the_cri(
-    code: str, client: Client, fake: FakeCRI
-) -> None:
+def test_a_client_can_start_whatever_the_state_of_the_cri(code: str, client: Client, fake: FakeCRI) -> None:
     fake.refusal = grpc.StatusCode[code], "server is not initialized yet"
     (usage,) = client.ask("ImageFsInfo").reply["image_filesystems"]
     assert (usage["used_bytes"], usage["inodes_used"]) == ({}, {})
 
 
-def test_a_cri_that_hangs_keeps_no_client_from_beginning(
+def test_a_hanging_cri_does_not_block_clients_that_start(
     client: Client, fake: FakeCRI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.cri.images.USAGE_WAIT", 0.2)
@@ -188,7 +186,7 @@ def test_a_cri_that_hangs_keeps_no_client_from_beginning(
         assert client.ask("ImageFsInfo", timeout=10).code == "OK"
 
 
-def test_only_the_namespace_of_the_cri_is_handed_to_it() -> None:
+def test_only_the_cris_namespace_is_forwarded() -> None:
     assert cri_socket_of(Containerd("/run/x.sock")) == "/run/x.sock"
     assert cri_socket_of(Containerd("/run/x.sock", namespace="moby")) is None
     assert cri_socket_of(OCILayout("/nowhere")) is None

@@ -1,4 +1,4 @@
-"""Lists that are kept: true while they are sent again, and of one state while it changes."""
+"""Cached lists: current when sent again, and consistent while the store changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def listed(listing: Listing) -> list[tuple[str, list[str]]]:
 
 
 class Counting(Reader):
-    """Counts what is read, and lets a test act between the rows and the configs."""
+    """Counts reads, and lets a test act between reading rows and configs."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -54,7 +54,7 @@ class Counting(Reader):
         return super().get(image_id)
 
 
-def test_nothing_is_read_again_while_nobody_writes(store: Store, store_path: Path) -> None:
+def test_nothing_is_reread_without_writes(store: Store, store_path: Path) -> None:
     store.add(image(ONE, "example.test/a:v1"))
     with Counting(store_path) as reader:
         listing = Listing(reader)
@@ -70,7 +70,7 @@ def test_a_change_by_another_connection_shows_at_once(store: Store, store_path: 
             assert listed(listing) == [(ONE, [f"example.test/a:v{n}" for n in range(1, number + 1)])]
 
 
-def test_only_images_whose_row_changed_are_read_again(store: Store, store_path: Path) -> None:
+def test_only_images_with_changed_rows_are_reread(store: Store, store_path: Path) -> None:
     store.add(image(ONE, "example.test/a:v1"))
     with Counting(store_path) as reader:
         listing = Listing(reader)
@@ -80,7 +80,7 @@ def test_only_images_whose_row_changed_are_read_again(store: Store, store_path: 
         assert reader.reads == ["rows", "config", "rows", "config"]
 
 
-def test_a_tag_that_moves_while_it_is_listed_is_never_missing(store: Store, store_path: Path) -> None:
+def test_a_tag_that_moves_during_a_list_is_never_missing(store: Store, store_path: Path) -> None:
     store.add(image(ONE, "example.test/a:v1"))
 
     def move() -> None:
@@ -91,7 +91,7 @@ def test_a_tag_that_moves_while_it_is_listed_is_never_missing(store: Store, stor
         assert listed(Listing(reader)) == [(TWO, ["example.test/a:v1"])]
 
 
-def test_a_list_ends_however_fast_images_come_and_go(store: Store, store_path: Path) -> None:
+def test_a_list_ends_however_fast_images_change(store: Store, store_path: Path) -> None:
     ids = [f"sha256:{number:064x}" for number in range(100)]
     store.add(image(ids[0], "example.test/a:v1"))
 
@@ -105,7 +105,7 @@ def test_a_list_ends_however_fast_images_come_and_go(store: Store, store_path: P
     assert len(ids) > 90
 
 
-def test_calls_at_once_read_once(store: Store, store_path: Path) -> None:
+def test_concurrent_calls_read_once(store: Store, store_path: Path) -> None:
     store.add(image(ONE, "example.test/a:v1"))
 
     async def ask_twice(listing: Listing) -> None:

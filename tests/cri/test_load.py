@@ -1,4 +1,4 @@
-"""Many clients at once while the store is written, and a server that is killed under them."""
+"""Many concurrent clients while the store is written, and while the server is killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def image_id(number: int) -> str:
 
 
 class Mover(threading.Thread):
-    """Moves a tag from image to image, each time in one transaction, until it is stopped."""
+    """Moves a tag between images, each time in one transaction, until stopped."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ class Mover(threading.Thread):
 
 
 def check_list(images: list[dict[str, Any]]) -> None:
-    """Assert that a list is of one state: the tag is on exactly one image, and each image has its own user."""
+    """Assert that a list is consistent: exactly one image has the tag, and each image has its own user."""
     assert [image["id"] for image in images] == [image_id(number) for number in range(IMAGES)]
     assert sum(TAG in image["repo_tags"] for image in images) == 1
     assert [int(image["uid"].get("value", 0)) for image in images] == list(range(IMAGES))
 
 
 def check_status(client: Client) -> bool:
-    """Assert that the tag is resolved to an image that has it; tell whether the server answered."""
+    """Assert that the tag resolves to an image that has it; return whether the server answered."""
     answer = client.ask("ImageStatus", named(TAG))
     if answer.code == "OK":
         assert TAG in answer.reply["image"]["repo_tags"]
@@ -93,7 +93,7 @@ def test_64_clients_at_once_are_answered_while_the_store_is_written(store: Store
     assert mover.moves > 10
 
 
-def test_replies_before_and_after_a_kill_are_each_of_one_state(store: Store, tmp_path: Path) -> None:
+def test_replies_before_and_after_a_kill_are_consistent(store: Store, tmp_path: Path) -> None:
     mover, stopping = Mover(store), threading.Event()
     answered = [0] * 8
     servers = [Process(tmp_path)]

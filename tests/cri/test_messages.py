@@ -1,4 +1,4 @@
-"""The CRI's messages, made of what the store knows."""
+"""CRI messages built from the store's images."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def image(config: Any) -> Image:
     return Image(ID, (ID,), "sha256:" + "2" * 64, 1, False, json.dumps(config).encode())
 
 
-def test_a_size_that_wrapped_below_zero_is_told_as_go_converts_it() -> None:
+def test_a_negative_size_is_converted_as_in_go() -> None:
     assert image_message(summary(size=-1), User()).size == 2**64 - 1
 
 
-def test_the_user_0_is_told_and_no_user_is_not() -> None:
+def test_user_0_is_set_and_no_user_is_not() -> None:
     assert plain(image_message(summary(), User(0, "")))["uid"] == {}
     assert "uid" not in plain(image_message(summary(), User()))
 
 
-def test_names_are_told_as_tags_and_digests_and_an_id_as_neither() -> None:
+def test_names_become_tags_or_digests_and_ids_neither() -> None:
     digest = "example.test/a@sha256:" + "3" * 64
     told = plain(image_message(summary(references=("example.test/a:v1", digest, ID)), User()))
     assert (told["repo_tags"], told["repo_digests"]) == (["example.test/a:v1"], [digest])
@@ -53,23 +53,23 @@ def test_names_are_told_as_tags_and_digests_and_an_id_as_neither() -> None:
         ({"config": {"User": "7", "Env": 7}}, User(7)),
     ],
 )
-def test_a_user_is_read_as_go_reads_it_and_nothing_else_is_decoded(config: Any, user: User) -> None:
+def test_a_user_is_parsed_as_in_go_and_nothing_else_is_decoded(config: Any, user: User) -> None:
     assert user_of(json.dumps(config).encode(), ID) == user
 
 
-def test_a_config_that_is_none_has_no_user_to_read() -> None:
+def test_an_invalid_config_has_no_user() -> None:
     with pytest.raises(InvalidDocumentError):
         user_of(b"{", ID)
 
 
-def test_the_verbose_document_is_escaped_as_go_escapes_it() -> None:
+def test_the_verbose_document_is_escaped_as_in_go() -> None:
     odd = "<&>\u2028\u2029é\u0001\x7f"
     document = info_document(image({"config": {"Env": [odd]}, "rootfs": {"type": "layers"}}))
     assert "\\u003c\\u0026\\u003e\\u2028\\u2029é\\u0001\x7f" in document
     assert json.loads(document)["imageSpec"]["config"]["Env"] == [odd]
 
 
-def test_usage_that_is_not_known_is_nothing_used() -> None:
+def test_unknown_usage_is_zero() -> None:
     (usage,) = plain(usage_reply(FilesystemUsage("/images", None, None, 7)))["image_filesystems"]
     assert usage == {
         "timestamp": "7000",
@@ -80,7 +80,7 @@ def test_usage_that_is_not_known_is_nothing_used() -> None:
 
 
 @pytest.mark.parametrize(("used", "at"), [(2**64 - 1, 1), (1, -1)])
-def test_usage_that_no_store_can_keep_is_not_recorded(used: int, at: int) -> None:
+def test_usage_that_does_not_fit_is_not_recorded(used: int, at: int) -> None:
     usage = {"timestamp": at, "fs_id": {"mountpoint": "/"}, "used_bytes": {"value": used}}
     assert reported_usage(IMAGE_FS_INFO.response(image_filesystems=[usage])) is None
 

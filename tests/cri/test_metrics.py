@@ -1,4 +1,4 @@
-"""What Prometheus is shown, and how it asks."""
+"""The Prometheus metrics and their endpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def metrics(reader: Reader) -> Metrics:
 
 @pytest.fixture
 def port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port of the loopback interface."""
     with sockets.socket() as free:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]
@@ -46,7 +46,7 @@ def port() -> int:
 
 @pytest.fixture
 def shown(metrics: Metrics, port: int) -> dict[str, Any]:
-    """Return the fields of a server that shows its metrics at the port."""
+    """Return the fields of a server with metrics at the port."""
     show = functools.partial(scraping, Loopback("127.0.0.1", port), metrics.page())
     return {"observe": metrics.observe, "beside": show}
 
@@ -99,7 +99,7 @@ def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Pa
     assert float(size.split()[1]) >= store_path.stat().st_size
 
 
-def test_a_store_that_cannot_be_read_is_told(metrics: Metrics, reader: Reader) -> None:
+def test_an_unreadable_store_is_reported(metrics: Metrics, reader: Reader) -> None:
     reader.close()
     assert "imagekeep_store_up 0.0" in page_of(metrics)
 
@@ -125,12 +125,12 @@ def test_a_store_that_cannot_be_read_is_told(metrics: Metrics, reader: Reader) -
         ("", False),
     ],
 )
-def test_only_a_host_of_this_machine_is_local(host: str | None, local: bool) -> None:
+def test_only_loopback_hosts_are_local(host: str | None, local: bool) -> None:
     assert is_local(host) is local
 
 
-def test_no_page_is_made_once_the_server_stops() -> None:
-    """Its thread would read a store that is being closed."""
+def test_no_page_is_rendered_after_the_server_stops() -> None:
+    """Its thread would read a closing store."""
     made: list[str] = []
     statuses: list[str] = []
 
@@ -158,24 +158,24 @@ def test_a_request_for_another_host_is_refused(begin: Serve, shown: dict[str, An
     + [f"127.0.0.1:{port}" for port in ("-1", "+90", " 90", "9_0", "90\n", "65536", "\u0661\u0662")]
     + ["[::1%lo]:90", "[::ffff:127.0.0.1]:90"],
 )
-def test_metrics_are_for_this_machine_alone(target: str) -> None:
+def test_metrics_are_served_on_loopback_only(target: str) -> None:
     with pytest.raises(InvalidArgumentError, match="invalid metrics address"):
         parse_target(target)
 
 
-def test_an_address_of_this_machine_is_taken() -> None:
+def test_a_loopback_address_is_accepted() -> None:
     assert parse_target("127.0.0.1:9000") == Loopback("127.0.0.1", 9000)
     assert parse_target("[::1]:9000") == Loopback("::1", 9000)
 
 
-def test_prometheus_is_shown_its_own_format(begin: Serve, shown: dict[str, Any], port: int) -> None:
+def test_metrics_have_the_prometheus_format(begin: Serve, shown: dict[str, Any], port: int) -> None:
     begin(**shown)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page:
         assert page.headers["Content-Type"].startswith("text/plain; version=")
         assert b"imagekeep_images 0.0" in page.read()
 
 
-def test_metrics_are_shown_on_the_loopback_of_ipv6(begin: Serve, metrics: Metrics, port: int) -> None:
+def test_metrics_are_served_on_ipv6_loopback(begin: Serve, metrics: Metrics, port: int) -> None:
     try:
         with sockets.socket(sockets.AF_INET6) as other:
             other.bind(("::1", port))
@@ -186,7 +186,7 @@ def test_metrics_are_shown_on_the_loopback_of_ipv6(begin: Serve, metrics: Metric
         assert b"imagekeep_images 0.0" in page.read()
 
 
-def test_a_port_that_is_taken_is_refused(begin: Serve, metrics: Metrics, socket: Path) -> None:
+def test_a_port_in_use_is_refused(begin: Serve, metrics: Metrics, socket: Path) -> None:
     with sockets.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -199,7 +199,7 @@ def test_a_port_that_is_taken_is_refused(begin: Serve, metrics: Metrics, socket:
     assert not socket.exists()
 
 
-def test_scrapers_that_hang_are_hung_up_on(
+def test_hanging_scrapers_are_disconnected(
     begin: Serve, shown: dict[str, Any], port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.cri.metrics.CLIENT_TIMEOUT", 0.2)
@@ -211,14 +211,14 @@ def test_scrapers_that_hang_are_hung_up_on(
         assert "imagekeep_images" in scrape(port)
 
 
-def test_one_client_too_many_is_refused_at_once(begin: Serve, shown: dict[str, Any], port: int) -> None:
+def test_a_client_beyond_the_limit_is_refused_at_once(begin: Serve, shown: dict[str, Any], port: int) -> None:
     begin(**shown)
     with contextlib.ExitStack() as stack:
         for _ in range(CLIENTS_MAX):
             stack.enter_context(connect(port))
         with connect(port) as refused, contextlib.suppress(ConnectionError):
             assert refused.recv(1) == b""
-    # Those that hung up have left room.
+    # The closed connections freed room.
     wait_until(lambda: "imagekeep_images" in scrape_or_nothing(port))
 
 
@@ -228,14 +228,14 @@ def scrape_or_nothing(port: int) -> str:
     return ""
 
 
-def test_a_head_that_never_ends_is_not_kept(begin: Serve, shown: dict[str, Any], port: int) -> None:
+def test_endless_headers_are_not_buffered(begin: Serve, shown: dict[str, Any], port: int) -> None:
     begin(**shown)
-    with connect(port) as connection, contextlib.suppress(ConnectionError):  # which ends it as well
+    with connect(port) as connection, contextlib.suppress(ConnectionError):  # which ends it too
         connection.sendall(b"x" * 100_000)
         assert connection.recv(1) == b""
 
 
-def test_a_flood_of_the_metrics_port_leaves_the_cri_its_descriptors(tmp_path: Path, port: int) -> None:
+def test_a_flood_of_the_metrics_port_does_not_exhaust_the_cris_descriptors(tmp_path: Path, port: int) -> None:
     with Store.open(tmp_path / "images.db"):
         pass
     with serving(tmp_path, f"--metrics=127.0.0.1:{port}") as server, contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What containerd answered, as the expectation: the same calls, on a store in the same state."""
+"""Recorded replies of containerd, compared for the same calls in the same state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RECORDINGS = documents("cri_behaviour_")
 OF_THE_SERVER = {"Version", "ImageFsInfo", "PullImage"}
-"""Calls whose replies tell of the server and not of images: each has a test elsewhere."""
+"""Calls whose replies are about the server and not about images; tested elsewhere."""
 
 
 @pytest.mark.parametrize(("name", "recording"), RECORDINGS, ids=[name for name, _ in RECORDINGS])
@@ -49,14 +49,14 @@ def test_every_recorded_call_is_answered_field_by_field(
 
 
 def last_alone(removed: list[tuple[str, bool]]) -> bool:
-    """Return whether of the references that were removed the last, and it alone, was waited for."""
+    """Return whether only the last of the removed references was waited for."""
     return [synchronous for _, synchronous in removed] == [False] * (len(removed) - 1) + [True] * bool(
         removed
     )
 
 
 def ours(reply: Any, name: str) -> Any:
-    """Return our reply as it is compared; containerd 1.6 never tells that an image is pinned."""
+    """Return our reply to compare, without pins, which containerd 1.6 does not report."""
     for one in reply if isinstance(reply, list) else [reply or {}]:
         for image in [*one.get("images", []), one.get("image", {})]:
             if "1.6" in name:
@@ -65,7 +65,7 @@ def ours(reply: Any, name: str) -> Any:
 
 
 def in_order(reply: Any) -> Any:
-    """Return a recorded reply with its images in the order of ids: containerd's order is a new one each time."""
+    """Return a recorded reply with its images in order of id, because containerd's order is random."""
     for one in reply if isinstance(reply, list) else [reply or {}]:
         if "images" in one:
             one["images"].sort(key=lambda image: image["id"])

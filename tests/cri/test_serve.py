@@ -1,4 +1,4 @@
-"""`imagekeep serve`, as it is started and ended."""
+"""Starting and stopping `imagekeep serve`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_soon_though_a_client_stays(how: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_stops_it_soon_despite_a_connected_client(how: signal.Signals, tmp_path: Path) -> None:
     write_layout(tmp_path / "busybox")
     server = Process(tmp_path, source=f"oci:{tmp_path / 'busybox'}")
     with server.client() as client:
         client.images()
-        # It takes 0.2 s; what is waited for here is that it does not wait for the client.
+        # It takes 0.2 s; the point is that it does not wait for the client.
         assert server.end(how, 10) == 0
     assert not server.socket.exists()
 
 
-def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
+def test_a_missing_store_is_created(tmp_path: Path) -> None:
     write_layout(tmp_path / "busybox")
     with serving(tmp_path, source=f"oci:{tmp_path / 'busybox'}") as server, server.client() as client:
         assert client.images() == []
     assert (tmp_path / "images.db").exists()
 
 
-def test_a_second_server_says_so_and_ends(tmp_path: Path, run: Run) -> None:  # noqa: F811
+def test_a_second_server_reports_the_first_and_exits(tmp_path: Path, run: Run) -> None:  # noqa: F811
     write_layout(tmp_path / "busybox")
     with serving(tmp_path, source=f"oci:{tmp_path / 'busybox'}") as server:
         result = run("serve", "--listen", f"unix://{server.socket}")
@@ -52,17 +52,17 @@ def test_a_second_server_says_so_and_ends(tmp_path: Path, run: Run) -> None:  # 
         ("--metrics", "0.0.0.0:9000"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: tuple[str, str], run: Run) -> None:  # noqa: F811
+def test_invalid_options_are_refused(options: tuple[str, str], run: Run) -> None:  # noqa: F811
     assert run("serve", *options).code == 2
 
 
-def test_an_archive_that_passes_by_once_is_no_source_to_serve_with(run: Run) -> None:  # noqa: F811
+def test_an_archive_on_standard_input_cannot_be_served(run: Run) -> None:  # noqa: F811
     result = run("--source", "archive:-", "serve")
     assert (result.code, "sync it first" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("package", ["grpc", "google.protobuf", "grpc_health", "grpc_reflection"])
-def test_a_missing_package_is_named_with_the_command_that_installs_it(package: str) -> None:
+def test_a_missing_package_is_named_with_its_install_command(package: str) -> None:
     without = f"import sys; sys.modules[{package!r}] = None"
     program = f"{without}; from imagekeep.cli import main; sys.exit(main(['serve']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -70,6 +70,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(package: s
     assert "pip install 'imagekeep[cri]'" in done.stderr
 
 
-def test_containerds_cri_is_compared_without_what_only_a_server_needs() -> None:
+def test_comparing_with_containerds_cri_needs_no_server_package() -> None:
     program = "import sys; sys.modules['grpc_health'] = None; import imagekeep.cri.stale"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""Health and reflection, as `grpc_health_probe` and `grpcurl` ask for them."""
+"""Health and reflection, as used by `grpc_health_probe` and `grpcurl`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("service", ["", "runtime.v1.ImageService", "runtime.v1.RuntimeService"])
-def test_the_server_is_well(service: str, begin: Serve) -> None:
+def test_the_server_is_healthy(service: str, begin: Serve) -> None:
     assert begin().ask("Check", {"service": service}).reply == {"status": "SERVING"}
 
 
-def test_the_health_of_an_unknown_service_is_not_known(begin: Serve) -> None:
+def test_the_health_of_an_unknown_service_is_not_found(begin: Serve) -> None:
     assert begin().ask("Check", {"service": "nope"}).code == "NOT_FOUND"
 
 
-def test_a_server_whose_store_is_gone_is_not_well(begin: Serve, reader: Any) -> None:
+def test_a_server_without_its_store_is_unhealthy(begin: Serve, reader: Any) -> None:
     client = begin()
     reader.close()
     assert client.ask("Check").reply == {"status": "NOT_SERVING"}
     assert client.ask("ListImages").code == "FAILED_PRECONDITION"
 
 
-def test_a_server_is_well_again_once_its_store_is_back(begin: Serve, reader: Any) -> None:
+def test_a_server_is_healthy_again_once_its_store_is_back(begin: Serve, reader: Any) -> None:
     client = begin()
     assert client.ask("Check").reply == {"status": "SERVING"}
     away = reader.path.rename(reader.path.with_name("away.db"))
@@ -45,7 +45,7 @@ def test_a_server_is_well_again_once_its_store_is_back(begin: Serve, reader: Any
 
 
 def reflect(client: Client, method: Method[Any, Any], *questions: dict[str, Any]) -> list[Any]:
-    """Ask several questions on one call, as clients do."""
+    """Send several reflection requests in one call, as clients do."""
     call = client.channel.stream_stream(
         method.path,
         request_serializer=method.request.SerializeToString,
@@ -64,7 +64,7 @@ def test_services_are_listed(method: Method[Any, Any], begin: Serve) -> None:
     }
 
 
-def test_a_service_can_be_called_by_its_description_alone(begin: Serve) -> None:
+def test_a_service_can_be_called_from_its_description_only(begin: Serve) -> None:
     pool = DescriptorPool()
     (reply,) = reflect(begin(), REFLECT[0], {"file_containing_symbol": "runtime.v1.ImageService"})
     for file in reply.file_descriptor_response.file_descriptor_proto:
@@ -80,12 +80,12 @@ def test_a_service_can_be_called_by_its_description_alone(begin: Serve) -> None:
     "question",
     [{"file_by_filename": "cri.proto"}, {"file_containing_symbol": "runtime.v1.Image"}],
 )
-def test_files_are_found_by_name_and_by_what_they_hold(question: dict[str, Any], begin: Serve) -> None:
+def test_files_are_found_by_name_and_by_symbol(question: dict[str, Any], begin: Serve) -> None:
     (reply,) = reflect(begin(), REFLECT[0], question)
     assert len(reply.file_descriptor_response.file_descriptor_proto) == 1
 
 
-def test_what_is_not_there_is_said_to_be_so_and_the_next_question_is_answered(begin: Serve) -> None:
+def test_an_unknown_name_is_an_error_and_the_next_request_is_answered(begin: Serve) -> None:
     replies = reflect(begin(), REFLECT[0], {"file_containing_symbol": "nope.X"}, {"list_services": "*"})
     assert replies[0].error_response.error_code == 5
     assert replies[1].list_services_response.service

@@ -1,4 +1,4 @@
-"""Whether the source is followed, by what watchers wrote in the store."""
+"""Whether the source is followed, from the watcher status in the store."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def store(store_path: Path) -> Iterator[Store]:
         yield store
 
 
-def test_nobody_follows_a_new_store(reader: Reader) -> None:
+def test_a_new_store_is_not_followed(reader: Reader) -> None:
     assert OtherWatcher(reader).state() is None
 
 
-def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, store: Store) -> None:
+def test_another_processs_watcher_counts_while_it_lives(reader: Reader, store: Store) -> None:
     current = OtherWatcher(reader)
     state = WatcherState(os.getppid(), "containerd", current_time(), connected_at=current_time())
     with watcher_lock(store):
@@ -48,17 +48,17 @@ def test_a_watcher_of_another_process_follows_while_that_lives(reader: Reader, s
     assert current.state() is None
 
 
-def test_a_watcher_that_said_it_ended_follows_no_more(reader: Reader, store: Store) -> None:
+def test_a_stopped_watcher_does_not_count(reader: Reader, store: Store) -> None:
     with watcher_lock(store):
         now = current_time()
         record_watcher(store, WatcherState(os.getpid(), "containerd", now, connected_at=now, stopped_at=now))
         assert OtherWatcher(reader).state() is None
 
 
-def test_a_server_that_follows_the_source_says_so_whatever_the_store_says(
+def test_a_server_that_follows_its_source_reports_that_whatever_the_store_has(
     begin: Serve, store_path: Path
 ) -> None:
-    """A row of another watcher is not its word, nor of a process with the same id in another namespace."""
+    """The status of another watcher does not count, nor one with the same PID in another namespace."""
     source = WatchedSource()
     thread = WatcherThread(lambda: Store.open(store_path, source=source), "watched")
     client = begin(watcher=thread)
@@ -83,12 +83,12 @@ def test_a_server_does_not_follow_a_store_that_another_process_follows(
 
 
 def condition(client: Client) -> dict[str, Any]:
-    """Return what the server says about following the source."""
+    """Return whether the server reports that it follows the source."""
     conditions = client.ask("Status").reply["status"]["conditions"]
     return next(each for each in conditions if each["type"] == "SourceFollowed")
 
 
-def test_a_server_that_can_follow_no_more_ends_and_says_why(serving: ServerConfig) -> None:
+def test_a_server_that_can_no_longer_follow_exits_with_the_reason(serving: ServerConfig) -> None:
     def opening() -> AbstractContextManager[Store]:
         raise StoreUnavailableError("the disk is gone")
 
