@@ -1,4 +1,4 @@
-"""What the tests of the database share: the paths of stores that are there, old, or yet to be made."""
+"""Paths of new and old stores for the database tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a store may be; there is none yet."""
+    """Return the path of a store that does not exist yet."""
     return tmp_path / "another.db"
 
 
 @pytest.fixture
 def old(path: Path) -> Path:
-    """The frozen store of revision 0001, in WAL mode as imagekeep leaves it."""
+    """Return the path of the frozen store of revision 0001, in WAL mode."""
     return thawed("0001", path)

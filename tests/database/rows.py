@@ -1,4 +1,4 @@
-"""Rows put into a store by plain SQL, as another program would."""
+"""Inserts rows into a store with plain SQL, like another program."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def digest_of(document: bytes) -> str:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[sqlite.Connection]:
-    """Give a connection that may write, and close it."""
+    """Yield a writable connection, and close it."""
     with contextlib.closing(connect(path)) as connection:
         yield connection
 
 
 def add_image(connection: sqlite.Connection, key: int, *names: str, document: bytes = b"{}") -> str:
-    """Put in an image with its references, in one transaction, and return its id."""
+    """Insert an image with its references in one transaction; return its id."""
     image_id = digest_of(document)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT INTO images VALUES (?, ?, ?, ?)", (key, image_id, TARGET, 1000 + key))
@@ -47,7 +47,7 @@ def pin(connection: sqlite.Connection, name: str, key: int) -> None:
 
 
 def cache(connection: sqlite.Connection, name: str, key: int, target: str = TARGET, at: int = 0) -> None:
-    """Put in what a source said of a reference."""
+    """Insert a cache row."""
     connection.execute(
         "INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at)"
         " VALUES (?, ?, ?, 'linux/amd64', ?)",
@@ -56,7 +56,7 @@ def cache(connection: sqlite.Connection, name: str, key: int, target: str = TARG
 
 
 def record(connection: sqlite.Connection, name: str, event: str = "new", pinned: int = 0) -> None:
-    """Put a row into the history."""
+    """Insert a history row."""
     connection.execute(
         "INSERT INTO reference_history (reference, image_id, pinned, event, at) VALUES (?, ?, ?, ?, 0)",
         (name, TARGET, pinned, event),
@@ -64,12 +64,12 @@ def record(connection: sqlite.Connection, name: str, event: str = "new", pinned:
 
 
 def rows_of(connection: sqlite.Connection, table: str) -> list[Any]:
-    """Return every row of a table, in the order of its first column."""
+    """Return every row of a table, ordered by its first column."""
     return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
 
 
 def contents(path: Path) -> dict[str, list[Any]]:
-    """Return every row of every table but alembic's own."""
+    """Return every row of every table except alembic's."""
     with opened(path) as connection:
         tables = connection.execute(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name != 'alembic_version' ORDER BY name"
@@ -78,7 +78,7 @@ def contents(path: Path) -> dict[str, list[Any]]:
 
 
 def schema_of(path: Path) -> dict[str, str]:
-    """Return what SQLite keeps as the text of each table, index, trigger and view, but alembic's own."""
+    """Return SQLite's text of each table, index, trigger and view, except alembic's."""
     with opened(path) as connection:
         return dict(
             connection.execute(

@@ -1,4 +1,4 @@
-"""Stores of any revision, made by the migrations or kept frozen, and files that are none."""
+"""Makes stores of any revision, by migrating or from frozen files, and files that are not stores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def thawed(revision: str, path: Path) -> Path:
 
 
 def at_revision(revision: str, path: Path) -> Path:
-    """Make an empty store of a revision by the migrations."""
+    """Create an empty store of a revision with the migrations."""
     make_file(path)
     move(command.upgrade, path, revision)
     return path
@@ -39,19 +39,19 @@ def at_revision(revision: str, path: Path) -> Path:
 def move(
     verb: Callable[[Config, str], None], path: Path, revision: str, *, scripts: Path | None = None
 ) -> None:
-    """Move a store up or down by alembic's own command, with other scripts than the checkout's if given."""
+    """Upgrade or downgrade a store with alembic's command, and with other scripts if given."""
     config = Config(attributes={"migration": Migration(path)})
     config.set_main_option("script_location", str(scripts or CHECKOUT / "migrations"))
     verb(config, revision)
 
 
 def backups_of(path: Path) -> list[Path]:
-    """Return the copies that were made before the store at `path` was moved."""
+    """Return the backups of the store at `path`."""
     return sorted(path.parent.glob(f"{path.name}.*.backup"))
 
 
 def foreign(path: Path, *statements: str) -> None:
-    """Make another program's database."""
+    """Create another program's database."""
     connection = sqlite.connect(str(path))
     for statement in statements:
         connection.execute(statement)

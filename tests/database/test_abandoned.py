@@ -1,4 +1,4 @@
-"""What copies leave that are killed before they are whole, and who takes it away."""
+"""What killed copies leave behind, and how it is removed."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ NAME = ".imagekeep-copy-0123456789abcdef"
 
 
 def die_while_copying(path: Path, destination: Path, when: str = "before") -> None:
-    """Let a process be killed before, or just after, its copy gets its name."""
+    """Kill a process just before or after its copy gets its name."""
     subprocess.run([sys.executable, "-c", DIE_WHILE_COPYING, str(path), str(destination), when], check=False)
 
 
 def partials(directory: Path) -> list[str]:
-    """Return the names of what is left of copies in a directory."""
+    """Return the names that copies left in a directory."""
     return sorted(entry.name for entry in directory.iterdir() if entry.name.startswith(".imagekeep-copy-"))
 
 
-def test_a_killed_copy_has_no_name_and_is_its_owners_alone(store_path: Path, tmp_path: Path) -> None:
+def test_a_killed_copy_has_no_name_and_is_private(store_path: Path, tmp_path: Path) -> None:
     die_while_copying(store_path, tmp_path / "copy.db")
 
     (left,) = partials(tmp_path)
@@ -52,7 +52,7 @@ def test_a_killed_copy_has_no_name_and_is_its_owners_alone(store_path: Path, tmp
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_the_next_copy_into_a_directory_takes_away_what_a_killed_one_left(
+def test_the_next_copy_into_a_directory_removes_what_a_killed_one_left(
     store_path: Path, tmp_path: Path, when: str
 ) -> None:
     die_while_copying(store_path, backup_path(store_path, "0001"), when)
@@ -63,7 +63,7 @@ def test_the_next_copy_into_a_directory_takes_away_what_a_killed_one_left(
     assert not partials(tmp_path)
 
 
-def test_a_copy_that_was_killed_after_it_had_its_name_is_whole(store_path: Path, tmp_path: Path) -> None:
+def test_a_copy_killed_after_getting_its_name_is_complete(store_path: Path, tmp_path: Path) -> None:
     copy_store(store_path, tmp_path / "expected.db")
     first = backup_path(store_path, "0001")
     die_while_copying(store_path, first, "after")
@@ -73,7 +73,7 @@ def test_a_copy_that_was_killed_after_it_had_its_name_is_whole(store_path: Path,
     assert first.read_bytes() == (tmp_path / "expected.db").read_bytes()
 
 
-def test_a_copy_that_is_being_made_is_left_alone(store_path: Path, tmp_path: Path) -> None:
+def test_a_copy_in_progress_is_left_alone(store_path: Path, tmp_path: Path) -> None:
     alive = tmp_path / NAME
     alive.mkdir()
     descriptor = os.open(alive, os.O_RDONLY | os.O_DIRECTORY)

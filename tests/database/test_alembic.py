@@ -33,7 +33,7 @@ def alembic(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_new_store_is_what_the_migrations_make(path: Path, store_path: Path) -> None:
+def test_a_new_store_equals_a_migrated_one(path: Path, store_path: Path) -> None:
     at_revision(HEAD, path)
 
     assert schema_of(store_path) == schema_of(path)
@@ -41,7 +41,7 @@ def test_a_new_store_is_what_the_migrations_make(path: Path, store_path: Path) -
 
 
 def everything_but_the_id(path: Path) -> dict[str, list[Any]]:
-    """Return every row of a store whose id is hidden, and what SQLite says of the file."""
+    """Return every row of a store without its id, and the file's pragmas."""
     with opened(path) as connection:
         connection.execute("UPDATE identity SET store_id = 'hidden'")
         about = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "page_size")]
@@ -49,7 +49,7 @@ def everything_but_the_id(path: Path) -> dict[str, list[Any]]:
     return contents(path) | {"revision": revision, "about": about}
 
 
-def test_every_revision_is_known_and_the_last_is_the_head() -> None:
+def test_every_revision_is_listed_and_the_last_is_the_head() -> None:
     config = Config()
     config.set_main_option("script_location", str(CHECKOUT / "migrations"))
     scripts = ScriptDirectory.from_config(config)
@@ -59,7 +59,7 @@ def test_every_revision_is_known_and_the_last_is_the_head() -> None:
 
 
 @pytest.mark.parametrize("named_by", ["argument", "environment"])
-def test_alembic_moves_a_store_up_and_down(path: Path, named_by: str) -> None:
+def test_alembic_upgrades_and_downgrades_a_store(path: Path, named_by: str) -> None:
     arguments = ("-x", f"store={path}") if named_by == "argument" else ()
     environment = {} if named_by == "argument" else {"IMAGEKEEP_STORE": str(path)}
 
@@ -72,13 +72,13 @@ def test_alembic_moves_a_store_up_and_down(path: Path, named_by: str) -> None:
 
 
 @pytest.mark.parametrize(("verb", "step", "expected"), [("upgrade", "+1", "0002"), ("downgrade", "-1", None)])
-def test_alembic_moves_a_store_by_one_step(old: Path, verb: str, step: str, expected: str | None) -> None:
+def test_alembic_upgrades_a_store_by_one_step(old: Path, verb: str, step: str, expected: str | None) -> None:
     moved = alembic("-x", f"store={old}", verb, step)
 
     assert (moved.returncode, read_revision(old)) == (0, expected), moved.stderr
 
 
-def test_a_store_that_went_down_to_nothing_comes_up_again(store_path: Path) -> None:
+def test_a_store_downgraded_to_base_can_be_upgraded_again(store_path: Path) -> None:
     move(command.downgrade, store_path, "base")
 
     open_or_create(store_path)
@@ -93,22 +93,22 @@ def test_alembic_check_finds_no_difference(store_path: Path) -> None:
     assert "No new upgrade operations detected" in checked.stdout
 
 
-def test_alembic_current_says_the_revision(old: Path) -> None:
+def test_alembic_current_prints_the_revision(old: Path) -> None:
     assert alembic("-x", f"store={old}", "current").stdout == "0001\n"
 
 
-def test_alembic_current_of_the_newest_says_so(store_path: Path) -> None:
+def test_alembic_current_marks_the_newest_revision(store_path: Path) -> None:
     assert alembic("-x", f"store={store_path}", "current").stdout == f"{HEAD} (head)\n"
 
 
-def test_alembic_without_a_store_says_how_to_name_one() -> None:
+def test_alembic_without_a_store_says_how_to_give_one() -> None:
     refused = alembic("upgrade", "head")
 
     assert refused.returncode != 0
     assert "give -x store=PATH" in refused.stdout + refused.stderr
 
 
-def test_alembic_writes_no_script_of_sql(path: Path) -> None:
+def test_alembic_offline_mode_is_refused(path: Path) -> None:
     refused = alembic("-x", f"store={path}", "upgrade", "head", "--sql")
 
     assert refused.returncode != 0
@@ -127,7 +127,7 @@ def test_alembic_leaves_the_database_of_another_program_alone(path: Path, argume
     assert path.read_bytes() == before
 
 
-def test_alembic_says_where_the_backup_of_a_store_is(store_path: Path) -> None:
+def test_alembic_prints_the_path_of_the_backup(store_path: Path) -> None:
     moved = alembic("-x", f"store={store_path}", "downgrade", "-1")
 
     assert moved.stdout.splitlines() == [f"backup: {backup}" for backup in backups_of(store_path)]
@@ -135,7 +135,7 @@ def test_alembic_says_where_the_backup_of_a_store_is(store_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["current", "check"])
-def test_alembic_says_that_there_is_no_store(path: Path, command: str) -> None:
+def test_alembic_reports_a_missing_store(path: Path, command: str) -> None:
     refused = alembic("-x", f"store={path}", command)
 
     assert refused.returncode != 0
@@ -143,17 +143,15 @@ def test_alembic_says_that_there_is_no_store(path: Path, command: str) -> None:
     assert not path.exists()
 
 
-def test_alembic_stamps_no_store(store_path: Path) -> None:
+def test_alembic_stamp_is_refused(store_path: Path) -> None:
     refused = alembic("-x", f"store={store_path}", "stamp", "0001")
 
     assert "only upgrade and downgrade" in refused.stdout + refused.stderr
     assert read_revision(store_path) == HEAD
 
 
-def test_a_revision_that_somebody_adds_is_applied_by_alembics_own_command_only(
-    tmp_path: Path, path: Path
-) -> None:
-    """Like a file that `alembic revision` makes in the checkout: a new store, and `db migrate`, leave it alone."""
+def test_a_revision_added_by_others_is_applied_by_alembics_command_only(tmp_path: Path, path: Path) -> None:
+    """A file made by `alembic revision` is ignored by a new store and by `db migrate`."""
     scripts = tmp_path / "migrations"
     shutil.copytree(CHECKOUT / "migrations", scripts)
     (scripts / "versions" / "9999_mine.py").write_text(

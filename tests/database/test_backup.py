@@ -39,39 +39,39 @@ def store(store_path: Path) -> Path:
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Each of some umasks, set for the test."""
+    """Set one of several umasks for the test."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
 
 
 def names_in(directory: Path) -> set[str]:
-    """Return the names of what is in a directory."""
+    """Return the names in a directory."""
     return {path.name for path in directory.iterdir()}
 
 
 @pytest.mark.usefixtures("umask")
-def test_a_copy_is_its_owners_alone_whatever_the_umask(store: Path, tmp_path: Path) -> None:
+def test_a_copy_is_private_with_any_umask(store: Path, tmp_path: Path) -> None:
     copy_store(store, tmp_path / "copy.db")
 
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_copy_is_whole(store: Path, tmp_path: Path) -> None:
+def test_a_copy_is_complete(store: Path, tmp_path: Path) -> None:
     copy_store(store, tmp_path / "copy.db")
 
     assert contents(tmp_path / "copy.db") == contents(store)
     assert schema_of(tmp_path / "copy.db") == schema_of(store)
 
 
-def test_a_copy_keeps_the_mark_of_a_store(store: Path, tmp_path: Path) -> None:
+def test_a_copy_keeps_the_application_id(store: Path, tmp_path: Path) -> None:
     copy_store(store, tmp_path / "copy.db")
 
     with opened(tmp_path / "copy.db") as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (0x696D6B70,)
 
 
-def test_a_copy_holds_what_is_committed_and_nothing_else(store: Path, tmp_path: Path) -> None:
+def test_a_copy_has_what_is_committed_and_nothing_else(store: Path, tmp_path: Path) -> None:
     with opened(store) as writer:
         add_image(writer, 2, "c", document=b"committed, and only in the -wal file yet")
         writer.execute("BEGIN IMMEDIATE")
@@ -82,7 +82,7 @@ def test_a_copy_holds_what_is_committed_and_nothing_else(store: Path, tmp_path: 
     assert [key for key, *_ in contents(tmp_path / "copy.db")["images"]] == [1, 2]
 
 
-def test_nothing_stands_beside_a_copy(store: Path, tmp_path: Path) -> None:
+def test_a_copy_has_no_companions(store: Path, tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
 
     copy_store(store, tmp_path / "copies" / "copy.db")
@@ -90,7 +90,7 @@ def test_nothing_stands_beside_a_copy(store: Path, tmp_path: Path) -> None:
     assert names_in(tmp_path / "copies") == {"copy.db"}
 
 
-def test_a_copy_is_read_where_nothing_may_be_written(store: Path, public_directory: Path) -> None:
+def test_a_copy_is_readable_in_a_read_only_directory(store: Path, public_directory: Path) -> None:
     copy = public_directory / "copy.db"
     copy_store(store, copy)
     os.chown(copy, NOBODY if os.geteuid() == 0 else -1, -1)
@@ -100,7 +100,7 @@ def test_a_copy_is_read_where_nothing_may_be_written(store: Path, public_directo
         assert reader.execute("SELECT count(*) FROM images").fetchone() == (1,)
 
 
-def test_a_store_itself_is_not_read_where_nothing_may_be_written(store: Path, public_directory: Path) -> None:
+def test_a_store_is_not_readable_in_a_read_only_directory(store: Path, public_directory: Path) -> None:
     path = public_directory / "images.db"
     shutil.move(store, path)
     os.chown(path, NOBODY if os.geteuid() == 0 else -1, -1)
@@ -115,7 +115,7 @@ def test_a_store_itself_is_not_read_where_nothing_may_be_written(store: Path, pu
         reader.execute("SELECT count(*) FROM images")
 
 
-def test_what_is_there_is_never_overwritten(store: Path, tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten(store: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.db").write_text("mine")
 
     with pytest.raises(FailedPreconditionError, match=r"copy\.db already exists; choose another name"):
@@ -123,7 +123,7 @@ def test_what_is_there_is_never_overwritten(store: Path, tmp_path: Path) -> None
     assert (tmp_path / "copy.db").read_text() == "mine"
 
 
-def test_a_link_that_points_nowhere_is_never_followed(store: Path, tmp_path: Path) -> None:
+def test_a_dangling_link_is_never_followed(store: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.db").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(FailedPreconditionError):
@@ -131,18 +131,18 @@ def test_a_link_that_points_nowhere_is_never_followed(store: Path, tmp_path: Pat
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_store_that_is_missing_leaves_no_copy(tmp_path: Path) -> None:
+def test_a_missing_store_leaves_no_copy(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError):
         copy_store(tmp_path / "images.db", tmp_path / "copy.db")
     assert not names_in(tmp_path)
 
 
-def test_a_directory_that_is_missing_is_an_error_that_names_it(store: Path, tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error_that_names_it(store: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match=r"missing/copy\.db"):
         copy_store(store, tmp_path / "missing" / "copy.db")
 
 
-def test_a_directory_without_permission_is_an_error_of_its_own(store: Path, public_directory: Path) -> None:
+def test_a_directory_without_permission_is_a_specific_error(store: Path, public_directory: Path) -> None:
     public_directory.chmod(0o555)
 
     with without_privileges(), pytest.raises(PermissionDeniedError, match=r"copy\.db"):
@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_nothing_behind(store: Path, tmp_path: Path) -> None:
 
 
 def run(program: str, *arguments: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of Python in a process of its own."""
+    """Run a Python program in its own process."""
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         env=os.environ | environment,
@@ -202,7 +202,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_copy_of_any_name_is_whole_and_private(store: Path, tmp_path: Path, name: str) -> None:
+def test_a_copy_with_any_name_is_complete_and_private(store: Path, tmp_path: Path, name: str) -> None:
     directory = tmp_path / "copies"
     (directory / "directory").mkdir(parents=True)
 
@@ -216,7 +216,7 @@ def test_a_copy_of_any_name_is_whole_and_private(store: Path, tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if len(name) < 200 and "/" not in name])
-def test_a_store_of_any_name_is_copied_beside_itself(store: Path, tmp_path: Path, name: str) -> None:
+def test_a_store_with_any_name_can_be_backed_up(store: Path, tmp_path: Path, name: str) -> None:
     copy_store(store, tmp_path / name)
 
     copy_store(tmp_path / name, copy := backup_path(tmp_path / name, "0003"))
@@ -224,7 +224,7 @@ def test_a_store_of_any_name_is_copied_beside_itself(store: Path, tmp_path: Path
     assert contents(copy) == contents(store)
 
 
-def test_a_relative_copy_named_as_a_uri_is_a_file(store: Path, tmp_path: Path) -> None:
+def test_a_relative_path_that_looks_like_a_uri_is_a_file(store: Path, tmp_path: Path) -> None:
     copying = "import sys; from pathlib import Path; from imagekeep.database.backup import copy_store\n"
     (tmp_path / "here").mkdir()
 
@@ -248,9 +248,7 @@ copy_store(Path(sys.argv[1]), Path(os.fsdecode(bytes.fromhex(sys.argv[2]))))
 
 
 @pytest.mark.parametrize("name", ["ünïcödé.db".encode(), b"latin-\xe9.db"])
-def test_a_copy_has_the_same_bytes_for_a_name_in_every_locale(
-    store: Path, tmp_path: Path, name: bytes
-) -> None:
+def test_a_copys_name_has_the_same_bytes_in_every_locale(store: Path, tmp_path: Path, name: bytes) -> None:
     destination = os.fsencode(tmp_path) + b"/" + name
 
     done = run(COPY, store, destination.hex(), LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
@@ -259,7 +257,7 @@ def test_a_copy_has_the_same_bytes_for_a_name_in_every_locale(
     assert contents(Path(os.fsdecode(destination))) == contents(store)
 
 
-def test_a_copy_is_written_at_a_path_longer_than_sqlite_takes(store: Path, tmp_path: Path) -> None:
+def test_a_copy_can_have_a_path_too_long_for_sqlite(store: Path, tmp_path: Path) -> None:
     directory = tmp_path / ("d" * 200) / ("e" * 200) / ("f" * 200)
     directory.mkdir(parents=True)
 
@@ -274,7 +272,7 @@ def test_a_copy_is_written_at_a_path_longer_than_sqlite_takes(store: Path, tmp_p
     ("name", "error"),
     [("x" * 256, StoreUnavailableError), ("nul\0.db", InvalidArgumentError), (".", FailedPreconditionError)],
 )
-def test_a_name_that_no_file_can_have_is_refused(
+def test_an_impossible_file_name_is_refused(
     store: Path, tmp_path: Path, name: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -351,12 +349,12 @@ def test_sqlite_writes_no_copy_where_others_can_rename_its_directory(
 
     assert not written[0].is_relative_to(shared)
     assert names_in(shared) == {"copy.db"}
-    shared.chmod(0o700)  # a store is not read where others can replace it
+    shared.chmod(0o700)  # a store is not read from where others can replace it
     assert contents(shared / "copy.db") == contents(store)
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
-def test_a_copy_is_written_beside_its_destination_where_it_is_safe(
+def test_a_copy_is_written_beside_its_destination_if_that_is_safe(
     store: Path, tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared, written = tmp_path / "shared", []
@@ -373,7 +371,7 @@ def test_a_copy_is_written_beside_its_destination_where_it_is_safe(
     "change",
     ["DELETE FROM images", "UPDATE alembic_version SET version_num = '0001'", "DELETE FROM alembic_version"],
 )
-def test_a_copy_that_is_not_what_the_store_is_gets_no_name(
+def test_a_copy_that_differs_from_the_store_gets_no_name(
     store: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change_and_compare(copy: Path, *arguments: Any) -> None:
@@ -401,7 +399,7 @@ def test_a_store_with_the_longest_name_has_a_backup(tmp_path: Path) -> None:
     assert backup.name.startswith("ö" * 100)
 
 
-def test_backups_of_one_revision_have_names_of_their_own(tmp_path: Path) -> None:
+def test_backups_of_one_revision_have_distinct_names(tmp_path: Path) -> None:
     names = {backup_path(tmp_path / "images.db", "0001").name for _ in range(3)}
 
     assert len(names) == 3

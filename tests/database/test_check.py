@@ -1,4 +1,4 @@
-"""`find_problems`: each invariant, broken by hand with the constraints off, is named with its row."""
+"""`find_problems` names each invariant broken by hand, and its row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DIGEST = f"sha256:{'0' * 64}"
 
 @pytest.fixture
 def unguarded(store_path: Path) -> Iterator[sqlite.Connection]:
-    """A connection that no constraint holds, to a store of two images, one of them pinned by both its names."""
+    """A connection without constraints, to a store of two images, one pinned by both its names."""
     with Store.open(store_path) as store:
         apply_all(store, {NAME: ONE, OTHER: ONE, ONE.id: ONE, "app:1": TWO})
         store.pin(ONE.id, NAME)
@@ -45,7 +45,7 @@ def unguarded(store_path: Path) -> Iterator[sqlite.Connection]:
 
 
 def broken(connection: sqlite.Connection, *statements: str) -> list[tuple[str, str]]:
-    """Run statements, and return the table and row of each problem that there is then."""
+    """Run statements, and return the table and row of each problem."""
     for statement in statements:
         assert connection.execute(statement).rowcount != 0
     return [(problem.table, problem.row) for problem in find_problems(connection)]
@@ -72,21 +72,19 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("changed", CHANGED)
-def test_an_object_that_is_not_as_the_revision_made_it_is_named(
-    unguarded: sqlite.Connection, changed: str
-) -> None:
+def test_a_changed_object_of_the_schema_is_named(unguarded: sqlite.Connection, changed: str) -> None:
     unguarded.execute(CHANGED[changed])
     assert [p.row for p in find_problems(unguarded) if p.table == "sqlite_schema"] == [changed]
 
 
-def test_rows_are_checked_although_a_trigger_is_missing(unguarded: sqlite.Connection) -> None:
+def test_rows_are_checked_even_if_a_trigger_is_missing(unguarded: sqlite.Connection) -> None:
     unguarded.execute("DROP TRIGGER an_image_goes_with_its_last_reference")
     assert ("pinned_refs", "foreign") in broken(
         unguarded, "INSERT INTO pinned_refs (reference, image_key) VALUES ('foreign', 1)"
     )
 
 
-def test_a_view_in_the_place_of_a_table_is_named_and_not_read(unguarded: sqlite.Connection) -> None:
+def test_a_view_in_place_of_a_table_is_named_and_not_read(unguarded: sqlite.Connection) -> None:
     unguarded.execute("DROP TABLE images")
     unguarded.execute(
         "CREATE VIEW images AS WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)"
@@ -107,7 +105,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_an_object_of_another_program_is_no_problem_and_is_named(
+def test_an_object_of_another_program_is_named_and_not_a_problem(
     unguarded: sqlite.Connection, other: str
 ) -> None:
     unguarded.execute(OTHERS[other])
@@ -134,7 +132,7 @@ def test_a_missing_config_is_named(unguarded: sqlite.Connection) -> None:
     assert broken(unguarded, delete) == [("images", TWO.id)]
 
 
-def test_a_config_of_no_image_is_named(unguarded: sqlite.Connection) -> None:
+def test_a_config_without_an_image_is_named(unguarded: sqlite.Connection) -> None:
     insert = "INSERT INTO configs VALUES (9, x'7b7d')"
     assert broken(unguarded, insert) == [("configs", "image_key 9")]
 
@@ -145,7 +143,7 @@ def test_an_id_that_is_not_the_digest_of_its_config_is_named(unguarded: sqlite.C
     assert broken(unguarded, update) == [("images", TWO.id)]
 
 
-def test_an_id_that_is_no_digest_is_named(unguarded: sqlite.Connection) -> None:
+def test_an_id_that_is_not_a_digest_is_named(unguarded: sqlite.Connection) -> None:
     update = f"UPDATE images SET id = 'short' WHERE id = '{TWO.id}'"
     assert ("images", "short") in broken(unguarded, update)
 
@@ -162,15 +160,15 @@ LAYERS = [DIGEST, f"sha256:{'1' * 64}"]
     "config",
     [
         {"rootfs": {"diff_ids": LAYERS}},
-        {"rootfs": {"DIFF_IDS": LAYERS}},  # as Go reads it
-        {"author": {"diff_ids": [DIGEST]}, "rootfs": {"diff_ids": LAYERS}},  # no author that Go would read
+        {"rootfs": {"DIFF_IDS": LAYERS}},  # as Go decodes it
+        {"author": {"diff_ids": [DIGEST]}, "rootfs": {"diff_ids": LAYERS}},  # not an author to Go
         {"other": {"diff_ids": [DIGEST]}, "rootfs": {"diff_ids": LAYERS}},
         {"rootfs": {"diff_ids": ["no digest", "nor this"]}},
     ],
     ids=["plain", "case", "no config", "elsewhere", "no digests"],
 )
 @pytest.mark.parametrize("indent", [None, 1])
-def test_a_chain_id_is_that_of_the_layers_however_they_are_written(
+def test_a_chain_id_follows_from_the_layers_in_any_spelling(
     store_path: Path, config: dict[str, Any], indent: int | None
 ) -> None:
     document = json.dumps(config, indent=indent).encode()
@@ -185,7 +183,7 @@ def test_a_chain_id_is_that_of_the_layers_however_they_are_written(
                 assert [problem.table for problem in find_problems(connection)] == expected
 
 
-def test_a_reference_of_no_image_is_named(unguarded: sqlite.Connection) -> None:
+def test_a_reference_without_an_image_is_named(unguarded: sqlite.Connection) -> None:
     update = "UPDATE \"references\" SET image_key = 9 WHERE name = 'busybox:2'"
     assert ("references", OTHER) in broken(unguarded, update)
 
@@ -195,7 +193,7 @@ def test_a_pin_of_another_image_is_named(unguarded: sqlite.Connection) -> None:
     assert ("pinned_refs", OTHER) in broken(unguarded, update)
 
 
-def test_a_pin_of_no_reference_is_named(unguarded: sqlite.Connection) -> None:
+def test_a_pin_without_a_reference_is_named(unguarded: sqlite.Connection) -> None:
     insert = "INSERT INTO pinned_refs (reference, image_key) VALUES ('foreign', 1)"
     assert broken(unguarded, insert) == [("pinned_refs", "foreign")]
 
@@ -205,20 +203,18 @@ def test_a_cache_row_that_disagrees_is_named(unguarded: sqlite.Connection) -> No
     assert broken(unguarded, update) == [("ref_cache", OTHER)]
 
 
-def test_a_cache_row_of_no_reference_is_named(unguarded: sqlite.Connection) -> None:
+def test_a_cache_row_without_a_reference_is_named(unguarded: sqlite.Connection) -> None:
     update = f"UPDATE ref_cache SET reference = 'foreign' WHERE reference = '{OTHER}'"
     assert broken(unguarded, update) == [("ref_cache", "foreign")]
 
 
 @pytest.mark.parametrize("change", ["sort_rank = 3", "sort_name = 'zzz'", "sort_name = NULL"])
-def test_a_place_in_the_order_that_does_not_follow_from_the_name_is_named(
-    unguarded: sqlite.Connection, change: str
-) -> None:
+def test_wrong_sort_columns_are_named(unguarded: sqlite.Connection, change: str) -> None:
     update = f"UPDATE \"references\" SET {change} WHERE name = '{OTHER}'"
     assert broken(unguarded, update) == [("references", OTHER)]
 
 
-def test_a_change_that_is_missing_in_the_history_is_named(unguarded: sqlite.Connection) -> None:
+def test_a_change_missing_from_the_history_is_named(unguarded: sqlite.Connection) -> None:
     delete = f"DELETE FROM pinned_refs WHERE reference = '{OTHER}'"
     assert broken(unguarded, delete) == [("reference_history", OTHER)]
 
@@ -230,7 +226,7 @@ def test_a_change_that_is_missing_in_the_history_is_named(unguarded: sqlite.Conn
         "UPDATE \"references\" SET sort_rank = 7 WHERE name = 'app:1'",
     ],
 )
-def test_a_value_that_a_check_forbids_is_named_by_sqlite(unguarded: sqlite.Connection, update: str) -> None:
+def test_a_value_that_violates_a_check_is_named_by_sqlite(unguarded: sqlite.Connection, update: str) -> None:
     unguarded.execute(update)
     unguarded.execute("PRAGMA ignore_check_constraints = OFF")
     messages = [problem.message for problem in find_problems(unguarded) if problem.table == "file"]
@@ -254,7 +250,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("constraint", CHECKS)
-def test_a_value_that_a_check_forbids_is_named_where_nothing_may_be_written(
+def test_a_value_that_violates_a_check_is_named_in_a_read_only_directory(
     unguarded: sqlite.Connection, store_path: Path, constraint: str
 ) -> None:
     unguarded.execute(FORBIDDEN[constraint])
@@ -263,12 +259,12 @@ def test_a_value_that_a_check_forbids_is_named_where_nothing_may_be_written(
     assert f"the constraint {constraint} forbids it" in found
 
 
-def test_every_check_of_the_schema_is_asked() -> None:
+def test_every_check_of_the_schema_is_verified() -> None:
     constraints = [each for table in metadata.tables.values() for each in table.constraints]
     assert {each.name for each in constraints if isinstance(each, CheckConstraint)} == {*CHECKS}
 
 
-def test_every_problem_is_given_not_only_the_first(unguarded: sqlite.Connection) -> None:
+def test_every_problem_is_yielded_and_not_only_the_first(unguarded: sqlite.Connection) -> None:
     found = broken(
         unguarded,
         f"UPDATE images SET chain_id = '{DIGEST}'",
@@ -279,7 +275,7 @@ def test_every_problem_is_given_not_only_the_first(unguarded: sqlite.Connection)
     assert len(found) == 2 + 4 + 2
 
 
-def test_a_problem_is_printed_without_what_a_terminal_would_obey() -> None:
+def test_a_problem_is_printed_with_terminal_sequences_escaped() -> None:
     assert "\x1b" not in str(Problem("references", "\x1b[2J", "no image"))
 
 
@@ -301,11 +297,11 @@ NO_UTF8 = "CAST(x'61c561' AS TEXT)"
         ("image_filesystem", f"INSERT INTO image_filesystem VALUES (1, {NO_UTF8}, NULL, NULL, 0)"),
     ],
 )
-def test_text_that_is_no_utf8_is_found(unguarded: sqlite.Connection, table: str, statement: str) -> None:
+def test_text_that_is_not_utf8_is_found(unguarded: sqlite.Connection, table: str, statement: str) -> None:
     assert table in [found for found, _ in broken(unguarded, statement)]
 
 
-def test_a_schema_that_is_no_utf8_is_found(unguarded: sqlite.Connection) -> None:
+def test_a_schema_that_is_not_utf8_is_found(unguarded: sqlite.Connection) -> None:
     unguarded.execute("PRAGMA writable_schema = ON")
     undecodable = "CAST(CAST(sql AS BLOB) || x'2d2dc5' AS TEXT)"
     statement = f"UPDATE sqlite_schema SET sql = {undecodable} WHERE name = 'image_list'"
@@ -313,7 +309,7 @@ def test_a_schema_that_is_no_utf8_is_found(unguarded: sqlite.Connection) -> None
     assert broken(unguarded, statement) == [("sqlite_schema", "view image_list")]
 
 
-def test_a_schema_that_is_no_text_is_found(unguarded: sqlite.Connection) -> None:
+def test_a_schema_that_is_not_text_is_found(unguarded: sqlite.Connection) -> None:
     unguarded.execute("PRAGMA writable_schema = ON")
     statement = "UPDATE sqlite_schema SET sql = CAST(sql AS BLOB) WHERE name = 'image_list'"
 

@@ -32,20 +32,20 @@ PAGE = 4096
 
 @pytest.fixture
 def writer(store_path: Path) -> Iterator[sqlite.Connection]:
-    """A connection that may write."""
+    """A connection to write."""
     with opened(store_path) as connection:
         yield connection
 
 
 @pytest.fixture
 def reader(store_path: Path) -> Iterator[sqlite.Connection]:
-    """A connection that may only read."""
+    """A connection to read."""
     with contextlib.closing(connect(store_path, read_only=True)) as connection:
         yield connection
 
 
 def value(connection: sqlite.Connection, pragma: str) -> object:
-    """Return what a pragma says."""
+    """Return the value of a pragma."""
     return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
 
 
@@ -64,12 +64,12 @@ def test_a_writer_has_every_pragma(writer: sqlite.Connection, pragma: str, expec
     assert value(writer, pragma) == expected
 
 
-def test_a_reader_finds_damaged_pages_when_it_reads_them(reader: sqlite.Connection) -> None:
+def test_a_reader_detects_damaged_pages_when_reading_them(reader: sqlite.Connection) -> None:
     assert value(reader, "cell_size_check") == 1
 
 
-def test_nobody_trusts_the_schema_of_a_file(reader: sqlite.Connection, writer: sqlite.Connection) -> None:
-    # SQLite 3.40 takes its own JSON functions, which the views call, for unsafe.
+def test_no_connection_trusts_the_schema(reader: sqlite.Connection, writer: sqlite.Connection) -> None:
+    # SQLite 3.40 considers its own JSON functions, which the views call, unsafe.
     trusted = int(sqlite.sqlite_version_info < (3, 41))
 
     assert value(reader, "trusted_schema") == value(writer, "trusted_schema") == trusted
@@ -80,7 +80,7 @@ def test_a_reader_cannot_write(reader: sqlite.Connection, store_path: Path) -> N
         reader.execute("DELETE FROM images")
 
 
-def test_no_transaction_begins_by_itself(writer: sqlite.Connection) -> None:
+def test_no_transaction_begins_implicitly(writer: sqlite.Connection) -> None:
     writer.execute("DELETE FROM images")
 
     assert not writer.in_transaction
@@ -98,7 +98,7 @@ def test_another_thread_may_close_a_connection(store_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b?mode=ro#x%41.db", "größe.db", "-x.db", "a'b\"c\n.db", "\udcff.db"])
-def test_a_name_is_taken_as_it_is(store_path: Path, name: str) -> None:
+def test_a_file_name_is_used_literally(store_path: Path, name: str) -> None:
     store_path.rename(store_path.with_name(name))
 
     with opened(store_path.with_name(name)) as connection:
@@ -106,7 +106,7 @@ def test_a_name_is_taken_as_it_is(store_path: Path, name: str) -> None:
     assert [path.name for path in store_path.parent.iterdir()] == [name]
 
 
-def test_the_companions_of_a_store_are_its_owners_alone(store_path: Path) -> None:
+def test_the_companions_of_a_store_are_private(store_path: Path) -> None:
     store_path.chmod(0o600)
     with opened(store_path) as connection:
         add_image(connection, 1, "a")
@@ -115,7 +115,7 @@ def test_the_companions_of_a_store_are_its_owners_alone(store_path: Path) -> Non
     assert modes == {"images.db": 0o600, "images.db-wal": 0o600, "images.db-shm": 0o600}
 
 
-def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="cannot open it"):
         connect(tmp_path / "images.db")
     assert not list(tmp_path.iterdir())
@@ -126,13 +126,13 @@ def test_an_error_names_the_file(tmp_path: Path) -> None:
         connect(tmp_path / "images.db")
 
 
-def test_a_name_in_an_error_cannot_reach_a_terminal_raw(tmp_path: Path) -> None:
+def test_a_name_in_an_error_is_escaped(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError) as caught:
         connect(tmp_path / "\x1b[2J.db")
     assert "\x1b" not in str(caught.value)
 
 
-def test_text_is_no_store(tmp_path: Path) -> None:
+def test_a_text_file_is_not_a_store(tmp_path: Path) -> None:
     path = tmp_path / "images.db"
     path.write_text("some notes, not a database\n" * 100)
 
@@ -161,12 +161,14 @@ def test_a_missing_table_is_a_corrupt_store(writer: sqlite.Connection, store_pat
         writer.execute("SELECT * FROM no_such_table")
 
 
-def test_a_refused_row_is_a_corrupt_store(writer: sqlite.Connection, store_path: Path) -> None:
+def test_a_row_that_violates_a_constraint_is_a_corrupt_store(
+    writer: sqlite.Connection, store_path: Path
+) -> None:
     with pytest.raises(CorruptStoreError, match="images_id_is_a_digest"), translating(store_path):
         writer.execute("INSERT INTO images VALUES (1, 'x', '', 0)")
 
 
-def test_a_lock_that_another_keeps_is_a_busy_store(writer: sqlite.Connection, store_path: Path) -> None:
+def test_a_lock_held_by_another_is_a_busy_store(writer: sqlite.Connection, store_path: Path) -> None:
     writer.execute("PRAGMA busy_timeout = 0")
     with opened(store_path) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -175,7 +177,7 @@ def test_a_lock_that_another_keeps_is_a_busy_store(writer: sqlite.Connection, st
             writer.execute("BEGIN IMMEDIATE")
 
 
-def test_a_database_that_may_not_grow_is_unavailable(writer: sqlite.Connection, store_path: Path) -> None:
+def test_a_database_that_cannot_grow_is_unavailable(writer: sqlite.Connection, store_path: Path) -> None:
     writer.execute(f"PRAGMA max_page_count = {value(writer, 'page_count')}")
 
     with pytest.raises(StoreUnavailableError, match="the disk is full"), translating(store_path):
@@ -189,7 +191,7 @@ def test_an_interrupted_statement_is_unavailable(writer: sqlite.Connection, stor
         writer.execute("SELECT count(*) FROM images, configs").fetchall()
 
 
-def test_a_file_that_may_not_be_read_is_named_so(public_directory: Path, store_path: Path) -> None:
+def test_an_unreadable_file_is_named(public_directory: Path, store_path: Path) -> None:
     path = store_path.rename(public_directory / "images.db")
     path.chmod(0)
 
@@ -213,7 +215,7 @@ with translating(path):
 """
 
 
-def test_a_disk_that_takes_no_more_is_unavailable_and_changes_nothing(store_path: Path) -> None:
+def test_a_full_disk_is_unavailable_and_changes_nothing(store_path: Path) -> None:
     failed = subprocess.run(
         [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(store_path)],
         capture_output=True,
@@ -227,19 +229,19 @@ def test_a_disk_that_takes_no_more_is_unavailable_and_changes_nothing(store_path
         assert connection.execute("SELECT count(*) FROM junk").fetchone() == (0,)
 
 
-def test_an_error_of_python_passes_as_it_is(store_path: Path) -> None:
+def test_an_error_of_python_passes_unchanged(store_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), translating(store_path):
         _ = 1 / 0
 
 
-def test_a_translated_error_keeps_what_sqlite_raised(tmp_path: Path) -> None:
+def test_a_translated_error_keeps_its_cause(tmp_path: Path) -> None:
     with pytest.raises(ImagekeepError) as caught:
         connect(tmp_path / "images.db")
     assert isinstance(caught.value.__cause__, sqlite.OperationalError)
 
 
 @pytest.mark.parametrize("text", ["61c561", "c5" * 100])
-def test_text_that_is_no_utf8_is_a_corrupt_store_and_is_not_quoted(
+def test_text_that_is_not_utf8_is_a_corrupt_store_and_is_not_quoted(
     writer: sqlite.Connection, store_path: Path, text: str
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Rows whose values are not of their columns' types, as a flipped bit in a row's header makes them."""
+"""Rows with values of the wrong type, as after a bit flip in a row's header."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def damaged(store_path: Path) -> Path:
-    """A store in which the rank of one reference is a text, and the name of another a number."""
+    """A store in which one reference's rank is a text, and another's name a number."""
     with opened(store_path) as connection:
         add_image(connection, 1, "a", "b", "c")
         connection.execute("PRAGMA writable_schema = ON")
@@ -39,17 +39,17 @@ def damaged(store_path: Path) -> Path:
     return store_path
 
 
-def test_a_reader_says_that_the_store_is_damaged(damaged: Path) -> None:
+def test_a_reader_reports_a_damaged_store(damaged: Path) -> None:
     with Reader.open(damaged) as reader, pytest.raises(CorruptStoreError, match="types of its columns"):
         reader.list()
 
 
-def test_a_caller_who_gives_another_type_is_told_so_as_ever(store_path: Path) -> None:
+def test_an_argument_of_the_wrong_type_is_still_the_callers_error(store_path: Path) -> None:
     with Reader.open(store_path) as reader, pytest.raises(TypeError):
         reader.get(5)  # type: ignore[arg-type]
 
 
-def test_the_check_names_the_rows_and_goes_on(damaged: Path) -> None:
+def test_the_check_names_the_rows_and_continues(damaged: Path) -> None:
     with opened(damaged) as connection:
         found = [str(problem) for problem in find_problems(connection)]
 
@@ -74,12 +74,12 @@ READS: dict[str, Callable[[Reader], object]] = {
 
 
 def with_flipped_types(path: Path, column: str) -> Path:
-    """Flip the bit of each value's type that makes bytes of a text, and a text of bytes; return the path."""
+    """Flip the bit of each value's type that turns text into a blob and back; return the path."""
     thawed(HEAD, path)
     places = places_of_columns(path)
     content = bytearray(path.read_bytes())
     for offset in places[f"{column}, type"]:
-        if content[offset] < 0x80:  # the last byte of a type has its lowest bit; null is 0
+        if content[offset] < 0x80:  # the last byte of a type has the lowest bit; null is 0
             content[offset] ^= content[offset] > 0
     path.write_bytes(content)
     return path
@@ -108,18 +108,18 @@ REFUSING = {
 
 
 @pytest.mark.parametrize(("column", "verb"), [(c, verb) for c, verbs in REFUSING.items() for verb in verbs])
-def test_nothing_of_another_type_is_handed_on(column: str, verb: str, tmp_path: Path) -> None:
+def test_a_value_of_the_wrong_type_is_never_returned(column: str, verb: str, tmp_path: Path) -> None:
     path = with_flipped_types(tmp_path / "images.db", column)
     with Reader.open(path) as reader, pytest.raises(CorruptStoreError, match="types of its columns"):
         READS[verb](reader)
 
 
-def test_nothing_of_another_type_is_decided_on(tmp_path: Path) -> None:
+def test_a_value_of_the_wrong_type_is_never_used_in_a_decision(tmp_path: Path) -> None:
     path = with_flipped_types(tmp_path / "images.db", "images.id")
     with Store.open(path) as store, pytest.raises(CorruptStoreError, match="types of its columns"):
         store.pin("26e76b794c65", TAG)
 
 
-def test_a_row_that_an_index_names_and_its_table_lacks_is_damage() -> None:
+def test_a_row_in_an_index_but_not_in_its_table_is_damage() -> None:
     with pytest.raises(MistypedRowError):
         typed_row(None, (TEXT,))

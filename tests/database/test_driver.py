@@ -10,7 +10,7 @@ IMPORT_DRIVER = "from imagekeep.database.driver import DRIVER, sqlite; print(DRI
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a piece of Python with an environment of its own, in which no driver is named unless given."""
+    """Run Python code in an environment that selects no driver unless given."""
     inherited = {name: value for name, value in os.environ.items() if name != "IMAGEKEEP_SQLITE_DRIVER"}
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -21,29 +21,29 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_pysqlite3_is_chosen_where_it_is_installed() -> None:
+def test_pysqlite3_is_used_if_installed() -> None:
     pytest.importorskip("pysqlite3", reason="pysqlite3 has no wheel here")
 
     assert run(IMPORT_DRIVER).stdout == "pysqlite3 pysqlite3.dbapi2\n"
 
 
-def test_the_standard_library_is_chosen_where_pysqlite3_is_missing() -> None:
+def test_the_standard_library_is_used_without_pysqlite3() -> None:
     hidden = "import sys; sys.modules['pysqlite3'] = None; " + IMPORT_DRIVER
 
     assert run(hidden).stdout == "sqlite3 sqlite3\n"
 
 
-def test_the_environment_chooses_the_standard_library() -> None:
+def test_the_environment_selects_the_standard_library() -> None:
     assert run(IMPORT_DRIVER, IMAGEKEEP_SQLITE_DRIVER="sqlite3").stdout == "sqlite3 sqlite3\n"
 
 
-def test_the_environment_chooses_pysqlite3() -> None:
+def test_the_environment_selects_pysqlite3() -> None:
     pytest.importorskip("pysqlite3", reason="pysqlite3 has no wheel here")
 
     assert run(IMPORT_DRIVER, IMAGEKEEP_SQLITE_DRIVER="pysqlite3").stdout == "pysqlite3 pysqlite3.dbapi2\n"
 
 
-def test_pysqlite3_asked_for_and_missing_is_not_replaced() -> None:
+def test_a_missing_pysqlite3_is_an_error_if_selected() -> None:
     hidden = "import sys; sys.modules['pysqlite3'] = None; " + IMPORT_DRIVER
     refused = run(hidden, IMAGEKEEP_SQLITE_DRIVER="pysqlite3")
 
@@ -51,7 +51,7 @@ def test_pysqlite3_asked_for_and_missing_is_not_replaced() -> None:
     assert refused.stdout == ""
 
 
-def test_a_driver_that_does_not_exist_is_refused_naming_those_that_do() -> None:
+def test_an_unknown_driver_is_refused_naming_the_known_ones() -> None:
     refused = run(IMPORT_DRIVER, IMAGEKEEP_SQLITE_DRIVER="sqlite4")
 
     assert (
@@ -60,14 +60,14 @@ def test_a_driver_that_does_not_exist_is_refused_naming_those_that_do() -> None:
     )
 
 
-def test_a_sqlite_without_strict_tables_is_refused_naming_the_oldest() -> None:
+def test_a_sqlite_without_strict_tables_is_refused_naming_the_oldest_supported() -> None:
     older = "import sqlite3; sqlite3.sqlite_version_info = (3, 36, 9); " + IMPORT_DRIVER
     refused = run(older, IMAGEKEEP_SQLITE_DRIVER="sqlite3")
 
     assert "is too old: imagekeep needs 3.37" in refused.stderr
 
 
-def test_sqlalchemy_uses_the_chosen_driver() -> None:
+def test_sqlalchemy_uses_the_selected_driver() -> None:
     code = """
 from imagekeep.database.driver import sqlite
 from imagekeep.database.engine import make_engine

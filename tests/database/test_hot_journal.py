@@ -1,4 +1,4 @@
-"""A file whose writer was killed in SQLite's rollback mode, as a store is before its first writer's end."""
+"""Files whose writer was killed in rollback mode, as a new store is at first."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def interrupt(path: Path, at: Path) -> None:
-    """Copy to `at` what a kill leaves of the file at `path` and of its journal, in the middle of a transaction."""
+    """Copy to `at` the file at `path` and its journal in the middle of a transaction, as after a kill."""
     with contextlib.closing(sqlite.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA cache_size = 1")  # pages are written before the transaction ends
+        connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the transaction ends
         connection.execute("BEGIN")
         connection.execute("PRAGMA user_version = 7")
         connection.execute("CREATE TABLE junk (content BLOB)")
@@ -36,7 +36,7 @@ def interrupt(path: Path, at: Path) -> None:
 
 @pytest.fixture
 def export(store_path: Path, tmp_path: Path) -> Path:
-    """A copy of a store with an image, in rollback mode as every copy."""
+    """A copy of a store with an image, in rollback mode like every copy."""
     with opened(store_path) as connection:
         add_image(connection, 1, "a")
     copy_store(store_path, tmp_path / "export.db")
@@ -45,24 +45,24 @@ def export(store_path: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def interrupted(export: Path, tmp_path: Path) -> Path:
-    """What is left of such a copy whose writer was killed."""
+    """Such a copy after its writer was killed."""
     interrupt(export, tmp_path / "interrupted.db")
     return tmp_path / "interrupted.db"
 
 
-def test_a_reader_finds_what_was_there_before(interrupted: Path) -> None:
+def test_a_reader_sees_the_state_before_the_transaction(interrupted: Path) -> None:
     with Reader.open(interrupted) as reader:
         assert [image.references for image in reader.list()] == [("a",)]
 
 
-def test_what_was_begun_is_undone(interrupted: Path, store_path: Path) -> None:
+def test_an_unfinished_transaction_is_rolled_back(interrupted: Path, store_path: Path) -> None:
     with Reader.open(interrupted):
         pass
 
     assert contents(interrupted) == contents(store_path)
 
 
-def test_a_store_whose_maker_was_killed_is_made(tmp_path: Path) -> None:
+def test_a_store_whose_creator_was_killed_is_created(tmp_path: Path) -> None:
     (tmp_path / "unborn.db").touch()
     interrupt(tmp_path / "unborn.db", tmp_path / "images.db")
 
@@ -84,7 +84,7 @@ def test_another_programs_file_and_its_journal_are_left_alone(tmp_path: Path) ->
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
-def test_who_may_not_write_there_is_told_so(interrupted: Path, public_directory: Path) -> None:
+def test_a_user_without_write_permission_gets_an_error(interrupted: Path, public_directory: Path) -> None:
     for name in (interrupted.name, f"{interrupted.name}-journal"):
         shutil.copy(interrupted.with_name(name), public_directory)
         (public_directory / name).chmod(0o644)
@@ -94,7 +94,7 @@ def test_who_may_not_write_there_is_told_so(interrupted: Path, public_directory:
         Reader.open(public_directory / interrupted.name)
 
 
-def test_a_journal_that_is_none_is_not_minded(export: Path) -> None:
+def test_an_invalid_journal_is_ignored(export: Path) -> None:
     journal = export.with_name(f"{export.name}-journal")
     for content in (b"", b"\0" * 512):
         journal.write_bytes(content)

@@ -67,13 +67,13 @@ os.waitpid(child, 0)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The path of a store; the lock does not need the store itself."""
+    """The path of a store; locking does not need the store itself."""
     return tmp_path / "images.db"
 
 
 @pytest.fixture
 def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the writers' lock until its standard input ends."""
+    """A process that holds the writer lock until its standard input ends."""
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -84,13 +84,13 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def take(path: Path, *extents: ByteRange, wait: float = AT_ONCE) -> None:
-    """Take locks, the writers' if none is given, and let them go."""
+    """Take and release locks, by default the writer lock."""
     with locked(path, extents or (WRITERS,), wait):
         pass
 
 
 def is_free(path: Path, *extents: ByteRange) -> bool:
-    """Return whether the locks can be had at once."""
+    """Return whether the locks are free."""
     try:
         take(path, *extents)
     except StoreBusyError:
@@ -98,24 +98,24 @@ def is_free(path: Path, *extents: ByteRange) -> bool:
     return True
 
 
-def test_a_process_keeps_another_out(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_process_excludes_another(path: Path, holder: subprocess.Popen[str]) -> None:
     assert not is_free(path)
 
 
-def test_the_lock_is_free_when_its_holder_is_done(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_the_lock_is_free_once_its_holder_is_done(path: Path, holder: subprocess.Popen[str]) -> None:
     holder.communicate()
 
     assert is_free(path)
 
 
-def test_the_lock_is_free_when_its_holder_is_killed(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_the_lock_is_free_once_its_holder_is_killed(path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
 
     assert is_free(path)
 
 
-def test_a_waiter_has_the_lock_once_its_holder_is_killed(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_waiter_gets_the_lock_once_its_holder_is_killed(path: Path, holder: subprocess.Popen[str]) -> None:
     got = []
 
     def wait() -> None:
@@ -131,7 +131,7 @@ def test_a_waiter_has_the_lock_once_its_holder_is_killed(path: Path, holder: sub
     assert got == ["the lock"]
 
 
-def test_a_thread_keeps_another_out(path: Path) -> None:
+def test_a_thread_excludes_another(path: Path) -> None:
     got = []
     with locked(path, [WRITERS], AT_ONCE):
         other = threading.Thread(target=lambda: got.append(is_free(path)))
@@ -141,7 +141,7 @@ def test_a_thread_keeps_another_out(path: Path) -> None:
     assert got == [False]
 
 
-def test_threads_never_hold_the_lock_together(path: Path) -> None:
+def test_threads_never_hold_the_lock_at_once(path: Path) -> None:
     inside, most = [0], [0]
 
     def work() -> None:
@@ -160,30 +160,28 @@ def test_threads_never_hold_the_lock_together(path: Path) -> None:
     assert most == [1]
 
 
-def test_the_lock_is_free_after_an_error_inside(path: Path) -> None:
+def test_the_lock_is_free_after_an_error(path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(path, [WRITERS], AT_ONCE):
         _ = 1 / 0
 
     assert is_free(path)
 
 
-def test_the_end_of_the_wait_is_an_error_that_names_the_file_and_the_wait(
+def test_a_timeout_is_an_error_that_names_the_file_and_the_wait(
     path: Path, holder: subprocess.Popen[str]
 ) -> None:
     with pytest.raises(StoreBusyError, match=rf"store {path}: others were writing for 0\.01 s"):
         take(path, wait=0.01)
 
 
-def test_what_was_taken_before_the_wait_ended_is_free_again(
-    path: Path, holder: subprocess.Popen[str]
-) -> None:
+def test_locks_taken_before_a_timeout_are_released(path: Path, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(StoreBusyError):
         take(path, ByteRange(5, 1), WRITERS)
 
     assert is_free(path, ByteRange(5, 1))
 
 
-def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
+def test_a_forked_child_does_not_hold_the_lock(path: Path) -> None:
     forked = subprocess.run(
         [sys.executable, "-c", FORK, str(path)], capture_output=True, text=True, check=True
     )
@@ -191,7 +189,7 @@ def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
     assert forked.stdout == "free while the child lives\n"
 
 
-def test_references_are_locked_apart(path: Path) -> None:
+def test_references_are_locked_independently(path: Path) -> None:
     with locked(path, ranges_of(["a"]), AT_ONCE):
         assert is_free(path, *ranges_of(["b"]))
 
@@ -201,24 +199,24 @@ def test_one_reference_is_locked_once(path: Path) -> None:
         assert not is_free(path, *ranges_of(["a"]))
 
 
-def test_a_lock_on_all_references_leaves_the_writers_lock(path: Path) -> None:
+def test_a_lock_on_all_references_leaves_the_writer_lock_free(path: Path) -> None:
     with locked(path, [ALL_REFERENCES], AT_ONCE):
         assert is_free(path, WRITERS)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"))))
-def test_every_reference_is_among_all_references(references: list[str]) -> None:
+def test_a_lock_on_all_references_includes_each(references: list[str]) -> None:
     last = ALL_REFERENCES.start + ALL_REFERENCES.length
 
     assert all(ALL_REFERENCES.start <= byte < last and n == 1 for byte, n in ranges_of(references))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"))))
-def test_everyone_takes_the_locks_in_one_order(references: list[str]) -> None:
+def test_locks_are_always_taken_in_the_same_order(references: list[str]) -> None:
     assert ranges_of(references) == ranges_of(reversed(references)) == sorted(ranges_of(references))
 
 
-def test_the_lock_file_is_its_owners_alone(path: Path) -> None:
+def test_the_lock_file_is_private(path: Path) -> None:
     before = os.umask(0)
     try:
         assert is_free(path)
@@ -236,19 +234,19 @@ def test_a_lock_file_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_directory_that_is_missing_is_an_error_that_names_the_lock_file(tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error_that_names_the_lock_file(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match=r"missing/images\.db-lock: No such file"):
         take(tmp_path / "missing" / "images.db")
 
 
-def test_a_directory_without_permission_is_an_error_of_its_own(public_directory: Path) -> None:
+def test_a_directory_without_permission_is_a_specific_error(public_directory: Path) -> None:
     public_directory.chmod(0o555)
 
     with without_privileges(), pytest.raises(PermissionDeniedError, match=r"images\.db-lock"):
         take(public_directory / "images.db")
 
 
-def test_newcomers_do_not_overtake_who_waits_for_every_reference(path: Path) -> None:
+def test_newcomers_do_not_overtake_a_waiter_for_all_references(path: Path) -> None:
     everyone = threading.Thread(target=enter_and_leave, args=(path,))
     with lock_references(path, ["early"]):
         everyone.start()
@@ -260,13 +258,13 @@ def test_newcomers_do_not_overtake_who_waits_for_every_reference(path: Path) -> 
 
 
 def enter_and_leave(path: Path) -> None:
-    """Hold every reference for a moment."""
+    """Lock all references for a moment."""
     with lock_references(path, None):
         pass
 
 
 def wait_until_held(path: Path, extent: ByteRange) -> None:
-    """Return when another holds an extent."""
+    """Return once another process holds a byte range."""
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
         try:
@@ -293,7 +291,7 @@ except StoreUnavailableError as error:
 
 
 @pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_a_file_system_without_these_locks_is_named(store_path: Path, error: int) -> None:
+def test_a_file_system_without_these_locks_is_reported(store_path: Path, error: int) -> None:
     command = [sys.executable, "-c", WITHOUT_LOCKS, str(store_path), str(error)]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -31,7 +31,7 @@ def test_the_ids_in_a_frozen_store_are_the_digests_of_its_configs(revision: str,
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_a_frozen_store_keeps_every_row_on_its_way_up(revision: str, path: Path) -> None:
+def test_a_frozen_store_keeps_every_row_when_upgraded(revision: str, path: Path) -> None:
     before = contents(thawed(revision, path))
 
     migration = migrate(path)
@@ -43,7 +43,7 @@ def test_a_frozen_store_keeps_every_row_on_its_way_up(revision: str, path: Path)
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_a_frozen_store_has_the_newest_schema_after_its_way_up(
+def test_a_frozen_store_has_the_newest_schema_when_upgraded(
     revision: str, path: Path, store_path: Path
 ) -> None:
     thawed(revision, path)
@@ -54,7 +54,7 @@ def test_a_frozen_store_has_the_newest_schema_after_its_way_up(
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_a_frozen_store_keeps_every_row_on_its_way_down(revision: str, path: Path) -> None:
+def test_a_frozen_store_keeps_every_row_when_downgraded(revision: str, path: Path) -> None:
     before = contents(thawed(revision, path))
     migrate(path)
 
@@ -64,7 +64,7 @@ def test_a_frozen_store_keeps_every_row_on_its_way_down(revision: str, path: Pat
     assert read_revision(path) == revision
 
 
-def test_the_tables_of_the_first_revision_are_kept_on_the_way_down_to_it(path: Path) -> None:
+def test_the_tables_of_the_first_revision_survive_a_downgrade_to_it(path: Path) -> None:
     before = contents(thawed(HEAD, path))
 
     move(command.downgrade, path, REVISIONS[0])
@@ -74,7 +74,7 @@ def test_the_tables_of_the_first_revision_are_kept_on_the_way_down_to_it(path: P
     assert after == {table: before[table] for table in after}
 
 
-def test_the_history_begins_with_what_every_reference_names(old: Path) -> None:
+def test_the_history_begins_with_the_image_of_every_reference(old: Path) -> None:
     with opened(old) as connection:
         expected = connection.execute(
             "SELECT reference, image_id, target_digest, pinned, 'recorded' FROM reference_list ORDER BY reference"
@@ -90,7 +90,7 @@ def test_the_history_begins_with_what_every_reference_names(old: Path) -> None:
     assert sum(pinned for *_, pinned, _ in recorded) == 2
 
 
-def test_the_history_begins_when_the_source_last_spoke(old: Path) -> None:
+def test_the_history_begins_at_the_last_verification(old: Path) -> None:
     migrate(old)
 
     with opened(old) as connection:
@@ -104,7 +104,7 @@ def test_the_history_begins_when_the_source_last_spoke(old: Path) -> None:
     assert unknown == [True]
 
 
-def test_the_history_of_a_store_that_has_one_is_kept(path: Path) -> None:
+def test_an_existing_history_is_kept(path: Path) -> None:
     everything = "SELECT * FROM reference_history ORDER BY sequence"
     with opened(thawed("0002", path)) as connection:
         before = connection.execute(everything).fetchall()
@@ -115,7 +115,7 @@ def test_the_history_of_a_store_that_has_one_is_kept(path: Path) -> None:
         assert connection.execute(everything).fetchall() == before
 
 
-def test_a_copy_is_kept_from_before_a_move(old: Path) -> None:
+def test_an_upgrade_keeps_a_backup(old: Path) -> None:
     before = contents(old)
 
     migration = migrate(old)
@@ -127,13 +127,13 @@ def test_a_copy_is_kept_from_before_a_move(old: Path) -> None:
     assert contents(migration.backup) == before
 
 
-def test_a_copy_is_kept_from_before_a_way_down(store_path: Path) -> None:
+def test_a_downgrade_keeps_a_backup(store_path: Path) -> None:
     move(command.downgrade, store_path, "0001")
 
     assert [read_revision(backup) for backup in backups_of(store_path)] == [HEAD]
 
 
-def test_a_move_to_where_the_store_is_changes_nothing_and_keeps_no_copy(store_path: Path) -> None:
+def test_migrating_to_the_current_revision_changes_nothing_and_keeps_no_backup(store_path: Path) -> None:
     before = store_path.read_bytes()
 
     migration = migrate(store_path)
@@ -143,7 +143,7 @@ def test_a_move_to_where_the_store_is_changes_nothing_and_keeps_no_copy(store_pa
     assert store_path.read_bytes() == before
 
 
-def test_a_dry_run_says_what_it_would_do_and_leaves_the_file_as_it_was(old: Path) -> None:
+def test_a_dry_run_reports_the_migration_and_leaves_the_file_unchanged(old: Path) -> None:
     before = old.read_bytes()
 
     migration = migrate(old, dry_run=True)
@@ -153,7 +153,7 @@ def test_a_dry_run_says_what_it_would_do_and_leaves_the_file_as_it_was(old: Path
     assert not backups_of(old)
 
 
-def test_a_broken_foreign_key_stops_a_move_naming_the_tables(old: Path) -> None:
+def test_a_broken_foreign_key_stops_a_migration_naming_the_tables(old: Path) -> None:
     with opened(old) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("INSERT INTO configs VALUES (77, x'7b7d')")
@@ -162,10 +162,10 @@ def test_a_broken_foreign_key_stops_a_move_naming_the_tables(old: Path) -> None:
     with pytest.raises(SchemaVersionError, match="row 77 of table configs lacks its row of images; nothing"):
         migrate(old)
     assert old.read_bytes() == before
-    assert not backups_of(old)  # trying it again and again fills no disk
+    assert not backups_of(old)  # repeated attempts do not fill the disk
 
 
-def test_a_broken_foreign_key_of_a_table_without_row_numbers_stops_a_move(old: Path) -> None:
+def test_a_broken_foreign_key_of_a_table_without_rowid_stops_a_migration(old: Path) -> None:
     with opened(old) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         pin(connection, "nobody", 1)
@@ -174,9 +174,7 @@ def test_a_broken_foreign_key_of_a_table_without_row_numbers_stops_a_move(old: P
         migrate(old)
 
 
-def test_every_store_gets_an_id_of_its_own_whether_it_is_made_or_migrated(
-    store_path: Path, tmp_path: Path
-) -> None:
+def test_every_new_or_migrated_store_gets_its_own_id(store_path: Path, tmp_path: Path) -> None:
     paths = [store_path, thawed("0003", tmp_path / "one.db"), thawed("0003", tmp_path / "two.db")]
     for path in paths:
         migrate(path)

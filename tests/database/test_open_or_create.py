@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 
 
 def set_revision(path: Path, revision: str) -> None:
-    """Write a revision into a store by hand."""
+    """Set a store's revision by hand."""
     with opened(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
 
 
-def test_a_store_is_made_at_the_newest_revision(path: Path) -> None:
+def test_a_store_is_created_at_the_newest_revision(path: Path) -> None:
     open_or_create(path)
 
     assert read_revision(path) == HEAD
 
 
-def test_a_new_store_has_the_mark_of_a_store(path: Path) -> None:
+def test_a_new_store_has_the_application_id(path: Path) -> None:
     open_or_create(path)
 
     with opened(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
 
 
-def test_a_new_store_and_its_directory_are_their_owners_alone(tmp_path: Path) -> None:
+def test_a_new_store_and_its_directory_are_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         open_or_create(tmp_path / "directory" / "images.db")
@@ -62,7 +62,7 @@ def test_a_new_store_and_its_directory_are_their_owners_alone(tmp_path: Path) ->
     assert {entry.stat().st_mode & 0o777 for entry in (tmp_path / "directory").iterdir()} == {0o600}
 
 
-def test_a_store_is_opened_again_as_it_is(store_path: Path) -> None:
+def test_reopening_a_store_changes_nothing(store_path: Path) -> None:
     with opened(store_path) as connection:
         add_image(connection, 1, "a")
     before = store_path.read_bytes()
@@ -72,13 +72,13 @@ def test_a_store_is_opened_again_as_it_is(store_path: Path) -> None:
     assert store_path.read_bytes() == before
 
 
-def test_no_backup_is_made_of_a_store_that_is_new(path: Path) -> None:
+def test_creating_a_store_makes_no_backup(path: Path) -> None:
     open_or_create(path)
 
     assert not backups_of(path)
 
 
-def test_an_empty_file_is_adopted(path: Path) -> None:
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
 
     open_or_create(path)
@@ -99,7 +99,7 @@ print(read_revision(Path(sys.argv[1])))
 """
 
 
-def test_processes_that_make_one_store_at_once_all_have_it(path: Path) -> None:
+def test_processes_that_create_one_store_concurrently_all_get_it(path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", CREATE_TOGETHER, str(path)],
@@ -124,7 +124,7 @@ def test_processes_that_make_one_store_at_once_all_have_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one store", "a store each"])
-def test_threads_make_stores_at_once(tmp_path: Path, same: bool) -> None:
+def test_threads_create_stores_concurrently(tmp_path: Path, same: bool) -> None:
     barrier = threading.Barrier(6)
 
     def make(number: int) -> str | None:
@@ -159,7 +159,7 @@ def upgrade():
 """
 
 
-def test_a_store_is_made_within_another_programs_migration(path: Path, tmp_path: Path) -> None:
+def test_a_store_can_be_created_during_another_programs_migration(path: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs" / "versions").mkdir(parents=True)
     (tmp_path / "theirs" / "env.py").write_text(IN_AN_ENVIRONMENT)
     (tmp_path / "theirs" / "versions" / "a.py").write_text(A_REVISION)
@@ -178,7 +178,7 @@ def test_a_store_is_made_within_another_programs_migration(path: Path, tmp_path:
 
 
 @pytest.mark.parametrize("statement", [3, 9, 20])
-def test_a_store_that_could_not_be_made_is_made_by_the_next(
+def test_a_store_whose_creation_failed_is_created_by_the_next_attempt(
     path: Path, monkeypatch: pytest.MonkeyPatch, statement: int
 ) -> None:
     broken = (*newest_schema.STATEMENTS[:statement], "CREATE TABLE images (a)")
@@ -193,7 +193,7 @@ def test_a_store_that_could_not_be_made_is_made_by_the_next(
     assert read_revision(path) == HEAD
 
 
-def test_a_store_that_is_made_while_its_file_is_looked_at_is_no_other_programs(path: Path) -> None:
+def test_a_store_created_during_the_check_is_not_another_programs(path: Path) -> None:
     path.touch()
     seen = []
 
@@ -215,7 +215,7 @@ def test_a_newer_schema_is_refused_naming_both_revisions(store_path: Path) -> No
         open_or_create(store_path)
 
 
-def test_a_newer_schema_is_not_moved(store_path: Path) -> None:
+def test_a_newer_schema_is_not_migrated(store_path: Path) -> None:
     set_revision(store_path, "0999")
     before = store_path.read_bytes()
 
@@ -224,7 +224,7 @@ def test_a_newer_schema_is_not_moved(store_path: Path) -> None:
     assert store_path.read_bytes() == before
 
 
-def test_an_older_schema_is_refused_with_the_command_that_moves_it(old: Path) -> None:
+def test_an_older_schema_is_refused_with_the_command_that_migrates_it(old: Path) -> None:
     before = old.read_bytes()
 
     with pytest.raises(SchemaVersionError) as caught:
@@ -256,7 +256,7 @@ def test_the_database_of_another_program_is_refused_and_untouched(
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_refused_and_untouched(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_untouched(path: Path) -> None:
     path.write_text("notes\n" * 1000)
 
     with pytest.raises(NotAStoreError, match="not a SQLite database"):
@@ -290,12 +290,12 @@ def test_a_truncated_store_is_refused_and_untouched(store_path: Path, size: int)
     assert store_path.read_bytes() == before
 
 
-def test_a_name_with_a_nul_is_an_error_of_ours() -> None:
+def test_a_name_with_a_nul_is_an_imagekeep_error() -> None:
     with pytest.raises(ImagekeepError):
         open_or_create(Path("images\0.db"))
 
 
-def test_a_file_beneath_a_file_is_an_error_that_names_it(store_path: Path) -> None:
+def test_a_path_below_a_file_is_an_error_that_names_it(store_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match=r"images\.db/images\.db"):
         open_or_create(store_path / "images.db")
 

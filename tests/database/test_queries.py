@@ -1,4 +1,4 @@
-"""Images and states made of rows: what is asked of SQLite for them, and how often."""
+"""Queries of images and states: which statements they run, and how many."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "docker.io/library/busybox:1"
 
 @pytest.fixture
 def cursor(store_path: Path) -> Iterator[sqlite.Cursor]:
-    """A cursor of a store of every image of the model, each with three references."""
+    """A cursor on a store of every image of the model, each with three references."""
     with Store.open(store_path, platform=PLATFORM) as store:
         apply_all(store, {f"app:{each}-{number}": i for number, i in enumerate(IMAGES) for each in "abc"})
         store.apply(NAME, ONE)
@@ -44,7 +44,7 @@ def statements_of(cursor: sqlite.Cursor, query: Callable[[], object]) -> list[st
 
 
 @pytest.mark.parametrize("query", [queries.all_images, queries.all_summaries])
-def test_a_list_is_three_statements_however_many_images_there_are(
+def test_a_list_is_three_statements_for_any_number_of_images(
     cursor: sqlite.Cursor, query: Callable[[sqlite.Cursor], list[object]]
 ) -> None:
     assert len(statements_of(cursor, lambda: query(cursor))) == 3
@@ -55,7 +55,7 @@ def test_the_states_of_all_references_are_one_statement(cursor: sqlite.Cursor) -
     assert len(statements_of(cursor, lambda: queries.all_states(cursor))) == 1
 
 
-def test_a_whole_id_is_found_without_a_range(cursor: sqlite.Cursor) -> None:
+def test_a_full_id_is_found_without_a_range(cursor: sqlite.Cursor) -> None:
     assert len(statements_of(cursor, lambda: queries.find_image(cursor, ONE.id))) == 2
 
 
@@ -64,12 +64,12 @@ def test_a_truncated_id_is_found_by_one_range_statement(cursor: sqlite.Cursor) -
 
 
 @pytest.mark.parametrize("query", ["x", "ABC", "md5:ab", "sha256:zz", ONE.id + "0", "%", "_", "*"])
-def test_what_no_id_begins_with_is_not_found(cursor: sqlite.Cursor, query: str) -> None:
+def test_an_unknown_truncated_id_is_not_found(cursor: sqlite.Cursor, query: str) -> None:
     with pytest.raises(ImageNotFoundError):
         queries.find_id(cursor, query)
 
 
-def test_what_has_no_range_is_not_looked_up(cursor: sqlite.Cursor) -> None:
+def test_an_invalid_id_is_not_looked_up(cursor: sqlite.Cursor) -> None:
     def look_up() -> None:
         with pytest.raises(ImageNotFoundError):
             queries.find_id(cursor, "not hex")
@@ -87,16 +87,16 @@ def test_the_state_of_a_reference(cursor: sqlite.Cursor) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "busybox:1", NAME.upper(), "\ud800", "a\x00b"])
-def test_what_is_no_reference_has_no_state(cursor: sqlite.Cursor, name: str) -> None:
+def test_an_unknown_reference_has_no_state(cursor: sqlite.Cursor, name: str) -> None:
     assert queries.state_of(cursor, name) is None
     assert queries.find_reference(cursor, name) is None
 
 
-def test_images_come_one_by_one_as_they_come_in_a_list(cursor: sqlite.Cursor) -> None:
+def test_iterating_yields_the_images_of_a_list(cursor: sqlite.Cursor) -> None:
     assert list(queries.each_image(cursor)) == queries.all_images(cursor)
 
 
-def test_any_name_of_a_whole_digest_is_an_id_and_never_a_reference(cursor: sqlite.Cursor) -> None:
+def test_any_spelling_of_a_full_digest_is_an_id_and_never_a_reference(cursor: sqlite.Cursor) -> None:
     with pytest.raises(ImageNotFoundError):
         queries.find_by_any_name(cursor, f"sha256:{'0' * 64}")
     assert queries.find_by_any_name(cursor, TWO.id).id == TWO.id

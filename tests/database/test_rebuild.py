@@ -45,16 +45,14 @@ NAME_IMAGES = [
 
 
 def scripts_with(tmp_path: Path, condition: str) -> Path:
-    """Copy the migrations, and add one that rebuilds `images` with a condition on its sizes."""
+    """Copy the migrations, and add one that rebuilds `images` with a CHECK on its sizes."""
     scripts = shutil.copytree(CHECKOUT / "migrations", tmp_path / "scripts")
     text = REBUILD_IMAGES.format(head=HEAD, condition=condition, names=NAME_IMAGES)
     (scripts / "versions" / "0999_rebuild.py").write_text(text)
     return scripts
 
 
-def test_rebuilding_a_table_keeps_the_rows_that_would_cascade_from_it(
-    store_path: Path, tmp_path: Path
-) -> None:
+def test_rebuilding_a_table_keeps_the_rows_that_reference_it(store_path: Path, tmp_path: Path) -> None:
     with opened(store_path) as connection:
         add_image(connection, 1, "a", "b")
         pin(connection, "a", 1)
@@ -69,7 +67,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_would_cascade_from_it(
     }
 
 
-def test_a_row_that_a_new_schema_forbids_stops_the_move_and_changes_nothing(
+def test_a_row_that_the_new_schema_forbids_stops_the_migration_without_changes(
     store_path: Path, tmp_path: Path
 ) -> None:
     with opened(store_path) as connection:
@@ -83,7 +81,7 @@ def test_a_row_that_a_new_schema_forbids_stops_the_move_and_changes_nothing(
     assert store_path.read_bytes() == before
 
 
-def test_a_move_that_was_stopped_works_once_its_cause_is_gone(store_path: Path, tmp_path: Path) -> None:
+def test_a_stopped_migration_works_once_its_cause_is_gone(store_path: Path, tmp_path: Path) -> None:
     scripts = scripts_with(tmp_path, "size < 0")
     with opened(store_path) as connection:
         add_image(connection, 1, "a")

@@ -1,4 +1,4 @@
-"""A copy of a store, put back into its place."""
+"""Restoring a copy of a store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def store(store_path: Path) -> Path:
 
 @pytest.fixture
 def backup(store: Path, tmp_path: Path) -> Path:
-    """A copy of the store, which has changed since."""
+    """Return a copy of the store, which has changed since."""
     copy_store(store, tmp_path / "copy")
     with opened(store) as connection:
         add_image(connection, 2, "new", document=b"other")
@@ -50,7 +50,7 @@ def backup(store: Path, tmp_path: Path) -> Path:
 
 
 def rows(path: Path) -> dict[str, list[Any]]:
-    """Return every row of a store but its id, which a restored store does not share with the copy."""
+    """Return every row of a store except its id, which a restored store does not share with the copy."""
     return {table: found for table, found in contents(path).items() if table != "identity"}
 
 
@@ -59,7 +59,7 @@ def store_id(path: Path) -> str:
 
 
 def assert_refused(store: Path, copy: Path, kind: type[ImagekeepError]) -> None:
-    """See a copy refused, and nothing of the store or beside it changed."""
+    """Assert that a copy is refused, and that nothing in the directory changes."""
     before, names = contents(store), {path.name for path in store.parent.iterdir()}
     with pytest.raises(kind):
         restore_store(store, copy)
@@ -67,12 +67,12 @@ def assert_refused(store: Path, copy: Path, kind: type[ImagekeepError]) -> None:
     assert {path.name for path in store.parent.iterdir()} - names <= {f"{store.name}-lock"}
 
 
-def test_the_store_is_what_the_copy_is(store: Path, backup: Path) -> None:
+def test_the_restored_store_equals_the_copy(store: Path, backup: Path) -> None:
     restore_store(store, backup)
     assert rows(store) == rows(backup)
 
 
-def test_a_restored_store_has_an_id_of_its_own(store: Path, backup: Path, tmp_path: Path) -> None:
+def test_a_restored_store_has_its_own_id(store: Path, backup: Path, tmp_path: Path) -> None:
     copy_store(store, tmp_path / "first")
     restore_store(store, backup)
     restore_store(tmp_path / "new", backup)
@@ -87,7 +87,7 @@ def test_a_copy_of_an_older_revision_is_restored(store: Path, tmp_path: Path) ->
     assert read_revision(store) == "0001"
 
 
-def test_nothing_stands_beside_the_store_after_a_restore(store: Path, backup: Path) -> None:
+def test_nothing_is_left_beside_the_store_after_a_restore(store: Path, backup: Path) -> None:
     before = {path.name for path in store.parent.iterdir()}
     kept = restore_store(store, backup)
     assert kept is not None
@@ -95,14 +95,14 @@ def test_nothing_stands_beside_the_store_after_a_restore(store: Path, backup: Pa
     assert {path.name for path in store.parent.iterdir()} - before - companions == {kept.name}
 
 
-def test_what_the_store_was_is_kept(store: Path, backup: Path) -> None:
+def test_a_restore_keeps_a_backup_of_the_previous_store(store: Path, backup: Path) -> None:
     before = contents(store)
     kept = restore_store(store, backup)
     assert kept is not None
     assert contents(kept) == before
 
 
-def test_who_has_the_store_open_sees_the_copy(store: Path, backup: Path) -> None:
+def test_processes_with_the_store_open_see_the_copy(store: Path, backup: Path) -> None:
     with Store.open(store) as open_store:
         assert set(open_store.references()) == {"old", "new"}
         restore_store(store, backup)
@@ -110,9 +110,7 @@ def test_who_has_the_store_open_sees_the_copy(store: Path, backup: Path) -> None
         assert open_store.delete(open_store.resolve("old"), "old")
 
 
-def test_a_log_that_a_killed_writer_left_is_not_read_into_the_copy(
-    store: Path, backup: Path, tmp_path: Path
-) -> None:
+def test_a_killed_writers_wal_is_not_applied_to_the_copy(store: Path, backup: Path, tmp_path: Path) -> None:
     killed = tmp_path / "killed"
     killed.mkdir()
     with opened(store) as connection:
@@ -123,15 +121,13 @@ def test_a_log_that_a_killed_writer_left_is_not_read_into_the_copy(
     assert rows(killed / store.name) == rows(backup)
 
 
-def test_where_there_is_no_store_the_copy_becomes_one_of_its_owners_alone(
-    backup: Path, tmp_path: Path
-) -> None:
+def test_restoring_without_a_store_creates_a_private_one(backup: Path, tmp_path: Path) -> None:
     assert restore_store(tmp_path / "fresh", backup) is None
     assert rows(tmp_path / "fresh") == rows(backup)
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_log_of_a_store_that_is_gone_is_not_taken_for_the_copys(backup: Path, tmp_path: Path) -> None:
+def test_the_wal_of_a_deleted_store_is_not_applied_to_the_copy(backup: Path, tmp_path: Path) -> None:
     (tmp_path / "gone-wal").write_bytes(b"log")
     with pytest.raises(FailedPreconditionError, match="gone-wal"):
         restore_store(tmp_path / "gone", backup)
@@ -176,7 +172,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("difference", HOSTILE)
 @pytest.mark.parametrize("fresh", [False, True], ids=["into a store", "into no store"])
-def test_a_copy_whose_schema_is_not_its_revisions_is_refused_naming_the_object(
+def test_a_copy_with_another_schema_is_refused_naming_the_object(
     store: Path, backup: Path, tmp_path: Path, difference: str, fresh: bool
 ) -> None:
     with contextlib.closing(sqlite3.connect(backup)) as connection:
@@ -193,7 +189,7 @@ def test_a_copy_whose_schema_is_not_its_revisions_is_refused_naming_the_object(
 
 
 @pytest.mark.parametrize("page_size", [512, 8192, 65_536])
-def test_a_copy_with_pages_of_another_size_is_restored(store: Path, backup: Path, page_size: int) -> None:
+def test_a_copy_with_another_page_size_is_restored(store: Path, backup: Path, page_size: int) -> None:
     with contextlib.closing(sqlite3.connect(backup, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size = {page_size}")
         connection.execute("VACUUM")
@@ -216,7 +212,7 @@ restore.restore_store(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
-def test_a_disk_that_is_full_is_named_and_changes_nothing(store: Path, backup: Path) -> None:
+def test_a_full_disk_is_reported_and_changes_nothing(store: Path, backup: Path) -> None:
     before, names = contents(store), {path.name for path in store.parent.iterdir()}
     failed = subprocess.run(
         [sys.executable, "-c", RESTORE_BEYOND_A_LIMIT, str(store), str(backup)],
@@ -231,7 +227,7 @@ def test_a_disk_that_is_full_is_named_and_changes_nothing(store: Path, backup: P
     assert {path.name for path in store.parent.iterdir()} - names <= companions
 
 
-def test_a_copy_with_an_index_of_its_owners_is_restored(store: Path, backup: Path) -> None:
+def test_a_copy_with_an_added_index_is_restored(store: Path, backup: Path) -> None:
     with contextlib.closing(sqlite3.connect(backup)) as connection:
         connection.execute("CREATE INDEX by_size ON images (size)")
         connection.execute("ANALYZE")
@@ -239,7 +235,7 @@ def test_a_copy_with_an_index_of_its_owners_is_restored(store: Path, backup: Pat
     assert "index by_size" in schema_of(store)
 
 
-def test_a_copy_that_is_changed_once_it_was_looked_at_is_not_what_is_restored(
+def test_a_copy_changed_after_its_check_is_not_restored(
     store: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = rows(backup)
@@ -255,7 +251,7 @@ def test_a_copy_that_is_changed_once_it_was_looked_at_is_not_what_is_restored(
     assert rows(store) == expected
 
 
-def test_a_dump_of_a_store_is_named_as_what_it_is(store: Path, backup: Path, tmp_path: Path) -> None:
+def test_a_dump_of_a_store_is_recognized(store: Path, backup: Path, tmp_path: Path) -> None:
     with (
         contextlib.closing(sqlite3.connect(backup)) as source,
         contextlib.closing(sqlite3.connect(tmp_path / "dump")) as target,
@@ -267,16 +263,16 @@ def test_a_dump_of_a_store_is_named_as_what_it_is(store: Path, backup: Path, tmp
         restore_store(store, tmp_path / "dump")
 
 
-def test_an_empty_file_is_no_copy(store: Path, tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_copy(store: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert_refused(store, tmp_path / "empty", NotAStoreError)
 
 
-def test_a_copy_that_is_not_there_is_not_found(store: Path, tmp_path: Path) -> None:
+def test_a_missing_copy_is_not_found(store: Path, tmp_path: Path) -> None:
     assert_refused(store, tmp_path / "nowhere", NotFoundError)
 
 
-def test_the_store_is_no_copy_of_itself(store: Path) -> None:
+def test_the_store_cannot_be_restored_from_itself(store: Path) -> None:
     assert_refused(store, store, InvalidArgumentError)
 
 
@@ -290,7 +286,7 @@ def test_a_damaged_store_is_not_overwritten(store: Path, backup: Path) -> None:
     assert store.read_bytes() == damaged
 
 
-def test_another_program_that_writes_is_not_waited_for_without_end(
+def test_another_writing_program_is_not_waited_for_forever(
     store: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.database.connection.BUSY_WAIT", 0.01)

@@ -1,9 +1,9 @@
-"""Whether a schema is its revision's is seen object by object, and nothing hostile is read before."""
+"""A schema is compared with its revision object by object, before anything hostile is read."""
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3  # pysqlite3 has no iterdump
+import sqlite3  # pysqlite3 lacks iterdump
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,7 +43,7 @@ def comparison_of(path: Path, revision: str = HEAD) -> Comparison:
 
 
 def change(path: Path, *statements: str) -> None:
-    """Change a store as another program would, the schema's own table too."""
+    """Change a store and its schema table like another program."""
     with contextlib.closing(sqlite.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         for statement in statements:
@@ -51,7 +51,7 @@ def change(path: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_the_objects_of_a_revision_are_those_that_its_migration_makes(revision: str, path: Path) -> None:
+def test_the_objects_of_a_revision_are_those_of_its_migration(revision: str, path: Path) -> None:
     at_revision(revision, path)
     with opened(path) as connection:
         made = {
@@ -65,7 +65,7 @@ def test_the_objects_of_a_revision_are_those_that_its_migration_makes(revision: 
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
-def test_a_store_that_was_kept_since_a_revision_is_as_that_made_it(revision: str, path: Path) -> None:
+def test_a_frozen_store_has_the_schema_of_its_revision(revision: str, path: Path) -> None:
     assert comparison_of(thawed(revision, path), revision) == Comparison((), ())
 
 
@@ -75,7 +75,7 @@ def test_an_upgraded_store_has_the_objects_of_a_new_one(old: Path) -> None:
     assert comparison_of(old) == Comparison((), ())
 
 
-def test_a_copy_in_another_layout_of_white_space_is_the_same(store_path: Path) -> None:
+def test_a_schema_with_other_white_space_is_the_same(store_path: Path) -> None:
     change(store_path, "UPDATE sqlite_schema SET sql = replace(sql, char(10), '  ' || char(9))")
 
     assert comparison_of(store_path).differences == ()
@@ -133,7 +133,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("statement", OTHERS.values(), ids=OTHERS)
-def test_objects_of_others_are_told_apart_and_let_be(store_path: Path, statement: str) -> None:
+def test_objects_of_other_programs_are_allowed(store_path: Path, statement: str) -> None:
     with opened(store_path) as connection:
         add_image(connection, 1, "a")
     change(store_path, statement)
@@ -145,7 +145,7 @@ def test_objects_of_others_are_told_apart_and_let_be(store_path: Path, statement
         assert reader.references() == ["a"]
 
 
-def test_a_trigger_on_anothers_table_is_let_be(store_path: Path) -> None:
+def test_a_trigger_on_another_programs_table_is_allowed(store_path: Path) -> None:
     change(
         store_path,
         "CREATE TABLE mine (i)",
@@ -156,7 +156,7 @@ def test_a_trigger_on_anothers_table_is_let_be(store_path: Path) -> None:
 
 
 def endless(path: Path, table: str) -> None:
-    """Put an endless view in the place of a table."""
+    """Replace a table with an endless view."""
     change(
         path,
         "PRAGMA foreign_keys = OFF",
@@ -168,16 +168,14 @@ def endless(path: Path, table: str) -> None:
 
 @pytest.mark.parametrize("open_it", [Reader.open, Store.open])
 @pytest.mark.parametrize("table", ["images", "alembic_version"])
-def test_a_view_that_never_ends_is_not_read(
-    store_path: Path, table: str, open_it: Callable[[Path], Reader]
-) -> None:
+def test_an_endless_view_is_not_read(store_path: Path, table: str, open_it: Callable[[Path], Reader]) -> None:
     endless(store_path, table)
 
     with pytest.raises(CorruptStoreError, match=table):
         open_it(store_path)
 
 
-def test_an_old_store_with_a_view_that_never_ends_is_not_migrated(old: Path) -> None:
+def test_an_old_store_with_an_endless_view_is_not_migrated(old: Path) -> None:
     endless(old, "images")
 
     with pytest.raises(CorruptStoreError, match="table images is missing"):
@@ -185,9 +183,7 @@ def test_an_old_store_with_a_view_that_never_ends_is_not_migrated(old: Path) -> 
     assert not backups_of(old)
 
 
-def test_reads_of_a_schema_that_is_not_imagekeeps_end(
-    store_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_of_a_foreign_schema_time_out(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless(store_path, "images")
     monkeypatch.setattr(revision_module, "UNKNOWN_WAIT", 0.0)
 
@@ -197,7 +193,9 @@ def test_reads_of_a_schema_that_is_not_imagekeeps_end(
             connection.execute("SELECT * FROM images")
 
 
-def test_reads_of_imagekeeps_own_schema_may_last(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_of_imagekeeps_own_schema_do_not_time_out(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(revision_module, "UNKNOWN_WAIT", 0.0)
 
     with contextlib.closing(connect(store_path, read_only=True)) as connection:
@@ -206,13 +204,13 @@ def test_reads_of_imagekeeps_own_schema_may_last(store_path: Path, monkeypatch: 
         assert counted.fetchone() == (200_000,)
 
 
-def test_a_long_revision_and_long_texts_are_cut(store_path: Path) -> None:
+def test_a_long_revision_and_long_texts_are_truncated(store_path: Path) -> None:
     change(store_path, "UPDATE alembic_version SET version_num = printf('%.*c', 3000000, 'x')")
     with opened(store_path) as connection:
         assert read_schema(connection.cursor(), store_path).revision == "x" * 64
 
 
-def test_a_copy_by_dump_is_told_what_it_lacks(store_path: Path, path: Path) -> None:
+def test_a_dumped_copy_is_refused_naming_what_it_lacks(store_path: Path, path: Path) -> None:
     with (
         contextlib.closing(sqlite3.connect(store_path)) as source,
         contextlib.closing(sqlite.connect(path)) as copy,

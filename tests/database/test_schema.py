@@ -59,20 +59,20 @@ def refused_by(constraint: str) -> contextlib.AbstractContextManager[object]:
 
 
 @pytest.mark.parametrize("digest", NO_DIGESTS)
-def test_an_id_that_is_no_whole_digest_is_refused(store: sqlite.Connection, digest: str) -> None:
+def test_an_id_that_is_not_a_full_digest_is_refused(store: sqlite.Connection, digest: str) -> None:
     with refused_by("images_id_is_a_digest"):
         store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (digest,))
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
-def test_an_id_of_each_algorithm_is_taken(store: sqlite.Connection, digest: str) -> None:
+def test_an_id_of_each_algorithm_is_accepted(store: sqlite.Connection, digest: str) -> None:
     store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (digest,))
 
     assert rows_of(store, "images") == [(1, digest, "", 0)]
 
 
 @pytest.mark.parametrize("digest", NO_DIGESTS)
-def test_a_target_that_is_no_whole_digest_is_refused(two_images: sqlite.Connection, digest: str) -> None:
+def test_a_target_that_is_not_a_full_digest_is_refused(two_images: sqlite.Connection, digest: str) -> None:
     with refused_by("ref_cache_target_is_a_digest"):
         cache(two_images, "a", 1, target=digest)
 
@@ -92,12 +92,12 @@ def test_two_images_with_one_id_are_refused(two_images: sqlite.Connection) -> No
         two_images.execute("INSERT INTO images SELECT 3, id, chain_id, size FROM images WHERE image_key = 1")
 
 
-def test_a_config_of_no_image_is_refused(store: sqlite.Connection) -> None:
+def test_a_config_without_an_image_is_refused(store: sqlite.Connection) -> None:
     with refused_by("FOREIGN KEY"):
         store.execute("INSERT INTO configs VALUES (1, x'7b7d')")
 
 
-def test_a_reference_of_no_image_is_refused(store: sqlite.Connection) -> None:
+def test_a_reference_without_an_image_is_refused(store: sqlite.Connection) -> None:
     with refused_by("FOREIGN KEY"):
         store.execute("""INSERT INTO "references" VALUES ('a', 1, 1, NULL)""")
 
@@ -141,7 +141,7 @@ def test_deleting_a_reference_keeps_the_image_while_it_has_another(two_images: s
     assert [key for key, *_ in rows_of(two_images, "images")] == [1, 2]
 
 
-def test_deleting_a_reference_drops_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
+def test_deleting_a_reference_deletes_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
     for name in ("a", "b"):
         pin(two_images, name, 1)
         cache(two_images, name, 1)
@@ -159,7 +159,7 @@ LAST_REFERENCE_GOES = {
 
 
 @pytest.mark.parametrize("statement", LAST_REFERENCE_GOES.values(), ids=LAST_REFERENCE_GOES)
-def test_an_image_goes_with_its_config_when_its_last_reference_goes(
+def test_an_image_is_deleted_with_its_config_and_last_reference(
     two_images: sqlite.Connection, statement: str
 ) -> None:
     two_images.execute(statement)
@@ -168,7 +168,7 @@ def test_an_image_goes_with_its_config_when_its_last_reference_goes(
     assert [key for key, *_ in rows_of(two_images, "configs")] == [1]
 
 
-def test_deleting_the_last_reference_drops_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
+def test_deleting_the_last_reference_deletes_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:
     pin(two_images, "c", 2)
     cache(two_images, "c", 2)
 
@@ -209,7 +209,7 @@ def test_a_reference_may_be_renamed(two_images: sqlite.Connection) -> None:
     assert rows_of(two_images, "pinned_refs") == [("d", 1)]
 
 
-def test_deleting_an_image_drops_its_references(two_images: sqlite.Connection) -> None:
+def test_deleting_an_image_deletes_its_references(two_images: sqlite.Connection) -> None:
     two_images.execute("DELETE FROM images WHERE image_key = 1")
 
     assert [name for name, *_ in rows_of(two_images, "references")] == ["c"]
@@ -235,12 +235,12 @@ def test_an_event_that_does_not_exist_is_refused(store: sqlite.Connection) -> No
         record(store, "a", event="lost")
 
 
-def test_a_pin_in_the_history_that_is_no_truth_is_refused(store: sqlite.Connection) -> None:
+def test_a_pin_in_the_history_other_than_0_or_1_is_refused(store: sqlite.Connection) -> None:
     with refused_by("reference_history_pinned_is_a_truth"):
         record(store, "a", pinned=2)
 
 
-def test_image_list_shows_the_references_in_their_order(store: sqlite.Connection) -> None:
+def test_image_list_shows_the_references_in_order(store: sqlite.Connection) -> None:
     image_id = add_image(store, 1, document=b"{}")
     store.executemany(
         'INSERT INTO "references" VALUES (?, 1, ?, ?)',
@@ -306,7 +306,7 @@ CONFIG = {
 }
 
 
-def test_config_list_shows_what_the_config_says(store: sqlite.Connection) -> None:
+def test_config_list_shows_the_fields_of_the_config(store: sqlite.Connection) -> None:
     document = json.dumps(CONFIG).encode()
     add_image(store, 1, "a", document=document)
 
@@ -326,7 +326,7 @@ def test_config_list_shows_what_the_config_says(store: sqlite.Connection) -> Non
     )
 
 
-def test_config_list_shows_an_image_whose_config_is_no_json(store: sqlite.Connection) -> None:
+def test_config_list_shows_an_image_whose_config_is_not_json(store: sqlite.Connection) -> None:
     add_image(store, 1, "a", document=b"\xff{")
 
     (listed,) = store.execute("SELECT * FROM config_list").fetchall()

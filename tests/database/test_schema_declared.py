@@ -1,4 +1,4 @@
-"""`imagekeep.schema` declares what the migrations make, and reads it."""
+"""`imagekeep.schema` declares what the migrations create."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMENT = re.compile(r"/\* (.*?) \*/")
 
 
 def tokens(statement: str) -> list[str]:
-    """Return the words, strings and signs of a statement, without its comments."""
+    """Return the tokens of a statement without its comments."""
     return re.findall(r"'[^']*'|\w+|[^\s\w]", COMMENT.sub("", statement).replace('"', ""))
 
 
@@ -40,19 +40,19 @@ def test_every_table_index_and_view_is_declared(store_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_is_declared_as_the_migrations_make_it(store_path: Path, name: str) -> None:
+def test_a_table_is_declared_as_the_migrations_create_it(store_path: Path, name: str) -> None:
     made = schema_of(store_path)[f"table {name}"]
     assert tokens(str(CreateTable(TABLES[name]).compile(dialect=dialect()))) == tokens(made)
 
 
 @pytest.mark.parametrize("name", INDEXES)
-def test_an_index_is_declared_as_the_migrations_make_it(store_path: Path, name: str) -> None:
+def test_an_index_is_declared_as_the_migrations_create_it(store_path: Path, name: str) -> None:
     made = schema_of(store_path)[f"index {name}"]
     assert tokens(str(CreateIndex(INDEXES[name]).compile(dialect=dialect()))) == tokens(made)
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_has_the_comments_that_the_file_has(store_path: Path, name: str) -> None:
+def test_a_table_has_the_comments_of_the_file(store_path: Path, name: str) -> None:
     comments = [TABLES[name].comment, *(column.comment for column in TABLES[name].columns)]
     assert COMMENT.findall(schema_of(store_path)[f"table {name}"]) == [text for text in comments if text]
 
@@ -73,12 +73,12 @@ def filled(store_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [*TABLES, *VIEWS])
-def test_every_column_of_a_table_and_a_view_is_read(filled: Path, name: str) -> None:
+def test_every_column_of_a_table_and_a_view_can_be_read(filled: Path, name: str) -> None:
     with schema.engine(filled).connect() as connection:
         connection.execute(select({**TABLES, **VIEWS}[name])).fetchall()
 
 
-def test_a_view_gives_values_of_its_declared_types(filled: Path) -> None:
+def test_a_view_returns_values_of_its_declared_types(filled: Path) -> None:
     images = schema.image_list
     with schema.engine(str(filled)).connect() as connection:
         (found,) = connection.execute(select(images).where(images.c.pinned))
@@ -102,18 +102,18 @@ def test_a_transaction_of_an_engine_is_one_snapshot(filled: Path) -> None:
         assert connection.execute(counting).scalar() == before
 
 
-def test_an_engine_of_no_store_is_refused(path: Path) -> None:
+def test_an_engine_on_a_missing_store_is_refused(path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="no store at"):
         schema.engine(path)
     assert not path.exists()
 
 
-def test_an_engine_of_an_older_store_is_refused(path: Path) -> None:
+def test_an_engine_on_an_older_store_is_refused(path: Path) -> None:
     with pytest.raises(SchemaVersionError, match="db migrate"):
         schema.engine(thawed("0001", path))
 
 
-def test_an_engine_of_another_programs_database_is_refused(path: Path) -> None:
+def test_an_engine_on_another_programs_database_is_refused(path: Path) -> None:
     foreign(path, "CREATE TABLE notes (text)")
     with pytest.raises(NotAStoreError):
         schema.engine(path)
@@ -127,7 +127,7 @@ def test_the_example_of_the_module_runs(filled: Path, capsys: pytest.CaptureFixt
     assert len(capsys.readouterr().out.splitlines()) == len({image.id for image in IMAGES})
 
 
-def test_sqlite_reads_a_declared_statement_of_the_views(filled: Path) -> None:
+def test_sqlite_accepts_a_declared_query_of_the_views(filled: Path) -> None:
     statement = str(select(schema.history_list.c.event).compile(dialect=dialect()))
     with sqlite3.connect(filled) as connection:
         assert connection.execute(statement).fetchone() == ("new",)

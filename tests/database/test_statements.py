@@ -1,4 +1,4 @@
-"""The named statements: each prepares against the migrated schema, and the look-ups search by an index."""
+"""Named statements: each prepares against the migrated schema, and look-ups use an index."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ LOOK_UPS = {
     "IS_PINNED": ("pinned_refs", "images"),
     "HISTORY_OF_REFERENCE": ("reference_history",),
 }
-"""What is asked for one image or reference, and the tables that it looks into."""
+"""Statements about one image or reference, and the tables they search."""
 
 
 def arguments_of(statement: str) -> Sequence[str] | dict[str, str]:
-    """Return as many arguments as a statement takes, or one for each name."""
+    """Return arguments for a statement, by position or name."""
     if names := names_in(statement):
         return dict.fromkeys(names, "x")
     numbered = {int(number) for number in re.findall(r"\?(\d+)", statement)}
@@ -53,7 +53,7 @@ def arguments_of(statement: str) -> Sequence[str] | dict[str, str]:
 
 
 def plan_of(connection: sqlite.Connection, statement: str) -> list[str]:
-    """Return the lines of SQLite's plan for a statement."""
+    """Return the lines of SQLite's query plan for a statement."""
     rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments_of(statement))
     return [detail for *_, detail in rows]
 
@@ -76,7 +76,7 @@ def test_the_parameters_of_a_write_are_columns_of_the_tables_it_names(name: str)
 
 
 @pytest.mark.parametrize("name", [name for name, text in WRITES.items() if "INSERT" in text])
-def test_an_insert_names_columns_of_its_table_and_gives_every_one_that_must_have_a_value(name: str) -> None:
+def test_an_insert_names_columns_of_its_table_and_every_required_one(name: str) -> None:
     match = re.search(r'INTO "?(\w+)"? \(([\w\s,]+)\)', WRITES[name])
     assert match
     given, table = set(re.findall(r"\w+", match[2])), schema.metadata.tables[match[1]]
@@ -86,7 +86,7 @@ def test_an_insert_names_columns_of_its_table_and_gives_every_one_that_must_have
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "analyzed"])
 @pytest.mark.parametrize("name", LOOK_UPS)
-def test_a_look_up_searches_every_table_by_an_index(store_path: Path, name: str, filled: bool) -> None:
+def test_a_look_up_searches_every_table_with_an_index(store_path: Path, name: str, filled: bool) -> None:
     with opened(store_path) as connection:
         if filled:
             with Store.open(store_path) as store:
@@ -98,14 +98,14 @@ def test_a_look_up_searches_every_table_by_an_index(store_path: Path, name: str,
     assert not [line for line in plan if line.startswith("SCAN") and "(subquery" not in line]
 
 
-def test_the_range_of_a_truncated_id_is_answered_by_the_index_alone(store_path: Path) -> None:
+def test_the_range_of_a_truncated_id_uses_only_the_index(store_path: Path) -> None:
     with opened(store_path) as connection:
         plan = plan_of(connection, statements.IDS_IN_RANGES)
     ranges = [line for line in plan if "COVERING INDEX" in line and "id>? AND id<?" in line]
     assert len(ranges) == 3
 
 
-def test_what_streams_in_the_order_of_ids_needs_no_sorting(store_path: Path) -> None:
+def test_streaming_in_order_of_id_needs_no_sorting(store_path: Path) -> None:
     with opened(store_path) as connection:
         plan = plan_of(connection, statements.IMAGES_BY_ID)
     assert not [line for line in plan if "TEMP B-TREE" in line]

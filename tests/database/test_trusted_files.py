@@ -1,4 +1,4 @@
-"""No file is opened that another user could have made, and nothing that is no file is waited for."""
+"""Files that another user could have made are never opened, and nothing but files is waited for."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ both = pytest.mark.parametrize("open_it", [Reader.open, Store.open])
 
 @pytest.fixture
 def public_store(public_directory: Path, store_template: Path) -> Path:
-    """A store in a directory where anyone may make files, like /tmp."""
+    """Return a store in a directory where anyone may create files, like /tmp."""
     path = public_directory / "images.db"
     shutil.copy(store_template, path)
     return path
@@ -48,7 +48,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def command(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that must end by itself."""
+    """Run a command that must end on its own."""
     return subprocess.run(
         [sys.executable, "-m", "imagekeep", "--store", str(path), *arguments],
         capture_output=True,
@@ -58,7 +58,7 @@ def command(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# --- what is no file
+# --- not a file
 
 
 def make_fifo(path: Path) -> None:
@@ -89,7 +89,7 @@ KINDS = {
 
 @pytest.mark.parametrize("suffix", COMPANIONS)
 @pytest.mark.parametrize(("kind", "make"), [(k, getattr(m, "values", [m])[0]) for k, m in KINDS.items()])
-def test_what_is_no_file_beside_a_store_hangs_no_command(
+def test_a_companion_that_is_not_a_file_hangs_no_command(
     store_path: Path, suffix: str, kind: str, make: Callable[[Path], None]
 ) -> None:
     if make is make_device and os.geteuid():
@@ -103,7 +103,7 @@ def test_what_is_no_file_beside_a_store_hangs_no_command(
 
 
 @pytest.mark.parametrize("make", [make_fifo, make_socket, Path.mkdir])
-def test_a_lock_that_is_no_file_is_not_waited_for(path: Path, make: Callable[[Path], None]) -> None:
+def test_a_lock_that_is_not_a_file_is_not_waited_for(path: Path, make: Callable[[Path], None]) -> None:
     make(beside(path, "-lock"))
 
     with pytest.raises(UntrustedFileError, match=r"another\.db-lock: a .* not a file"):
@@ -131,7 +131,7 @@ def test_a_companion_with_a_second_link_is_refused(store_path: Path, suffix: str
 
 
 @pytest.mark.parametrize("suffix", ["", *COMPANIONS])
-def test_a_file_that_is_mounted_by_itself_is_refused(store_path: Path, suffix: str) -> None:
+def test_a_mounted_file_is_refused(store_path: Path, suffix: str) -> None:
     source, target = beside(store_path, ".source"), beside(store_path, suffix)
     shutil.copy(store_path, source)
     target.touch()
@@ -144,7 +144,7 @@ def test_a_file_that_is_mounted_by_itself_is_refused(store_path: Path, suffix: s
         subprocess.run(["umount", target], check=True)
 
 
-def test_a_directory_that_is_mounted_is_fine(store_path: Path, tmp_path: Path) -> None:
+def test_a_mounted_directory_is_accepted(store_path: Path, tmp_path: Path) -> None:
     mounted = tmp_path / "mounted"
     mounted.mkdir()
     if subprocess.run(["mount", "--bind", tmp_path, mounted], capture_output=True, check=False).returncode:
@@ -187,9 +187,7 @@ def test_a_file_that_is_mounted_after_an_opening_is_refused(store_path: Path, tm
 
 @both
 @pytest.mark.parametrize("above", [0, 1, 2])
-def test_a_directory_that_everyone_may_write_to_is_refused(
-    tmp_path: Path, above: int, open_it: Opening
-) -> None:
+def test_a_world_writable_directory_is_refused(tmp_path: Path, above: int, open_it: Opening) -> None:
     path = tmp_path / "a" / "b" / "images.db"
     Store.open(path).close()
     open_to_all = path.parents[above]
@@ -201,7 +199,7 @@ def test_a_directory_that_everyone_may_write_to_is_refused(
     assert f"(run `chmod o-w {open_to_all}`" in str(caught.value)
 
 
-def test_no_store_is_made_where_everyone_may_write(tmp_path: Path) -> None:
+def test_no_store_is_created_in_a_world_writable_directory(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
 
     with pytest.raises(UntrustedFileError, match="every user can write to it"):
@@ -209,7 +207,7 @@ def test_no_store_is_made_where_everyone_may_write(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_link_to_a_directory_that_everyone_may_write_to_is_refused(tmp_path: Path) -> None:
+def test_a_link_to_a_world_writable_directory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a" / "images.db"
     Store.open(path).close()
     (tmp_path / "link").symlink_to("a")
@@ -221,13 +219,13 @@ def test_a_link_to_a_directory_that_everyone_may_write_to_is_refused(tmp_path: P
 
 
 @both
-def test_a_sticky_directory_with_the_owners_files_is_fine(public_store: Path, open_it: Opening) -> None:
+def test_a_sticky_directory_with_the_owners_files_is_accepted(public_store: Path, open_it: Opening) -> None:
     open_it(public_store).close()
-    open_it(public_store).close()  # with the companions there
+    open_it(public_store).close()  # with its companions
 
 
 @needs_root
-def test_a_directory_of_another_user_is_refused(store_path: Path) -> None:
+def test_another_users_directory_is_refused(store_path: Path) -> None:
     os.chown(store_path.parent, NOBODY, NOBODY)
 
     with pytest.raises(UntrustedFileError, match=r"owner nobody, who can replace the store .*chown root"):
@@ -235,7 +233,7 @@ def test_a_directory_of_another_user_is_refused(store_path: Path) -> None:
 
 
 @needs_root
-def test_a_group_of_others_may_not_write_to_the_directory(store_path: Path) -> None:
+def test_a_directory_writable_by_a_shared_group_is_refused(store_path: Path) -> None:
     store_path.parent.chmod(0o775)
     Reader.open(store_path).close()  # root's own group
     os.chown(store_path.parent, 0, 54321)
@@ -245,7 +243,7 @@ def test_a_group_of_others_may_not_write_to_the_directory(store_path: Path) -> N
 
 
 @needs_root
-def test_a_users_own_group_may_write_to_the_directory(store_path: Path) -> None:
+def test_a_directory_writable_by_a_private_group_is_accepted(store_path: Path) -> None:
     for file in (store_path, store_path.parent):
         os.chown(file, NOBODY, NOBODY)
     store_path.parent.chmod(0o770)
@@ -254,9 +252,7 @@ def test_a_users_own_group_may_write_to_the_directory(store_path: Path) -> None:
 
 
 @needs_root
-def test_root_reads_and_writes_the_store_of_another_user(
-    public_directory: Path, store_template: Path
-) -> None:
+def test_root_reads_and_writes_another_users_store(public_directory: Path, store_template: Path) -> None:
     path = public_directory / "nobodys" / "images.db"
     path.parent.mkdir(mode=0o700)
     shutil.copy(store_template, path)
@@ -277,7 +273,9 @@ OPEN = "import sys; from imagekeep import Reader; Reader.open(sys.argv[1]).close
 
 @needs_root
 @pytest.mark.parametrize(("above", "works"), [(0, False), (1, True)])
-def test_in_a_container_directories_above_may_be_the_hosts(tmp_path: Path, above: int, works: bool) -> None:
+def test_directories_above_may_belong_to_the_host_of_a_container(
+    tmp_path: Path, above: int, works: bool
+) -> None:
     path = tmp_path / "host" / "own" / "images.db"
     Store.open(path).close()
     path.parents[above].chmod(0o755)
@@ -302,7 +300,7 @@ def test_in_a_container_directories_above_may_be_the_hosts(tmp_path: Path, above
 @needs_root
 @both
 @pytest.mark.parametrize("suffix", COMPANIONS)
-def test_a_companion_of_another_user_is_refused(public_store: Path, suffix: str, open_it: Opening) -> None:
+def test_another_users_companion_is_refused(public_store: Path, suffix: str, open_it: Opening) -> None:
     companion = beside(public_store, suffix)
     companion.touch(0o666)
     os.chown(companion, NOBODY, NOBODY)
@@ -314,7 +312,7 @@ def test_a_companion_of_another_user_is_refused(public_store: Path, suffix: str,
 
 
 @needs_root
-def test_a_user_does_not_write_to_a_store_that_another_may_have_put_there(public_store: Path) -> None:
+def test_a_store_that_another_user_may_have_put_there_is_not_written(public_store: Path) -> None:
     os.chown(public_store, NOBODY, NOBODY)
 
     Reader.open(public_store).close()
@@ -327,9 +325,7 @@ def test_a_user_does_not_write_to_a_store_that_another_may_have_put_there(public
 
 @both
 @pytest.mark.parametrize("suffix", ["", *COMPANIONS])
-def test_a_file_that_everyone_may_write_to_is_refused(
-    store_path: Path, suffix: str, open_it: Opening
-) -> None:
+def test_a_world_writable_file_is_refused(store_path: Path, suffix: str, open_it: Opening) -> None:
     beside(store_path, suffix).touch()
     beside(store_path, suffix).chmod(0o666)
 
@@ -340,7 +336,7 @@ def test_a_file_that_everyone_may_write_to_is_refused(
 
 
 def forged_log(path: Path, at: Path) -> None:
-    """Put beside `at` the -wal file of another store, in which there is an image more."""
+    """Put the -wal file of another store, with an additional image, beside `at`."""
     forged = at.with_name("forged.db")
     shutil.copy(path, forged)
     with opened(forged) as connection:
@@ -351,9 +347,9 @@ def forged_log(path: Path, at: Path) -> None:
 
 
 @needs_root
-def test_a_forged_log_is_not_read(public_store: Path) -> None:
+def test_a_forged_wal_is_not_read(public_store: Path) -> None:
     forged_log(public_store, public_store)
-    with Reader.open(public_store) as reader:  # SQLite itself believes it
+    with Reader.open(public_store) as reader:  # SQLite itself trusts it
         assert reader.references() == ["evil.example/pwned"]
     beside(public_store, "-shm").unlink(missing_ok=True)
     os.chown(beside(public_store, "-wal"), NOBODY, NOBODY)
@@ -365,7 +361,7 @@ def test_a_forged_log_is_not_read(public_store: Path) -> None:
 
 
 def interrupted(path: Path, journal: Path) -> None:
-    """Leave a journal as a killed writer does, with which the next opening would undo a change to `path`."""
+    """Leave a journal like a killed writer, which the next opening would roll back into `path`."""
     connection = sqlite.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA cache_size = 1")
@@ -392,7 +388,7 @@ def test_a_forged_journal_is_not_rolled_back(public_store: Path, open_it: Openin
 
 
 @needs_root
-def test_root_that_reads_does_not_roll_back_for_another_user(public_store: Path) -> None:
+def test_root_reading_another_users_store_does_not_roll_it_back(public_store: Path) -> None:
     interrupted(public_store, public_store.with_name("left"))
     public_store.with_name("left").rename(beside(public_store, "-journal"))
     for file in (public_store, beside(public_store, "-journal")):
@@ -406,7 +402,7 @@ def test_root_that_reads_does_not_roll_back_for_another_user(public_store: Path)
 
 @pytest.mark.parametrize("read_only", [True, False])
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-def test_in_a_shared_directory_nobody_can_make_a_companion_after_the_look(
+def test_in_a_shared_directory_no_companion_can_be_created_after_the_check(
     public_store: Path, read_only: bool, suffix: str
 ) -> None:
     require_trusted(public_store, look(str(public_store)), writing=not read_only)
@@ -416,7 +412,7 @@ def test_in_a_shared_directory_nobody_can_make_a_companion_after_the_look(
 
 
 @pytest.mark.parametrize("rollback_mode", [True, False])
-def test_the_empty_companions_are_nothing_to_sqlite(public_store: Path, rollback_mode: bool) -> None:
+def test_sqlite_ignores_the_empty_companions(public_store: Path, rollback_mode: bool) -> None:
     with opened(public_store) as connection:
         add_image(connection, 1, "a")
         if rollback_mode:
@@ -430,17 +426,17 @@ def test_the_empty_companions_are_nothing_to_sqlite(public_store: Path, rollback
         assert store.references() == ["a"]
 
 
-def test_no_companion_is_made_in_a_directory_of_ones_own(store_path: Path) -> None:
+def test_no_companion_is_created_in_a_private_directory(store_path: Path) -> None:
     require_trusted(store_path, look(str(store_path)), writing=True)
 
     assert [file.name for file in store_path.parent.iterdir() if file.is_file()] == ["images.db"]
 
 
-# --- what is left of a store that is gone
+# --- files left by a deleted store
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
-def test_no_store_is_made_beside_what_is_left_of_another(path: Path, suffix: str) -> None:
+def test_no_store_is_created_beside_the_files_of_a_deleted_one(path: Path, suffix: str) -> None:
     beside(path, suffix).write_bytes(b"frames")
 
     with pytest.raises(
@@ -451,7 +447,7 @@ def test_no_store_is_made_beside_what_is_left_of_another(path: Path, suffix: str
 
 
 @pytest.mark.parametrize("open_it", [Reader.open, Store.open])
-def test_an_empty_store_does_not_delete_the_log_of_another(path: Path, open_it: Opening) -> None:
+def test_an_empty_store_does_not_delete_the_wal_of_another(path: Path, open_it: Opening) -> None:
     path.touch(0o600)
     beside(path, "-wal").write_bytes(b"frames")
 
@@ -462,18 +458,18 @@ def test_an_empty_store_does_not_delete_the_log_of_another(path: Path, open_it: 
     assert beside(path, "-wal").read_bytes() == b"frames"
 
 
-def test_an_empty_log_is_nobodys(path: Path) -> None:
+def test_an_empty_wal_is_ignored(path: Path) -> None:
     beside(path, "-wal").touch(0o600)
 
     Store.open(path).close()
     assert contents(path)
 
 
-# --- directories that are made, and names that are too long
+# --- new directories, and long paths
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o277])
-def test_each_directory_that_is_made_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
+def test_each_new_directory_is_private(tmp_path: Path, umask: int) -> None:
     path = tmp_path / "a" / "b" / "c" / "images.db"
     before = os.umask(umask)
     try:
@@ -484,7 +480,7 @@ def test_each_directory_that_is_made_is_its_owners_alone(tmp_path: Path, umask: 
     assert [parent.stat().st_mode & 0o7777 for parent in list(path.parents)[:3]] == [0o700] * 3
 
 
-def test_directories_that_there_are_keep_their_modes(tmp_path: Path) -> None:
+def test_existing_directories_keep_their_modes(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a").chmod(0o755)
 
@@ -494,7 +490,7 @@ def test_directories_that_there_are_keep_their_modes(tmp_path: Path) -> None:
 
 
 def of_length(directory: Path, length: int) -> Path:
-    """Return a path of so many bytes."""
+    """Return a path of a given length in bytes."""
     while (left := length - len(os.fsencode(directory))) > 200:
         directory /= "d" * 99
     return directory / ("f" * (left - 1))
@@ -519,8 +515,8 @@ def test_the_longest_path_works(tmp_path: Path) -> None:
         assert len(reader.incomplete()) == 1
 
 
-def test_looking_at_the_files_drops_no_lock(store_path: Path) -> None:
-    """A descriptor of the store that is closed would drop the locks that SQLite holds in this process."""
+def test_checking_the_files_drops_no_lock(store_path: Path) -> None:
+    """Closing a descriptor of the store would drop SQLite's locks in this process."""
     with opened(store_path) as writer:
         writer.execute("BEGIN IMMEDIATE")
         Reader.open(store_path).close()

@@ -1,4 +1,4 @@
-"""Whether a store is watched: the kernel drops a watcher's lock with its process, whatever its PID."""
+"""The watcher lock, which the kernel drops with the watcher's process."""
 
 from __future__ import annotations
 
@@ -111,28 +111,28 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_watcher(path: Path) -
 
 @pytest.mark.usefixtures("holder")
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
-def test_a_watcher_is_seen_from_another_pid_namespace(path: Path) -> None:
+def test_a_watcher_is_detected_from_another_pid_namespace(path: Path) -> None:
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", ASK, str(path)]
     assert subprocess.check_output(command, text=True) == "True\n"
 
 
 @pytest.mark.usefixtures("holder")
-def test_a_watcher_keeps_nobody_from_writing(path: Path) -> None:
+def test_a_watcher_does_not_block_writers(path: Path) -> None:
     with locked(path, [WRITERS, ALL_REFERENCES], 0):
         pass
 
 
-def test_writers_are_no_watcher(path: Path) -> None:
+def test_writers_do_not_count_as_watchers(path: Path) -> None:
     with locked(path, [WRITERS, ALL_REFERENCES], 0):
         assert not is_watched(path)
 
 
-def test_who_may_not_read_the_lock_file_is_told_so(path: Path) -> None:
+def test_an_unreadable_lock_file_is_an_error(path: Path) -> None:
     with watcher_lock(path), without_privileges(), pytest.raises(PermissionDeniedError, match="lock file"):
         is_watched(path)
 
 
-def test_a_lock_is_taken_again_on_the_file_that_is_there_now(path: Path) -> None:
+def test_the_lock_can_be_taken_again_on_a_new_lock_file(path: Path) -> None:
     with watcher_lock(path) as first:
         first.take()
         path.with_name("images.db-lock").unlink()

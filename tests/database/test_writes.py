@@ -1,4 +1,4 @@
-"""What changes make of the rows: what is written, what is kept, and what goes with what."""
+"""How changes are written: which rows are inserted, kept and deleted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ONE, TWO = IMAGES[:2]
 NAME, OTHER = "docker.io/library/busybox:1", "busybox:2"
 STATE = ("images", "configs", "references", "pinned_refs", "ref_cache")
-"""The tables that say what is so, the history and the notes aside."""
+"""The tables of the current state, without history and status."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def store(store_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The time that the store is told, in microseconds, by what the test puts last."""
+    """Set the store's clock, in microseconds, to the last value that the test appends."""
     times = [1_000_000]
     for module in ("store", "internals"):
         monkeypatch.setattr(f"imagekeep.{module}.timestamp", lambda: times[-1])
@@ -46,7 +46,7 @@ def rows(store: Store, table: str) -> list[Any]:
 
 
 def keys(store: Store) -> dict[str, int]:
-    """Return this file's own number of each image."""
+    """Return the key of each image."""
     return {image_id: key for key, image_id, *_ in rows(store, "images")}
 
 
@@ -54,7 +54,7 @@ def pinned(image: ObservedImage) -> ObservedImage:
     return replace(image, pinned=True)
 
 
-def test_a_new_reference_is_a_row_of_each_table(store: Store) -> None:
+def test_a_new_reference_adds_a_row_to_each_table(store: Store) -> None:
     store.apply(NAME, pinned(ONE))
     key = keys(store)[ONE.id]
     assert {table: rows(store, table) for table in STATE} == {
@@ -66,7 +66,7 @@ def test_a_new_reference_is_a_row_of_each_table(store: Store) -> None:
     }
 
 
-def test_the_canonical_spelling_is_stored_where_it_is_not_the_name(store: Store) -> None:
+def test_the_canonical_spelling_is_stored_if_it_differs_from_the_name(store: Store) -> None:
     store.apply(OTHER, ONE)
     assert rows(store, "references")[0][2:] == (1, "docker.io/library/busybox:2")
 
@@ -84,7 +84,7 @@ def test_a_second_reference_adds_no_image(store: Store) -> None:
     assert rows(store, "configs") == [(keys(store)[ONE.id], ONE.config_json)]
 
 
-def test_a_last_reference_that_vanishes_leaves_no_row(store: Store) -> None:
+def test_the_last_reference_leaves_no_row_when_it_vanishes(store: Store) -> None:
     store.apply(NAME, pinned(ONE))
     store.apply(NAME, None)
     assert not any(rows(store, table) for table in STATE)
@@ -99,22 +99,20 @@ def test_a_reference_that_moves_takes_its_cache_row_along(store: Store, clock: l
 
 
 @pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True), (False, False)])
-def test_a_reference_that_moves_has_the_pin_that_its_source_says(
-    store: Store, before: bool, after: bool
-) -> None:
+def test_a_reference_that_moves_gets_the_sources_pin(store: Store, before: bool, after: bool) -> None:
     store.apply(NAME, replace(ONE, pinned=before))
     store.apply(NAME, replace(TWO, pinned=after))
     assert rows(store, "pinned_refs") == ([(NAME, keys(store)[TWO.id])] if after else [])
 
 
-def test_what_is_unchanged_is_verified_anew(store: Store, clock: list[int]) -> None:
+def test_an_unchanged_reference_gets_a_new_verification_time(store: Store, clock: list[int]) -> None:
     store.apply(NAME, ONE)
     clock.append(2_000_000)
     assert store.apply(NAME, ONE) is Transition.UNCHANGED
     assert rows(store, "ref_cache")[0][-1] == 2_000_000
 
 
-def test_another_target_of_the_same_image_is_noted(store: Store) -> None:
+def test_another_target_of_the_same_image_is_recorded(store: Store) -> None:
     store.apply(NAME, ONE)
     target = digest_of(b"an index around it")
     assert store.apply(NAME, replace(ONE, target_digest=target)) is Transition.UNCHANGED
@@ -122,7 +120,7 @@ def test_another_target_of_the_same_image_is_noted(store: Store) -> None:
     assert [entry.event for entry in store.history(NAME)] == ["new", "retargeted"]
 
 
-def test_pinning_without_a_source_leaves_what_the_source_said(store: Store, clock: list[int]) -> None:
+def test_pinning_without_a_source_keeps_the_cache_row(store: Store, clock: list[int]) -> None:
     store.apply(NAME, ONE)
     said = rows(store, "ref_cache")
     clock.append(2_000_000)
@@ -130,7 +128,7 @@ def test_pinning_without_a_source_leaves_what_the_source_said(store: Store, cloc
     assert rows(store, "ref_cache") == said
 
 
-def test_an_image_that_only_changes_names_stays_the_same_row(store: Store) -> None:
+def test_an_image_that_only_changes_names_keeps_its_row(store: Store) -> None:
     apply_all(store, {NAME: ONE})
     before = keys(store)
     apply_all(store, {NAME: None, OTHER: replace(ONE, size=5)})
@@ -138,15 +136,15 @@ def test_an_image_that_only_changes_names_stays_the_same_row(store: Store) -> No
     assert rows(store, "images")[0][-1] == ONE.size
 
 
-def test_one_by_one_an_image_that_changes_names_is_another_row_with_its_new_size(store: Store) -> None:
-    """The one difference between a batch and the same one by one: the image is gone in between."""
+def test_an_image_that_changes_names_one_by_one_gets_a_new_row_and_size(store: Store) -> None:
+    """Unlike in a batch, the image is deleted in between."""
     store.apply(NAME, ONE)
     store.apply(NAME, None)
     store.apply(OTHER, replace(ONE, size=5))
     assert rows(store, "images")[0][-1] == 5
 
 
-def test_three_references_that_change_places_all_move(store: Store) -> None:
+def test_three_references_that_rotate_their_images_all_move(store: Store) -> None:
     names, three = ("a:1", "b:1", "c:1"), IMAGES[:3]
     apply_all(store, dict(zip(names, three, strict=True)))
     rotated = dict(zip(names, (*three[1:], three[0]), strict=True))
@@ -162,7 +160,7 @@ def test_a_batch_is_one_commit(store: Store) -> None:
         assert after[0] == before[0] + 1
 
 
-def test_a_dry_run_is_no_commit(store: Store) -> None:
+def test_a_dry_run_commits_nothing(store: Store) -> None:
     store.apply(NAME, ONE)
     with opened(store.path) as connection:
         before = connection.execute("PRAGMA data_version").fetchone()
@@ -171,7 +169,7 @@ def test_a_dry_run_is_no_commit(store: Store) -> None:
     assert store.resolve(NAME) == ONE.id
 
 
-def test_the_changes_of_one_batch_have_one_time(store: Store, clock: list[int]) -> None:
+def test_the_changes_of_a_batch_have_one_time(store: Store, clock: list[int]) -> None:
     clock.append(3_000_000)
     apply_all(store, {NAME: ONE, OTHER: TWO})
     assert {entry.at for name in (NAME, OTHER) for entry in store.history(name)} == {

@@ -1,4 +1,4 @@
-"""A watcher that runs in a thread, with a source in memory."""
+"""Runs a watcher in a thread, with a source in memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Follow(Protocol):
-        """Runs a watcher while a context lasts; the waits that are not given are longer than any test."""
+        """Runs a watcher during a context; waits that are not given are longer than any test."""
 
         def __call__(self, **waits: float) -> AbstractContextManager[Watcher]: ...
 
 
 NEVER = 3600.0
 WITHIN = 1.0
-"""Seconds in which a watcher that is stopped has ended."""
+"""Seconds a stopped watcher may take to end."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`imagekeep watch` as a process of its own, and what a test asks about it."""
+"""`imagekeep watch` as a process, and its status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """A source, a store in a directory that follows it, and the command."""
+    """A source, a directory with a store that follows it, and the command."""
 
     def __init__(self, directory: Path, source: str) -> None:
         self.store = directory / "images.db"
@@ -33,25 +33,25 @@ class Node:
         return [sys.executable, "-m", "imagekeep", *self._options, *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
+        """Run the command until it ends."""
         return subprocess.run(
             self.command(*arguments), capture_output=True, text=True, check=False, timeout=60
         )
 
     def check(self) -> None:
-        """Check that the store and its source say the same, and that the store is whole."""
+        """Check that the store agrees with its source, and is intact."""
         wait_until(lambda: self.run("diff").returncode == 0)
         check = self.run("db", "check")
         assert check.returncode == 0, check.stdout
 
     def info(self) -> dict[str, Any]:
-        """Return what `db info` says."""
+        """Return the output of `db info`."""
         document: dict[str, Any] = json.loads(self.run("db", "info", "-o", "json").stdout)
         return document
 
     @contextmanager
     def watching(self, *options: str, **environment: str) -> Iterator[Watching]:
-        """Run `imagekeep watch`; it is killed in the end where the test has not ended it."""
+        """Run `imagekeep watch`; kill it at the end if it still runs."""
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 self.command("watch", "--log-format", "json", *options),
@@ -82,7 +82,7 @@ class Watching:
         self._log = log
 
     def state(self, field: str) -> Any:
-        """Return what this process has noted of itself; None where it has not yet."""
+        """Return this process's watcher status, or None before it is written."""
         if self._process.poll() is not None:
             raise AssertionError(f"the watcher ended: {self._log.read_text()}")
         with Reader.open(self._store) as reader:
@@ -90,24 +90,24 @@ class Watching:
         return getattr(state, field) if state and state.process_id == self._process.pid else None
 
     def lines(self) -> list[dict[str, str]]:
-        """Return the log, of earlier watchers of this node too."""
+        """Return the log, including that of earlier watchers of this node."""
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
-        """Send a signal; return the exit code, and the seconds until the process was gone."""
+        """Send a signal; return the exit code, and the seconds until the process ended."""
         sent = time.monotonic()
         self._process.send_signal(number)
         code = self._process.wait(timeout=30)
         return code, time.monotonic() - sent
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill it with SIGKILL."""
         self.end(signal.SIGKILL)
 
 
 @contextmanager
 def manager(directory: Path) -> Iterator[socket.socket]:
-    """Listen as systemd does, at `notify` in a directory."""
+    """Listen like systemd, at `notify` in a directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(directory / "notify"))
         listening.settimeout(30)

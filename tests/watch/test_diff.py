@@ -1,4 +1,4 @@
-"""Where a store and its source differ: each kind of difference, and that looking changes neither."""
+"""Differences between a store and its source: each kind, and that comparing changes neither."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def image_id(store: Store, source: WatchedSource) -> str:
 
 
 def only(store: Store) -> Difference:
-    """Return the one difference, and check that looking for it has changed nothing."""
+    """Return the only difference, and check that comparing changed nothing."""
     before = everything(store), store.incomplete()
     [difference] = find_differences(store, [0])
     assert (everything(store), store.incomplete()) == before
     return difference
 
 
-def test_what_agrees_is_no_difference_and_is_not_read(
+def test_images_that_agree_are_no_difference_and_are_not_read(
     store: Store, source: WatchedSource, image_id: str
 ) -> None:
     source.reads = source.asked = 0
@@ -83,7 +83,7 @@ def test_incomplete(store: Store, source: WatchedSource, image_id: str) -> None:
     assert found.detail == f"no blob {source.target(APP).digest}"
 
 
-def test_one_image_that_the_source_fails_to_read_is_incomplete(
+def test_an_image_that_the_source_cannot_read_is_incomplete(
     store: Store, source: WatchedSource, image_id: str
 ) -> None:
     source.put(OTHER, 2)
@@ -93,7 +93,7 @@ def test_one_image_that_the_source_fails_to_read_is_incomplete(
     assert only(store) == Difference(OTHER, DifferenceKind.INCOMPLETE, None, None, "input/output error")
 
 
-def test_what_the_store_takes_up_between_two_looks_is_no_difference(
+def test_a_change_followed_between_two_checks_is_no_difference(
     store: Store, source: WatchedSource, image_id: str
 ) -> None:
     source.put(OTHER, 2)
@@ -104,7 +104,7 @@ def test_what_the_store_takes_up_between_two_looks_is_no_difference(
         assert find_differences(store, [0]) == []
 
 
-def test_what_moves_again_between_two_looks_is_one_difference_if_the_store_did_not_follow(
+def test_a_reference_that_moves_again_between_two_checks_is_one_difference(
     store: Store, source: WatchedSource, image_id: str
 ) -> None:
     source.put(APP, 2)
@@ -115,7 +115,7 @@ def test_what_moves_again_between_two_looks_is_one_difference_if_the_store_did_n
     assert difference == Difference(APP, DifferenceKind.MOVED, image_id, moved[0])
 
 
-def test_what_is_watched_gets_a_third_look(store: Store, source: WatchedSource, image_id: str) -> None:
+def test_a_watched_store_gets_a_third_check(store: Store, source: WatchedSource, image_id: str) -> None:
     source.put(OTHER, 2)
     with watcher_lock(store):
         source.calls.clear()
@@ -127,7 +127,7 @@ def test_what_is_watched_gets_a_third_look(store: Store, source: WatchedSource, 
 
 
 @pytest.mark.parametrize("error", [SourceUnavailableError("away"), PermissionDeniedError("not ours")])
-def test_a_source_that_fails_as_a_whole_is_no_difference(
+def test_a_failing_source_is_an_error_and_no_difference(
     error: SourceUnavailableError | PermissionDeniedError, store: Store, source: WatchedSource
 ) -> None:
     source.put(OTHER, 2)
@@ -136,14 +136,14 @@ def test_a_source_that_fails_as_a_whole_is_no_difference(
         find_differences(store)
 
 
-def test_a_name_that_no_store_can_keep_is_told_with_the_reason(store: Store, source: WatchedSource) -> None:
+def test_an_invalid_name_is_shown_with_the_reason(store: Store, source: WatchedSource) -> None:
     source.put("x" * 100_000, 1)
     found = only(store)
     assert found.kind is DifferenceKind.INCOMPLETE
     assert "name longer than" in found.detail
 
 
-def test_differences_are_in_the_order_of_names(store: Store, source: WatchedSource) -> None:
+def test_differences_are_ordered_by_name(store: Store, source: WatchedSource) -> None:
     for name in ("b", "c", "a"):
         source.put(name, 1)
     assert [difference.reference for difference in find_differences(store)] == ["a", "b", "c"]
@@ -151,7 +151,7 @@ def test_differences_are_in_the_order_of_names(store: Store, source: WatchedSour
 
 @pytest.fixture
 def node(tmp_path: Path) -> tuple[Node, LayoutWriter]:
-    """Return a store that was synced with a layout of one image, and the layout."""
+    """Return a store synced with a layout of one image, and the layout."""
     layout = LayoutWriter(tmp_path / "shop")
     node = Node(tmp_path, f"oci:{layout.directory}")
     layout.write_index([named(layout.image(), "v1")])
@@ -164,13 +164,15 @@ def diff(node: Node, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_the_exit_code_tells_whether_they_differ(node: tuple[Node, LayoutWriter]) -> None:
+def test_the_exit_code_is_1_if_they_differ(node: tuple[Node, LayoutWriter]) -> None:
     assert diff(node[0]) == (0, "")
     node[1].write_index([])
     assert diff(node[0])[0] == 1
 
 
-def test_what_cannot_be_read_is_shown_and_counts_only_when_asked(node: tuple[Node, LayoutWriter]) -> None:
+def test_unreadable_references_are_shown_and_count_only_with_the_option(
+    node: tuple[Node, LayoutWriter],
+) -> None:
     entry = named(node[1].image(), "v1")
     missing = {**node[1].image(environment=["A=b"]), "digest": f"sha256:{'0' * 64}"}
     node[1].write_index([entry, named(missing, "broken")])
@@ -206,7 +208,7 @@ def test_the_document_has_every_field(node: tuple[Node, LayoutWriter]) -> None:
     }
 
 
-def test_a_store_that_is_not_there_is_not_made(node: tuple[Node, LayoutWriter], tmp_path: Path) -> None:
+def test_a_missing_store_is_not_created(node: tuple[Node, LayoutWriter], tmp_path: Path) -> None:
     other = Node(tmp_path / "empty", f"oci:{node[1].directory}")
     code, _ = diff(other)
     assert code == 1

@@ -1,4 +1,4 @@
-"""A watcher keeps the store saying what its source says: no change is lost, at whatever moment it comes."""
+"""A watcher keeps the store up to date with its source: no change is lost, whenever it comes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ APP, OTHER = "example.test/app:v1", "example.test/other:v1"
 
 
 def settled(watcher: Watcher) -> Callable[[], bool]:
-    """Return whether the second reconcile is done: the stream is taken for live."""
+    """Return whether the second reconcile is done, so that the stream counts as live."""
     return lambda: watcher.state.reconciles >= 2 and watcher.state.connected_at is not None
 
 
 def names(store: Store, reference: str, image_id: str | None) -> Callable[[], bool]:
-    """Return whether a reference names an image in the store, or none."""
+    """Return whether the store has a reference."""
 
     def now() -> bool:
         try:
@@ -42,13 +42,13 @@ def names(store: Store, reference: str, image_id: str | None) -> Callable[[], bo
     return now
 
 
-def test_it_subscribes_before_it_reconciles(follow: Follow, source: WatchedSource) -> None:
+def test_subscribing_comes_before_reconciling(follow: Follow, source: WatchedSource) -> None:
     with follow() as watcher:
         wait_until(lambda: watcher.state.connected_at)
         assert source.calls == ["subscribe", "records"]
 
 
-def test_the_first_event_makes_it_reconcile_once_more(follow: Follow, source: WatchedSource) -> None:
+def test_the_first_event_causes_a_second_reconcile(follow: Follow, source: WatchedSource) -> None:
     with follow() as watcher:
         wait_until(lambda: watcher.state.connected_at)
         source.tell(APP)
@@ -56,7 +56,7 @@ def test_the_first_event_makes_it_reconcile_once_more(follow: Follow, source: Wa
         assert source.calls.count("records") == 2
 
 
-def test_so_does_a_short_while_without_an_event(follow: Follow, source: WatchedSource) -> None:
+def test_a_short_time_without_events_causes_a_second_reconcile(follow: Follow, source: WatchedSource) -> None:
     with follow(settle=0.01) as watcher:
         wait_until(settled(watcher))
         assert source.calls.count("records") == 2
@@ -71,7 +71,7 @@ def test_later_events_are_followed_one_by_one(follow: Follow, store: Store, sour
         assert source.calls.count("records") == 2
 
 
-def test_a_quiet_source_is_reconciled_from_time_to_time(
+def test_a_quiet_source_is_reconciled_periodically(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     with follow(settle=0.01, reconcile=0.05) as watcher:
@@ -81,7 +81,7 @@ def test_a_quiet_source_is_reconciled_from_time_to_time(
 
 
 @pytest.mark.parametrize("moment", ["before subscribe", "after subscribe", "before records", "after records"])
-def test_what_changes_before_the_stream_is_live_is_found_by_the_second_reconcile(
+def test_a_change_before_the_stream_is_live_is_found_by_the_second_reconcile(
     moment: str, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     source.at(moment, lambda: source.put(APP, 1))
@@ -92,7 +92,7 @@ def test_what_changes_before_the_stream_is_live_is_found_by_the_second_reconcile
 
 @pytest.mark.parametrize("change", ["moved", "gone"])
 @pytest.mark.parametrize("moment", ["before get", "after get", "before read", "after read"])
-def test_what_changes_while_its_reference_is_being_read_is_not_lost(
+def test_a_change_while_its_reference_is_being_read_is_not_lost(
     moment: str, change: str, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     expected: list[str | None] = []
@@ -114,9 +114,7 @@ def test_what_changes_while_its_reference_is_being_read_is_not_lost(
         assert source.calls.count("records") == 2
 
 
-def test_what_changes_while_it_reconciles_is_not_lost(
-    follow: Follow, store: Store, source: WatchedSource
-) -> None:
+def test_a_change_during_a_reconcile_is_not_lost(follow: Follow, store: Store, source: WatchedSource) -> None:
     source.put(APP, 1)
     moved: list[str] = []
 
@@ -130,7 +128,7 @@ def test_what_changes_while_it_reconciles_is_not_lost(
         wait_until(names(store, APP, moved[0]))
 
 
-def test_all_of_many_changes_by_many_are_followed_by_events_alone(
+def test_many_concurrent_changes_are_all_followed_by_events(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     images = [source.image(number) for number in range(8)]
@@ -157,7 +155,7 @@ def test_all_of_many_changes_by_many_are_followed_by_events_alone(
         assert watcher.state.reconciles == 2
 
 
-def test_many_events_of_one_reference_that_wait_together_are_one_question(
+def test_waiting_events_of_one_reference_are_one_call(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     answering = threading.Event()
@@ -183,7 +181,7 @@ def test_many_events_of_one_reference_that_wait_together_are_one_question(
 
 @pytest.mark.parametrize("error", [None, SourceUnavailableError("gone"), RuntimeError("a fault of ours")])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_lost_stream_is_subscribed_to_again_and_what_changed_meanwhile_is_found(
+def test_a_lost_stream_is_subscribed_to_again_and_changes_meanwhile_are_found(
     error: BaseException | None, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     with follow(settle=0.01) as watcher:
@@ -195,7 +193,7 @@ def test_a_lost_stream_is_subscribed_to_again_and_what_changed_meanwhile_is_foun
         assert watcher.state.errors == 1
 
 
-def test_it_begins_with_a_source_that_is_away(follow: Follow, store: Store, source: WatchedSource) -> None:
+def test_an_unavailable_source_is_waited_for(follow: Follow, store: Store, source: WatchedSource) -> None:
     image_id = source.put(APP, 1)
     source.fails = True
     with follow() as watcher:
@@ -205,7 +203,7 @@ def test_it_begins_with_a_source_that_is_away(follow: Follow, store: Store, sour
         wait_until(names(store, APP, image_id))
 
 
-def test_content_that_comes_late_is_tried_again_and_shown_as_incomplete_meanwhile(
+def test_late_content_is_retried_and_shown_as_incomplete_meanwhile(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     image_id = source.put(APP, 1)
@@ -222,7 +220,7 @@ def test_content_that_comes_late_is_tried_again_and_shown_as_incomplete_meanwhil
         assert watcher.state.reconciles == 1
 
 
-def test_an_incomplete_reference_that_goes_while_nobody_watches_is_forgotten(
+def test_an_incomplete_reference_that_vanishes_unwatched_is_forgotten(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     source.put(APP, 1)
@@ -236,7 +234,7 @@ def test_an_incomplete_reference_that_goes_while_nobody_watches_is_forgotten(
         assert store.incomplete() == []
 
 
-def test_what_cannot_be_read_leaves_the_rest_alone(
+def test_an_unreadable_image_does_not_affect_the_others(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     image_id = source.put(OTHER, 2)
@@ -246,7 +244,7 @@ def test_what_cannot_be_read_leaves_the_rest_alone(
         wait_until(names(store, OTHER, image_id))
 
 
-def test_retries_wait_twice_as_long_each_time_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_back_off_exponentially_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("imagekeep.watch.time.monotonic", lambda: now)
     retries = _Retries(WatchIntervals(retry=1, longest=3))
@@ -261,7 +259,7 @@ def test_retries_wait_twice_as_long_each_time_up_to_the_longest(monkeypatch: pyt
     assert retries.next_at() == float("inf")
 
 
-def test_a_source_that_tells_nothing_is_refused(store_path: Path, tmp_path: Path) -> None:
+def test_a_source_without_events_is_refused(store_path: Path, tmp_path: Path) -> None:
     with (
         Store.open(store_path, source=OCILayout(tmp_path)) as store,
         pytest.raises(FailedPreconditionError, match="run `imagekeep sync`"),
@@ -269,7 +267,7 @@ def test_a_source_that_tells_nothing_is_refused(store_path: Path, tmp_path: Path
         Watcher(store, source_name="oci:shop")
 
 
-def test_a_call_that_fails_for_a_moment_is_made_again(
+def test_a_call_that_fails_temporarily_is_retried(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     with follow(settle=0.01) as watcher:

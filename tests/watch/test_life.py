@@ -1,4 +1,4 @@
-"""A watcher outlives what fails, ends when it is told to, and says how it is."""
+"""A watcher survives failures, stops when told to, and reports its status."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def log() -> Iterator[logging.Logger]:
-    """Give imagekeep's logger, and put it back as it was."""
+    """Yield imagekeep's logger, and restore it."""
     logger = logging.getLogger("imagekeep")
     before = logger.handlers[:], logger.level, logger.propagate
     yield logger
@@ -47,7 +47,7 @@ def log() -> Iterator[logging.Logger]:
 
 
 class SmallDisk:
-    """Opens stores as if their disk had few pages, until it is `grown`."""
+    """Limits the size of stores like a small disk, until it is `grown`."""
 
     def __init__(self) -> None:
         self.connections: list[StoreConnection] = []
@@ -64,7 +64,7 @@ class SmallDisk:
                 connection.execute("PRAGMA max_page_count = 1000000")
 
 
-def test_a_disk_that_is_full_is_waited_for(
+def test_a_full_disk_is_waited_for(
     follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = SmallDisk()
@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_is_waited_for(
         wait_until(names(store, APP, image_id))
 
 
-def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
+def test_a_store_that_is_not_writable_at_first_is_waited_for(
     follow: Follow, store: Store, source: WatchedSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_id = source.put(APP, 1)
@@ -98,7 +98,7 @@ def test_a_store_that_cannot_be_written_to_at_first_is_waited_for(
 
 
 @pytest.mark.parametrize("moment", ["before records", "after get", "before read"])
-def test_it_ends_within_a_second_while_a_call_hangs(
+def test_stopping_takes_less_than_a_second_during_a_hanging_call(
     moment: str, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     source.put(APP, 1)
@@ -115,13 +115,15 @@ def test_it_ends_within_a_second_while_a_call_hangs(
     assert store.incomplete() == []
 
 
-def test_it_ends_within_a_second_while_it_waits_for_its_source(follow: Follow, source: WatchedSource) -> None:
+def test_stopping_takes_less_than_a_second_while_waiting_for_the_source(
+    follow: Follow, source: WatchedSource
+) -> None:
     source.fails = True
     with follow(back_off=3600, longest=3600) as watcher:
         wait_until(lambda: watcher.state.errors)
 
 
-def test_a_second_watcher_is_refused_and_spoils_nothing(follow: Follow, store: Store) -> None:
+def test_a_second_watcher_is_refused_without_effect(follow: Follow, store: Store) -> None:
     with follow() as first:
         wait_until(lambda: first.state.connected_at and store.watcher() == first.state)
         second = Watcher(store, source_name="another")
@@ -141,7 +143,7 @@ def test_a_watcher_whose_lock_file_is_deleted_stays_the_only_one(follow: Follow,
             Watcher(store, source_name="another").run()
 
 
-def test_it_notes_how_far_it_has_come(follow: Follow, store: Store, source: WatchedSource) -> None:
+def test_its_progress_is_recorded(follow: Follow, store: Store, source: WatchedSource) -> None:
     source.put(APP, 1)
     before = current_time()
     with follow(settle=0.01) as watcher:
@@ -164,9 +166,7 @@ def test_it_notes_how_far_it_has_come(follow: Follow, store: Store, source: Watc
     assert ended.stopped_at is not None
 
 
-def test_it_notes_since_when_it_does_not_hear_its_source(
-    follow: Follow, store: Store, source: WatchedSource
-) -> None:
+def test_the_time_of_disconnection_is_recorded(follow: Follow, store: Store, source: WatchedSource) -> None:
     with follow(settle=0.01) as watcher:
         wait_until(settled(watcher))
         source.fails = True
@@ -179,7 +179,7 @@ def test_it_notes_since_when_it_does_not_hear_its_source(
         assert state.last_reconcile_at is not None
 
 
-def test_a_change_is_one_line_of_the_log(
+def test_a_change_is_one_line_in_the_log(
     follow: Follow,
     store: Store,
     source: WatchedSource,
@@ -202,7 +202,7 @@ def test_a_change_is_one_line_of_the_log(
     assert all(when.endswith("Z") and len(when) == len("2026-01-01T00:00:00.000Z") for when, _ in lines)
 
 
-def test_a_change_is_one_object_of_the_log(
+def test_a_change_is_one_object_in_the_json_log(
     follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging("json", "info")
@@ -220,7 +220,7 @@ def test_a_change_is_one_object_of_the_log(
     }
 
 
-def test_what_cannot_be_read_is_warned_of_once(
+def test_an_unreadable_image_causes_one_warning(
     follow: Follow,
     store: Store,
     source: WatchedSource,
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_warned_of_once(
     assert f"warning cannot read {APP}: no blob" in line
 
 
-def test_less_than_the_level_is_not_logged(
+def test_messages_below_the_level_are_not_logged(
     follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging("text", "error")
@@ -247,7 +247,7 @@ def test_less_than_the_level_is_not_logged(
 
 
 @pytest.mark.parametrize("event", [True, False])
-def test_a_store_that_is_deleted_is_waited_for_and_filled_again(
+def test_a_deleted_store_is_waited_for_and_filled_again(
     event: bool, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     image_id = source.put(APP, 1)
@@ -266,7 +266,7 @@ def test_a_store_that_is_deleted_is_waited_for_and_filled_again(
         assert store.is_watched()
 
 
-def test_a_store_that_is_restored_is_filled_again(
+def test_a_restored_store_is_filled_again(
     follow: Follow, store: Store, source: WatchedSource, tmp_path: Path
 ) -> None:
     copy_store(store.path, tmp_path / "empty.db")
@@ -277,7 +277,7 @@ def test_a_store_that_is_restored_is_filled_again(
         wait_until(names(store, APP, image_id))
 
 
-def test_a_stream_that_ends_at_once_every_time_is_retried_ever_more_slowly_and_logged_once(
+def test_a_stream_that_always_ends_at_once_is_retried_with_back_off_and_logged_once(
     follow: Follow, source: WatchedSource, log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging("text", "error")
@@ -296,7 +296,7 @@ def test_a_stream_that_ends_at_once_every_time_is_retried_ever_more_slowly_and_l
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_EVENTS", 3), ("MAX_CHARACTERS", 3 * len(APP))])
-def test_more_events_than_can_wait_are_found_by_a_reconcile(
+def test_overflowing_events_are_recovered_by_a_reconcile(
     follow: Follow,
     store: Store,
     source: WatchedSource,
@@ -329,7 +329,7 @@ def commits(store: Store) -> int:
     return sum(log[at + 8 : at + 16] == salts and log[at + 4 : at + 8] != bytes(4) for at in frames)
 
 
-def test_a_change_and_the_status_are_one_transaction(
+def test_a_change_and_the_status_are_written_in_one_transaction(
     follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     with follow(settle=0.01) as watcher:

@@ -1,4 +1,4 @@
-"""A real containerd is followed by `imagekeep watch`, whatever is killed, restarted or done at once."""
+"""`imagekeep watch` on a real containerd, through kills, restarts and bursts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ MANY = 200
 
 @pytest.fixture
 def containerd(tmp_path: Path) -> Iterator[Daemon]:
-    """Run a containerd with its CRI plugin, for one test."""
+    """Run a containerd with its CRI plugin for one test."""
     with running(tmp_path / "containerd") as daemon:
         yield daemon
 
 
 @pytest.fixture
 def node(containerd: Daemon, tmp_path: Path) -> Node:
-    """Return a node of that containerd; its store is made, so that it can be read from the beginning."""
+    """Return a node of that containerd, with an empty store."""
     node = Node(tmp_path, f"containerd:{containerd.socket}")
     Store.open(node.store).close()
     return node
@@ -54,13 +54,13 @@ def reader(node: Node) -> Iterator[Reader]:
 
 
 def said(reader: Reader, reference: str) -> tuple[str, bool] | None:
-    """Return the image that a reference names in the store, and whether it pins it."""
+    """Return the image id of a reference in the store, and whether it is pinned."""
     state = reader.states().get(reference)
     return (state.image_id, state.pinned) if state else None
 
 
 def make_many(daemon: Daemon, directory: Path, number: int) -> list[str]:
-    """Import so many images at once, by one archive; return their names."""
+    """Import `count` images in one archive; return their names."""
     layout = LayoutWriter(directory)
     names = [f"example.test/many/app-{each}:v1" for each in range(number)]
     images = [layout.image(environment=[f"NAME={name}"]) for name in names]
@@ -98,7 +98,7 @@ def test_each_change_is_followed_within_a_second(
         node.check()
 
 
-def test_what_it_followed_is_logged_by_a_line_each(containerd: Daemon, node: Node, tmp_path: Path) -> None:
+def test_each_change_is_logged_in_a_line(containerd: Daemon, node: Node, tmp_path: Path) -> None:
     with node.following() as watching:
         containerd.make_image(tmp_path / "image", APP)
         wait_until(lambda: APP in [line.get("reference") for line in watching.lines()])
@@ -106,7 +106,7 @@ def test_what_it_followed_is_logged_by_a_line_each(containerd: Daemon, node: Nod
         assert (line["level"], line["transition"]) == ("info", "new")
 
 
-def test_one_that_is_killed_between_events_is_replaced_by_one_that_finds_what_it_missed(
+def test_changes_missed_by_a_killed_watcher_are_found_by_the_next(
     containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     kept = containerd.make_image(tmp_path / "kept", APP)["image_id"]
@@ -126,7 +126,7 @@ def test_one_that_is_killed_between_events_is_replaced_by_one_that_finds_what_it
 
 
 @pytest.mark.parametrize("before", [1, 100, 150])
-def test_one_that_is_killed_while_it_reconciles_loses_nothing_that_was_committed(
+def test_a_watcher_killed_during_a_reconcile_loses_nothing_committed(
     before: int, containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     make_many(containerd, tmp_path / "many", MANY)
@@ -144,7 +144,7 @@ def test_one_that_is_killed_while_it_reconciles_loses_nothing_that_was_committed
         assert reader.counts().images == MANY
 
 
-def test_a_containerd_that_ends_is_answered_for_and_followed_again(
+def test_a_stopped_containerd_is_served_from_the_store_and_followed_again(
     containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     image_id = containerd.make_image(tmp_path / "image", APP)["image_id"]
@@ -163,7 +163,7 @@ def test_a_containerd_that_ends_is_answered_for_and_followed_again(
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_containerd_of_200_images_is_restarted_under_it(
+def test_a_restart_of_a_containerd_with_200_images_is_survived(
     how: signal.Signals, containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     with node.following():
@@ -194,7 +194,7 @@ def test_a_burst_of_500_tags_and_their_removal_is_followed(
         node.check()
 
 
-def test_content_that_comes_after_its_record_is_read_when_it_is_there(
+def test_content_that_comes_after_its_record_is_read_later(
     containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     image_id = containerd.make_image(tmp_path / "image", APP)["image_id"]
@@ -209,7 +209,7 @@ def test_content_that_comes_after_its_record_is_read_when_it_is_there(
         wait_until(lambda: not reader.incomplete())
 
 
-def test_it_ends_within_a_second_while_containerd_hangs(
+def test_stopping_takes_less_than_a_second_while_containerd_hangs(
     containerd: Daemon, node: Node, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with node.following() as watching, containerd.suspended():
@@ -219,7 +219,7 @@ def test_it_ends_within_a_second_while_containerd_hangs(
     assert seconds < WITHIN
 
 
-def test_it_ends_within_a_second_while_another_holds_the_store(
+def test_stopping_takes_less_than_a_second_while_the_store_is_locked(
     containerd: Daemon, node: Node, reader: Reader, request: pytest.FixtureRequest
 ) -> None:
     with locked(node.store, [ALL_REFERENCES], 10), node.watching() as watching:
@@ -230,7 +230,7 @@ def test_it_ends_within_a_second_while_another_holds_the_store(
     assert seconds < WITHIN
 
 
-def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
+def test_a_reconcile_without_changes_is_one_call_and_one_transaction(
     containerd: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_many(containerd, tmp_path / "many", MANY)
@@ -259,7 +259,7 @@ def test_a_reconcile_of_what_is_unchanged_is_one_call_and_one_transaction(
     assert len(writes) == 1
 
 
-def test_one_blob_that_the_disk_cannot_read_does_not_stop_the_rest(
+def test_an_unreadable_blob_does_not_affect_the_others(
     containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     broken = containerd.make_image(tmp_path / "broken", "example.test/broken:v1")
@@ -267,7 +267,7 @@ def test_one_blob_that_the_disk_cannot_read_does_not_stop_the_rest(
     blobs = containerd.directory / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
     blob = blobs / broken["digest"][7:]
     blob.unlink()
-    blob.mkdir()  # a read of it fails, as a read of a bad sector does
+    blob.mkdir()  # reading it fails, like reading a bad sector
     with node.watching():
         wait_until(lambda: said(reader, APP) == (whole, False))
         wait_until(lambda: "example.test/broken:v1" in [each.reference for each in reader.incomplete()])

@@ -1,4 +1,4 @@
-"""`imagekeep watch` as a process without a containerd: how it begins, speaks to systemd, and ends."""
+"""`imagekeep watch` without a containerd: how it starts, notifies systemd, and stops."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    """Return a node on which no containerd runs."""
+    """Return a node without a containerd."""
     return Node(tmp_path, f"containerd:{tmp_path / 'nothing'}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_is_ready_with_or_without_its_source_and_ends_at_a_signal(
+def test_ready_is_sent_with_or_without_the_source_and_a_signal_stops_it(
     number: signal.Signals, node: Node, tmp_path: Path
 ) -> None:
     with (
@@ -39,7 +39,7 @@ def test_it_is_ready_with_or_without_its_source_and_ends_at_a_signal(
         assert seconds < WITHIN
 
 
-def test_a_source_that_is_away_is_logged_and_noted(node: Node, tmp_path: Path) -> None:
+def test_an_unavailable_source_is_logged_and_recorded(node: Node, tmp_path: Path) -> None:
     with (
         manager(tmp_path) as systemd,
         node.watching(NOTIFY_SOCKET=str(tmp_path / "notify")) as watching,
@@ -57,13 +57,13 @@ def test_a_source_that_is_away_is_logged_and_noted(node: Node, tmp_path: Path) -
     assert watcher["stopped"]
 
 
-def test_a_source_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_source_without_events_is_refused(tmp_path: Path) -> None:
     done = Node(tmp_path, f"oci:{tmp_path}").run("watch")
     assert done.returncode == 4
     assert "does not support watching" in done.stderr
 
 
-def test_an_abstract_socket_of_systemd_is_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_abstract_notify_socket_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name = f"imagekeep-{tmp_path}"[:100]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(f"\0{name}")
@@ -74,6 +74,6 @@ def test_an_abstract_socket_of_systemd_is_reached(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nowhere/notify", "@imagekeep-nobody", "/" + "x" * 200])
-def test_nobody_to_tell_is_no_failure(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_notify_socket_is_not_an_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     assert not notify("READY=1")

@@ -1,4 +1,4 @@
-"""Where containerd's own CRI is stale: told from outside, on containerd's three faults and without any."""
+"""Stale entries of containerd's own CRI, with and without containerd's three faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ APP, DIGEST = "example.test/app:v1", f"example.test/app@sha256:{'d' * 64}"
 NAMES = frozenset({APP, DIGEST})
 
 
-def test_the_same_names_are_no_difference() -> None:
+def test_equal_names_are_no_difference() -> None:
     assert compare({ONE: NAMES}, Recorded({ONE: {*NAMES, ONE}})) == set()
 
 
@@ -42,27 +42,27 @@ def test_an_image_that_no_record_names_is_stuck() -> None:
     assert compare({ONE: set(), TWO: {APP}}, Recorded({TWO: {APP}})) == {Stale(ONE, Fault.STUCK, ONE)}
 
 
-def test_names_that_are_not_shown_are_lost() -> None:
+def test_names_missing_from_the_cri_are_lost() -> None:
     expected = {Stale(APP, Fault.LOST, ONE), Stale(DIGEST, Fault.LOST, ONE)}
     assert compare({ONE: set()}, Recorded({ONE: NAMES})) == expected
     assert compare({}, Recorded({ONE: NAMES})) == expected
 
 
-def test_an_image_without_a_name_that_is_not_shown_is_lost() -> None:
+def test_an_unnamed_image_missing_from_the_cri_is_lost() -> None:
     assert compare({}, Recorded({ONE: {ONE}})) == {Stale(ONE, Fault.LOST, ONE)}
 
 
-def test_a_name_that_no_record_has_stays() -> None:
+def test_a_name_without_a_record_stays() -> None:
     assert compare({ONE: NAMES}, Recorded({ONE: {APP}})) == {Stale(DIGEST, Fault.LINGERING, ONE)}
 
 
-def test_a_name_that_is_shown_for_another_image_is_lost_there_and_stays_here() -> None:
+def test_a_name_of_the_wrong_image_is_lost_for_one_and_stays_for_the_other() -> None:
     found = compare({ONE: {APP}, TWO: set()}, Recorded({ONE: {ONE}, TWO: {APP, TWO}}))
     assert found == {Stale(APP, Fault.LOST, TWO), Stale(APP, Fault.LINGERING, ONE)}
 
 
 @pytest.mark.parametrize("shown", [{}, {ONE: frozenset({APP})}, {ONE: frozenset[str]()}])
-def test_nothing_is_said_of_an_image_that_cannot_be_read(shown: dict[str, frozenset[str]]) -> None:
+def test_an_unreadable_image_is_not_compared(shown: dict[str, frozenset[str]]) -> None:
     assert compare(shown, Recorded({}, {APP, ONE})) == set()
 
 
@@ -76,7 +76,7 @@ def test_only_containerd_has_a_cri_to_compare_with(store_path: Path, tmp_path: P
             find_stale(store)
 
 
-def test_what_the_cri_is_about_to_follow_is_not_named(
+def test_a_change_the_cri_has_yet_to_follow_is_not_reported(
     store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[dict[str, set[str]]] = [{TWO: {APP}}, {TWO: {APP}, ONE: {DIGEST}}]
@@ -87,7 +87,7 @@ def test_what_the_cri_is_about_to_follow_is_not_named(
 
 
 class Fixture:
-    """A containerd with its CRI, a store that follows it, and a client of both."""
+    """A containerd with its CRI, a store that follows it, and clients of both."""
 
     def __init__(self, daemon: Daemon, directory: Path, connection: Connection) -> None:
         self.daemon = daemon
@@ -95,7 +95,7 @@ class Fixture:
         self._connection = connection
 
     def ask(self, method: Method[Any, Any], **fields: Any) -> Message:
-        """Ask containerd's CRI."""
+        """Call containerd's CRI."""
         return self._connection.call(method, method.request(**fields), timeout=30)
 
     def shown(self) -> dict[str, list[str]]:
@@ -113,7 +113,7 @@ class Fixture:
         return {image["id"]: list(image["repoTags"]) for image in images}
 
     def differences(self) -> set[tuple[str, str]]:
-        """Return what `diff --cri` names, and check its exit code."""
+        """Return the differences that `diff --cri` prints, and check its exit code."""
         done = self.node.run("diff", "--cri", "-o", "json")
         document = json.loads(done.stdout)
         assert document["differences"] == []
@@ -121,7 +121,7 @@ class Fixture:
         return {(stale["difference"], stale["name"]) for stale in document["cri"]}
 
     def restart(self) -> None:
-        """Start containerd again, and wait until its CRI has read every image."""
+        """Restart containerd, and wait until its CRI has read every image."""
         self.daemon.end()
         self.daemon.start()
         wait_until(lambda: self.node.run("diff", "--cri").returncode in (0, 1))
@@ -144,7 +144,7 @@ def image_id(fixture: Fixture, tmp_path: Path) -> str:
     return image_id
 
 
-def test_where_nothing_is_stale_nothing_is_named(fixture: Fixture, image_id: str) -> None:
+def test_nothing_stale_is_no_difference(fixture: Fixture, image_id: str) -> None:
     assert fixture.kept() == {image_id: [APP]}
     assert fixture.differences() == set()
 
@@ -199,7 +199,7 @@ def test_the_tag_that_stays(fixture: Fixture, image_id: str) -> None:
     assert fixture.differences() == set()
 
 
-def test_a_table_says_what_each_difference_means(fixture: Fixture, image_id: str) -> None:
+def test_a_table_explains_each_difference(fixture: Fixture, image_id: str) -> None:
     fixture.daemon.ctr("images", "tag", APP, "example.test/app:V1")
     fixture.daemon.ctr("images", "rm", "example.test/app:V1")
     wait_until(lambda: fixture.shown() == {image_id: []})
@@ -209,7 +209,9 @@ def test_a_table_says_what_each_difference_means(fixture: Fixture, image_id: str
     assert row.split(maxsplit=3) == [APP, "lost", image_id[7:20], "missing from the CRI"]
 
 
-def test_differences_of_the_store_and_of_the_cri_are_shown_apart(fixture: Fixture, image_id: str) -> None:
+def test_differences_of_the_store_and_of_the_cri_are_shown_separately(
+    fixture: Fixture, image_id: str
+) -> None:
     done = fixture.node.run("diff", "--cri", "-o", "json")
     document = json.loads(done.stdout)
     assert {each["reference"] for each in document["differences"]} == {APP, image_id}
@@ -217,7 +219,7 @@ def test_differences_of_the_store_and_of_the_cri_are_shown_apart(fixture: Fixtur
     assert not fixture.node.store.exists()
 
 
-def test_a_cri_that_is_switched_off_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_disabled_cri_is_a_specific_error(tmp_path: Path) -> None:
     with running(tmp_path / "containerd", CRI) as daemon:
         daemon.make_image(tmp_path / "image", APP)
         done = Node(tmp_path, f"containerd:{daemon.socket}").run("diff", "--cri")

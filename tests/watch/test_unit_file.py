@@ -1,4 +1,4 @@
-"""The systemd units are such as systemd takes, and say what the watcher and the server need."""
+"""The systemd units are valid, and set what the watcher and the server need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unit(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def service(unit: Path) -> configparser.SectionProxy:
-    """Return what a unit says of the service; of a setting that is there twice, the last."""
+    """Return a unit's service settings; the last of a repeated one."""
     return service_of(unit)
 
 
@@ -34,7 +34,7 @@ def service_of(unit: Path) -> configparser.SectionProxy:
     return parser["Service"]
 
 
-def test_systemd_takes_it(unit: Path, tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("imagekeep")
     verifier = shutil.which("systemd-analyze")
     if verifier is None or not command.exists():
@@ -45,38 +45,38 @@ def test_systemd_takes_it(unit: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_it_waits_for_ready_and_is_started_again(service: configparser.SectionProxy) -> None:
+def test_services_notify_readiness_and_restart(service: configparser.SectionProxy) -> None:
     assert (service["Type"], service["Restart"]) == ("notify", "always")
 
 
-def test_its_store_is_the_one_that_the_command_means(unit: Path, service: configparser.SectionProxy) -> None:
+def test_the_units_store_is_the_commands_default(unit: Path, service: configparser.SectionProxy) -> None:
     assert f"IMAGEKEEP_STORE={SYSTEM_STORE}" in unit.read_text()
     assert SYSTEM_STORE.parent == Path("/var/lib") / service["StateDirectory"]
 
 
-def test_only_its_owner_reads_what_it_writes(service: configparser.SectionProxy) -> None:
+def test_files_are_private_to_their_owner(service: configparser.SectionProxy) -> None:
     assert (service["UMask"], service["StateDirectoryMode"]) == ("0077", "0700")
 
 
-def test_it_speaks_over_unix_sockets_alone(service: configparser.SectionProxy) -> None:
+def test_only_unix_sockets_are_allowed(service: configparser.SectionProxy) -> None:
     assert service["RestrictAddressFamilies"] == "AF_UNIX"
 
 
-def test_the_server_may_make_its_socket_and_others_reach_it() -> None:
+def test_the_server_can_create_its_socket_where_others_reach_it() -> None:
     service = service_of(UNITS / "imagekeep-serve.service")
     listen = next(option for option in serve_images.params if option.name == "listen").default
     assert listen == f"unix:///run/{service['RuntimeDirectory']}/imagekeep.sock"
     assert service["RuntimeDirectoryMode"] == "0755"
 
 
-def test_two_watchers_do_not_run_at_once() -> None:
+def test_the_two_services_conflict() -> None:
     assert "\nConflicts=imagekeep-watch.service\n" in (UNITS / "imagekeep-serve.service").read_text()
 
 
-def test_its_memory_is_bounded(service: configparser.SectionProxy) -> None:
+def test_memory_is_limited(service: configparser.SectionProxy) -> None:
     assert service["MemoryMax"] in ("512M", "1G")
 
 
-def test_the_server_has_the_descriptors_that_it_counts_on() -> None:
+def test_the_server_has_enough_descriptors() -> None:
     service = service_of(UNITS / "imagekeep-serve.service")
     assert int(service["LimitNOFILE"]) == DESCRIPTORS >= CONNECTIONS_MAX + OTHER_DESCRIPTORS

@@ -1,4 +1,4 @@
-"""A source in memory that tells of its changes, and whose calls a test can stop at any moment."""
+"""A source in memory that reports its changes, and whose calls a test can interrupt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Told(NamedTuple):
 
 
 class Subscription:
-    """The events of one subscriber, until it is cancelled or lost."""
+    """One subscriber's events, until it is cancelled or lost."""
 
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Told | BaseException | None] = SimpleQueue()
@@ -42,9 +42,9 @@ class Subscription:
 
 
 class WatchedSource(MemorySource):
-    """Fulfils Watchable. `calls` has the calls in their order, and `at` does something at one of them.
+    """Implements Watchable. `calls` lists the calls in order, and `at` acts at one of them.
 
-    The moments are the names of the calls, each with `before` or `after` in front: `before get`.
+    A moment is the name of a call after `before` or `after`: `before get`.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class WatchedSource(MemorySource):
         self._at: dict[str, Callable[[], object]] = {}
 
     def at(self, moment: str, action: Callable[[], object]) -> None:
-        """Do something at the next such moment, once."""
+        """Run an action once, at the next such moment."""
         self._at[moment] = action
 
     def tell(self, reference: str, at: datetime | None = None) -> None:
-        """Tell whoever is subscribed that a reference changed."""
+        """Tell all subscribers that a reference changed."""
         for subscription in self.subscriptions:
             subscription.inbox.put(Told(reference, at or current_time()))
 
@@ -70,7 +70,7 @@ class WatchedSource(MemorySource):
         self.subscriptions.clear()
 
     def hang(self) -> None:
-        """Wait until the source is closed: what a call does that is not answered."""
+        """Wait until the source is closed, like a call without a reply."""
         self.closed.wait()
         raise FailedPreconditionError("the source was closed")
 
@@ -113,7 +113,7 @@ class WatchedSource(MemorySource):
 
 
 def raising(error: ImagekeepError) -> Callable[[], None]:
-    """Return what raises an error when it is called."""
+    """Return a function that raises an error."""
 
     def fail() -> None:
         raise error
