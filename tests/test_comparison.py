@@ -44,7 +44,7 @@ def open_faulty(path: Path) -> Store:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_store_says_what_the_model_says(
+def test_a_store_agrees_with_the_model(
     seed: int, store_template: Path, request: pytest.FixtureRequest
 ) -> None:
     operations = random_operations(seed, OPERATIONS_OF_A_SEED, reopen_every=100)
@@ -53,18 +53,18 @@ def test_a_store_says_what_the_model_says(
     count(request, "random operations that agree with the model", OPERATIONS_OF_A_SEED)
 
 
-def test_stores_of_three_processes_say_together_what_the_model_says(store_template: Path) -> None:
+def test_three_processes_with_one_store_agree_with_the_model(store_template: Path) -> None:
     operations = random_operations(7, 3_000, reopen_every=20, processes=3)
     with fresh_stores(store_template, processes=3) as stores:
         assert first_mismatch(stores, operations, compare_every=10) is None
 
 
-def test_a_seed_gives_the_same_operations_again() -> None:
+def test_a_seed_repeats_the_operations() -> None:
     first, again = (list(random_operations(3, 200, reopen_every=5)) for _ in range(2))
     assert first == again
 
 
-def test_a_fault_is_found_and_shrunk_to_what_shows_it(store_template: Path) -> None:
+def test_a_fault_is_found_and_shrunk(store_template: Path) -> None:
     def fails(some: Sequence[Operation]) -> bool:
         with fresh_stores(store_template, opener=open_faulty) as stores:
             return first_mismatch(stores, some, compare_every=1) is not None
@@ -85,18 +85,18 @@ def test_broken_invariants_are_a_mismatch(store_template: Path) -> None:
         assert [problem.split(":")[0] for problem in stores.problems()] == ["references busybox"]
 
 
-def test_shrinking_keeps_what_is_needed_alone() -> None:
+def test_shrinking_keeps_only_what_is_needed() -> None:
     def fails(numbers: Sequence[Operation]) -> bool:
         return {(3,), (40,), (41,)} <= set(numbers)
 
     assert shrink([(number,) for number in range(100)], fails) == [(3,), (40,), (41,)]
 
 
-def test_an_operation_is_printed_with_its_image_by_number() -> None:
+def test_an_operation_is_printed_with_image_numbers() -> None:
     assert in_words(("apply", "busybox", IMAGES[3])) == "apply 'busybox', <image 3, size 1003>"
 
 
-def test_soak_agrees_and_says_how_to_repeat_it() -> None:
+def test_soak_agrees_and_prints_how_to_repeat_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak", "--operations", "500", "--seed", "5", "--reopen-every", "50"],
         cwd=CHECKOUT,

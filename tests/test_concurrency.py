@@ -78,7 +78,7 @@ def problems_of(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("stores", [1, 4])
-def test_of_many_updates_of_one_reference_the_last_answer_stays(store_path: Path, stores: int) -> None:
+def test_the_last_answer_of_many_concurrent_updates_stays(store_path: Path, stores: int) -> None:
     source, updates = CountingSource(24), 24
     opened = [Store.open(store_path, source=source, platform=PLATFORM) for _ in range(stores)]
     with ThreadPoolExecutor(8) as pool:
@@ -92,7 +92,7 @@ def test_of_many_updates_of_one_reference_the_last_answer_stays(store_path: Path
         store.close()
 
 
-def test_an_update_waits_for_one_of_the_same_reference_that_began_before(store_path: Path) -> None:
+def test_an_update_waits_for_an_earlier_one_of_the_same_reference(store_path: Path) -> None:
     source = BlockingSource()
     old = source.put(NAME, 1)
     with Store.open(store_path, source=source, platform=PLATFORM) as store, ThreadPoolExecutor(2) as pool:
@@ -121,7 +121,7 @@ def test_an_update_does_not_wait_for_one_of_another_reference(store_path: Path) 
         assert first() is Transition.NEW
 
 
-def test_another_process_does_not_update_a_reference_that_is_held(store_path: Path) -> None:
+def test_another_process_does_not_update_a_locked_reference(store_path: Path) -> None:
     with Store.open(store_path) as store, Worker() as worker:
         worker.open(store_path)
         with lock_references(store, [NAME]):
@@ -139,7 +139,7 @@ def can_hold(store: Store, reference: str) -> bool:
         return False
 
 
-def test_readers_do_not_wait_for_a_source_that_does_not_answer(store_path: Path) -> None:
+def test_readers_do_not_wait_for_a_hanging_source(store_path: Path) -> None:
     source = BlockingSource()
     source.put(NAME, 1)
     with Store.open(store_path, source=source, platform=PLATFORM) as store, ThreadPoolExecutor(1) as pool:
@@ -222,7 +222,7 @@ def write_many(worker: Worker, number: int) -> None:
 
 # From Python 3.12 on, a fork beside other threads (xdist has one) warns; this is about just that.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_child_and_its_parent_both_go_on_after_a_fork(store_path: Path) -> None:
+def test_parent_and_child_both_use_the_store_after_a_fork(store_path: Path) -> None:
     with Store.open(store_path, platform=PLATFORM) as store:
         store.apply(NAME, ONE)
         assert store.resolve(NAME) == ONE.id
@@ -246,7 +246,7 @@ def in_child(store: Store) -> int:
     return 0 if read and written else 1
 
 
-def test_a_store_that_is_closed_while_others_read_stops_them(store_path: Path) -> None:
+def test_closing_a_store_stops_its_readers(store_path: Path) -> None:
     with Store.open(store_path) as store, ThreadPoolExecutor(1) as pool:
         store.apply(NAME, ONE)
         assert in_thread(pool, lambda: store.resolve(NAME))() == ONE.id
@@ -255,7 +255,7 @@ def test_a_store_that_is_closed_while_others_read_stops_them(store_path: Path) -
             in_thread(pool, lambda: store.resolve(NAME))()
 
 
-def test_two_stores_of_one_file_see_what_the_other_wrote(store_path: Path) -> None:
+def test_two_stores_of_one_file_see_each_others_writes(store_path: Path) -> None:
     with Store.open(store_path) as one, Store.open(store_path) as other:
         one.apply(NAME, ONE)
         assert other.resolve(NAME) == ONE.id
@@ -294,7 +294,7 @@ for number in range(100):
 """
 
 
-def test_a_store_may_be_closed_while_other_threads_use_it(tmp_path: Path) -> None:
+def test_a_store_can_be_closed_while_other_threads_use_it(tmp_path: Path) -> None:
     program = [sys.executable, "-c", CLOSED_BY_ANOTHER_THREAD, str(tmp_path / "images.db")]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

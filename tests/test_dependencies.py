@@ -34,7 +34,7 @@ LOCKED = {
 
 
 @pytest.mark.parametrize("requirement", [*RUNNING, *DEVELOPING])
-def test_each_dependency_is_said_what_for(requirement: str) -> None:
+def test_the_readme_explains_each_dependency(requirement: str) -> None:
     table = CONTRIBUTING.partition("## Dependencies")[2].partition("\n\n[")[0]
     assert normal(Requirement(requirement).name) in normal(table)
 

@@ -80,20 +80,22 @@ def look_up_by_ranges(query: DigestQuery, ids: set[str], reverse: bool) -> str:
 
 
 @given(st.sets(digests(), max_size=12), queries(), st.booleans())
-def test_two_ids_of_each_range_answer_as_the_whole_set_does(ids: set[str], text: str, reverse: bool) -> None:
+def test_two_ids_of_each_range_give_the_answer_of_the_whole_set(
+    ids: set[str], text: str, reverse: bool
+) -> None:
     query = parse_query(text)
     assert look_up_by_ranges(query, ids, reverse) == look_up_in_whole_set(query, ids)
 
 
 @given(st.sets(digests(), min_size=1, max_size=12), st.data())
-def test_a_whole_digest_is_found_exactly_when_it_is_kept(ids: set[str], data: st.DataObject) -> None:
+def test_a_full_digest_is_found_if_and_only_if_it_is_in_the_set(ids: set[str], data: st.DataObject) -> None:
     digest = data.draw(st.sampled_from(sorted(ids)) | digests())
     found = look_up_by_ranges(parse_query(digest), ids, reverse=False)
     assert found == (digest if digest in ids else "not found")
 
 
 @given(digests(), queries())
-def test_a_range_holds_the_ids_that_begin_with_the_query_and_no_others(digest: str, text: str) -> None:
+def test_a_range_holds_exactly_the_ids_that_begin_with_the_query(digest: str, text: str) -> None:
     query = parse_query(text)
     within = any(low <= digest < high for low, high in query.ranges())
     searchable = query.algorithm in ("", *ENCODED_LENGTHS)
@@ -120,20 +122,20 @@ def test_a_range_holds_the_ids_that_begin_with_the_query_and_no_others(digest: s
         (f"sha256:{HEX[:63]}g", Reason.FORMAT),
     ],
 )
-def test_an_invalid_digest_says_why(text: str, reason: Reason) -> None:
+def test_an_invalid_digest_has_a_reason(text: str, reason: Reason) -> None:
     with pytest.raises(InvalidDigestError) as raised:
         validate(text)
     assert raised.value.reason is reason
     assert not is_digest(text)
 
 
-def test_the_length_is_counted_in_bytes_before_the_characters_are_looked_at() -> None:
+def test_the_length_in_bytes_is_checked_before_the_characters() -> None:
     with pytest.raises(InvalidDigestError) as raised:
         validate("sha256:" + "é" * 32)
     assert raised.value.reason is Reason.FORMAT
 
 
-def test_a_lone_surrogate_is_an_invalid_digest_and_no_encoding_error() -> None:
+def test_a_lone_surrogate_is_an_invalid_digest_not_an_encoding_error() -> None:
     assert not is_digest("sha256:\ud800")
 
 
@@ -149,12 +151,12 @@ def test_other_content_does_not_verify() -> None:
         verify(digest_of(b"config"), b"another")
 
 
-def test_verifying_against_no_digest_is_an_invalid_digest() -> None:
+def test_verifying_against_an_invalid_digest_raises() -> None:
     with pytest.raises(InvalidDigestError):
         verify("sha256:abc", b"config")
 
 
-def test_content_has_no_digest_of_an_unavailable_algorithm() -> None:
+def test_digest_of_refuses_an_unavailable_algorithm() -> None:
     with pytest.raises(InvalidDigestError) as raised:
         digest_of(b"config", "md5")
     assert raised.value.reason is Reason.ALGORITHM
@@ -166,7 +168,7 @@ def test_the_empty_query_is_invalid() -> None:
 
 
 @pytest.mark.parametrize("text", ["abc", ":", "sha256", "sha256:", f"sha256:{HEX.upper()}"])
-def test_a_query_in_no_digest_format_names_no_algorithm(text: str) -> None:
+def test_a_query_that_is_not_a_digest_has_no_algorithm(text: str) -> None:
     assert parse_query(text) == DigestQuery("", text)
 
 
@@ -175,18 +177,18 @@ def test_a_query_of_another_length_or_algorithm_is_split(text: str) -> None:
     assert parse_query(text) == DigestQuery(*text.split(":"))
 
 
-def test_a_query_that_no_id_can_begin_with_has_no_ranges() -> None:
+def test_a_query_that_cannot_match_has_no_ranges() -> None:
     assert [parse_query(text).ranges() for text in ("xyz", "md5:abc", "ABC", "a" * 129)] == [()] * 4
 
 
-def test_an_ambiguous_query_lists_the_ids_it_stands_for() -> None:
+def test_an_ambiguous_query_lists_the_matching_ids() -> None:
     ids = [f"sha256:{HEX[:8]}{end * 56}" for end in "0f"]
     with pytest.raises(AmbiguousError) as raised:
         parse_query(HEX[:8]).choose(reversed(ids))
     assert raised.value.candidates == tuple(ids)
 
 
-def test_an_id_of_an_earlier_algorithm_with_just_the_hex_asked_for_is_passed_over() -> None:
+def test_an_id_of_an_earlier_algorithm_with_exactly_this_hex_is_skipped() -> None:
     longer = f"sha512:{HEX}{HEX}"
     assert parse_query(f"sha512:{HEX}").choose([f"sha256:{HEX}", longer]) == longer
 
@@ -196,7 +198,7 @@ def test_an_id_of_another_algorithm_between_two_hides_that_there_are_two() -> No
     assert parse_query(f"sha256:{HEX[:4]}").choose([*ids, f"sha512:{HEX[:4]}" + "8" * 124]) == ids[0]
 
 
-def test_an_id_of_another_algorithm_that_stands_first_hides_the_one_asked_for() -> None:
+def test_an_id_of_another_algorithm_that_comes_first_hides_the_match() -> None:
     ids = [f"sha512:{HEX[:4]}" + "0" * 124, f"sha256:{HEX[:4]}" + "f" * 60]
     with pytest.raises(ImageNotFoundError):
         parse_query(f"sha256:{HEX[:4]}").choose(ids)

@@ -51,7 +51,7 @@ def pickled(error: ImagekeepError) -> ImagekeepError:
 
 @pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
-def test_a_copy_says_the_same(
+def test_an_error_survives_copy_and_pickle(
     error: ImagekeepError, copied: Callable[[ImagekeepError], ImagekeepError]
 ) -> None:
     error.reference, error.stage = "docker.io/library/hello:v1", Stage.SIZE
@@ -59,5 +59,5 @@ def test_a_copy_says_the_same(
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
-def test_a_copy_of_a_missing_extra_is_a_whole_import_error() -> None:
+def test_a_copy_of_missing_extra_error_is_a_complete_import_error() -> None:
     assert pickled(MissingExtraError("grpcio", "cri")).msg == MissingExtraError("grpcio", "cri").msg  # type: ignore[attr-defined]

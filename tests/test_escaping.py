@@ -66,7 +66,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("character", HIDDEN.values(), ids=HIDDEN.keys())
 @pytest.mark.parametrize("around", [("", ""), ("name:", "v1"), ("日本", "é")], ids=["alone", "ascii", "wide"])
-def test_what_hides_or_misleads_is_an_escape(character: str, around: tuple[str, str]) -> None:
+def test_invisible_and_misleading_characters_are_escaped(character: str, around: tuple[str, str]) -> None:
     shown = character.encode("unicode_escape").decode()
     before, after = around
     assert escape(f"{before}{character}{after}") == f"{before}{shown}{after}"
@@ -75,7 +75,7 @@ def test_what_hides_or_misleads_is_an_escape(character: str, around: tuple[str, 
 @pytest.mark.parametrize(
     "text", ["", "a b", "~!\\x1b", "Müller", "日本語", "привет", "Docker入門", "한국", "😀", "½", "…→µ"]
 )
-def test_what_can_be_read_stays_as_it_is(text: str) -> None:
+def test_readable_text_is_unchanged(text: str) -> None:
     assert escape(text) == text
 
 
@@ -89,11 +89,11 @@ def test_what_can_be_read_stays_as_it_is(text: str) -> None:
         ("\u043c\u0438\u0440 hello", "\u043c\u0438\u0440 hello"),
     ],
 )
-def test_a_letter_that_passes_for_latin_is_escaped_among_latin_ones(text: str, shown: str) -> None:
+def test_a_letter_that_looks_latin_is_escaped_among_latin_ones(text: str, shown: str) -> None:
     assert escape(text) == shown
 
 
-def test_stacked_accents_are_each_an_escape() -> None:
+def test_each_stacked_accent_is_escaped() -> None:
     assert escape("a" + "\u0300" * 3) == "a" + "\\u0300" * 3
 
 
@@ -110,7 +110,7 @@ def test_every_character_is_itself_or_ascii() -> None:
 
 
 @given(st.text())
-def test_what_was_escaped_is_not_escaped_again(text: str) -> None:
+def test_escaping_twice_changes_nothing(text: str) -> None:
     assert escape(escape(text)) == escape(text)
 
 
@@ -120,7 +120,7 @@ def test_a_value_in_a_message_is_escaped_and_cut() -> None:
     assert printable("") == '""'
 
 
-def test_an_error_names_its_reference_escaped() -> None:
+def test_an_error_escapes_its_reference() -> None:
     error = ImageNotFoundError("no such image")
     error.reference = "a\u2800"
     assert str(error) == "a\\u2800: no such image"

@@ -72,7 +72,7 @@ def test_another_namespace_is_refused_and_both_are_named(store_path: Path) -> No
         assert reader.references() == ["a.test/a:1"]
 
 
-def test_a_source_that_another_process_began_to_follow_meanwhile_is_found(
+def test_a_source_that_another_process_followed_meanwhile_is_noticed(
     store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Named):
@@ -87,7 +87,7 @@ def test_a_source_that_another_process_began_to_follow_meanwhile_is_found(
         assert store.references() == ["a.test/a:1"]
 
 
-def test_a_sync_of_some_references_neither_asks_nor_remembers(store_path: Path) -> None:
+def test_a_sync_of_some_references_neither_checks_nor_remembers_the_source(store_path: Path) -> None:
     source = Named(DEFAULT)
     source.put("b.test/b:1", 1)
     with Store.open(store_path, source=source, platform="linux/amd64") as store:
@@ -135,7 +135,7 @@ def test_a_watcher_of_another_source_ends_before_it_changes_anything(store_path:
         assert not store.is_watched()
 
 
-def test_a_row_that_somebody_deleted_is_made_again(store_path: Path) -> None:
+def test_a_deleted_row_is_recreated(store_path: Path) -> None:
     with opened(store_path) as connection:
         connection.execute("DELETE FROM identity")
     synced(store_path, K8S, "a.test/a:1")
@@ -161,7 +161,7 @@ def test_a_path_that_is_not_utf8_is_remembered(layout: LayoutWriter, store_path:
             assert str(store.identity().follows) == rf"oci:{layout.directory}-\xff"
 
 
-def test_a_specifier_is_a_source_that_the_store_closes(store_path: Path, layout: LayoutWriter) -> None:
+def test_a_store_closes_the_source_of_a_specifier(store_path: Path, layout: LayoutWriter) -> None:
     with Store.open(store_path, source=f"oci:{layout.directory}") as store:
         report = store.sync()
         assert len(report.changed) == 2

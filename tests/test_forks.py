@@ -71,7 +71,7 @@ def apply_after(store: Store, event: int, reference: str) -> Transition:
     return store.apply(f"{reference}-after", THREE)
 
 
-def test_writes_of_a_child_are_kept_when_its_parent_closes_first(store: Store) -> None:
+def test_a_childs_writes_survive_the_parent_closing_first(store: Store) -> None:
     reading, writing = os.pipe()
     child = Forked(partial(apply_after, store, reading, "app:1"))
     store.apply("parent", TWO)
@@ -83,7 +83,7 @@ def test_writes_of_a_child_are_kept_when_its_parent_closes_first(store: Store) -
     assert problems_of(store.path) == []
 
 
-def test_writes_of_children_are_kept_when_all_others_end(store: Store) -> None:
+def test_childrens_writes_survive_the_end_of_all_others(store: Store) -> None:
     children = [Forked(partial(store.apply, name(number), TWO)) for number in range(4)]
     store.close()
 
@@ -92,7 +92,7 @@ def test_writes_of_children_are_kept_when_all_others_end(store: Store) -> None:
     assert problems_of(store.path) == []
 
 
-def test_a_reader_whose_parent_ended_follows_other_writers(store: Store) -> None:
+def test_a_reader_sees_other_writers_after_its_parent_ended(store: Store) -> None:
     (told, tell), (heard, hear) = os.pipe(), os.pipe()
 
     def daemon(reader: Reader) -> list[str]:
@@ -136,7 +136,7 @@ def test_a_child_forked_while_other_threads_write_can_write(store: Store) -> Non
     assert problems_of(store.path) == []
 
 
-def test_threads_that_read_notice_nothing_of_forks(store: Store) -> None:
+def test_forks_do_not_disturb_reading_threads(store: Store) -> None:
     apply_all(store, {name(number): image for number, image in enumerate(IMAGES[:40])})
     whole, stop = store.list(), threading.Event()
 
@@ -157,7 +157,7 @@ def test_threads_that_read_notice_nothing_of_forks(store: Store) -> None:
 
 
 @pytest.mark.parametrize("where", ["parent", "child"])
-def test_an_iteration_goes_on_after_a_fork_in_its_middle(store: Store, where: str) -> None:
+def test_an_iteration_continues_after_a_fork(store: Store, where: str) -> None:
     apply_all(store, {name(number): image for number, image in enumerate(IMAGES[:9])})
     whole, images = store.list(), store.iter()
     first = [next(images), next(images)]
@@ -168,7 +168,7 @@ def test_an_iteration_goes_on_after_a_fork_in_its_middle(store: Store, where: st
     assert [*first, *rest] == whole
 
 
-def test_an_iteration_of_another_thread_goes_on_after_a_fork(store: Store) -> None:
+def test_an_iteration_in_another_thread_continues_after_a_fork(store: Store) -> None:
     apply_all(store, {name(number): image for number, image in enumerate(IMAGES[:9])})
     whole, images = store.list(), store.iter()
     with ThreadPoolExecutor(1) as pool:
@@ -202,7 +202,7 @@ if observed.child:
 """
 
 
-def test_a_fork_inside_a_write_ends_it_by_name_in_both(store: Store) -> None:
+def test_a_fork_inside_a_write_fails_it_in_parent_and_child(store: Store) -> None:
     subprocess.run([sys.executable, "-c", FORK_INSIDE, store.path], check=True, timeout=WAIT)
 
     assert names_at(store.path) == {NAME, "parent", "child"}
@@ -239,7 +239,7 @@ store.apply("third", IMAGES[3])
 
 
 @pytest.mark.parametrize(("statement", "written"), [(1, set()), (2, {"second"})], ids=["begin", "commit"])
-def test_a_fork_by_a_signal_handler_inside_a_write_is_told_as_what_it_did(
+def test_a_fork_in_a_signal_handler_inside_a_write_is_reported(
     store_path: Path, statement: int, written: set[str]
 ) -> None:
     subprocess.run([sys.executable, "-c", FORK_AFTER, store_path, str(statement)], check=True, timeout=WAIT)
@@ -274,7 +274,7 @@ def test_a_grandchild_reads_and_writes(store: Store) -> None:
     assert names_at(store.path) == {NAME, "child", "grandchild"}
 
 
-def test_a_child_of_subprocess_with_a_hook_of_its_own_reads_and_writes(store: Store) -> None:
+def test_a_preexec_fn_of_subprocess_reads_and_writes(store: Store) -> None:
     subprocess.run(["true"], check=True, preexec_fn=partial(store.apply, "child", TWO))
 
     assert names_at(store.path) == {NAME, "child"}
@@ -313,7 +313,7 @@ def test_a_fork_changes_the_data_version(store: Store) -> None:
     assert data_version(store) != before
 
 
-def test_a_reference_lock_that_is_held_at_a_fork_stays_the_parents(store: Store) -> None:
+def test_a_reference_lock_held_during_a_fork_stays_with_the_parent(store: Store) -> None:
     held = lock_references(store, [NAME])
     with held:
         child = Forked(lambda: held.__exit__(None, None, None))
@@ -335,7 +335,7 @@ def can_lock(store: Store, reference: str) -> bool:
         return False
 
 
-def test_the_lock_of_a_parent_that_is_killed_is_free_while_its_child_lives(store: Store) -> None:
+def test_a_killed_parents_lock_is_free_while_its_child_lives(store: Store) -> None:
     (heard, hear), (told, tell) = os.pipe(), os.pipe()
 
     def hold() -> None:
@@ -380,7 +380,7 @@ os._exit(0)
 @pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="the interpreter itself then needs its hook before the fork"
 )
-def test_a_child_that_was_forked_in_c_is_refused_by_name(store_path: Path) -> None:
+def test_a_store_inherited_through_a_fork_in_c_is_refused(store_path: Path) -> None:
     subprocess.run([sys.executable, "-c", IN_C, store_path], check=True, timeout=WAIT)
 
 

@@ -86,12 +86,12 @@ def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def test_the_id_is_the_digest_of_the_config_that_skopeo_shows(made: Made) -> None:
+def test_the_id_is_the_digest_of_skopeos_config(made: Made) -> None:
     config = run("skopeo", "inspect", "--config", "--raw", f"oci:{made.layout}:v1")
     assert (made.kept.id, made.kept.config_json) == (sha256(config), config)
 
 
-def test_the_target_is_the_digest_that_skopeo_shows(made: Made) -> None:
+def test_the_target_is_skopeos_digest(made: Made) -> None:
     assert json.loads(run("skopeo", "inspect", f"oci:{made.layout}:v1"))["Digest"] == made.target
 
 
@@ -120,7 +120,7 @@ def test_containerd_unpacks_the_image_under_its_chain_id(made: Made, containerd:
     assert made.kept.id in unpacked
 
 
-def test_containerd_keeps_as_many_bytes_of_the_image_as_its_size(made: Made, containerd: Daemon) -> None:
+def test_the_size_is_the_number_of_bytes_containerd_keeps(made: Made, containerd: Daemon) -> None:
     containerd.import_archive(made.archive)
     listed = dict(line.split()[:3:2] for line in containerd.ctr("images", "ls").splitlines())
     assert listed[NAME] == made.target
@@ -134,7 +134,7 @@ def test_containerd_keeps_as_many_bytes_of_the_image_as_its_size(made: Made, con
     assert made.kept.size == sum(map(len, kept))
 
 
-def test_an_archive_that_containerd_exports_has_the_image_that_it_imported(
+def test_an_archive_exported_by_containerd_has_the_imported_image(
     made: Made, containerd: Daemon, tmp_path: Path
 ) -> None:
     containerd.import_archive(made.archive)

@@ -36,14 +36,16 @@ def store(store_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) ->
         yield opened
 
 
-def test_a_store_writes_where_it_was_opened(store: Store, store_path: Path, elsewhere: Path) -> None:
+def test_a_store_writes_to_the_path_it_was_opened_with(
+    store: Store, store_path: Path, elsewhere: Path
+) -> None:
     store.apply(NAME, IMAGES[0])
     assert list(elsewhere.iterdir()) == []  # not even a lock, which would keep nobody out
     with Reader.open(store_path) as reader:
         assert reader.references() == [NAME]
 
 
-def test_another_thread_reads_where_the_store_was_opened(store: Store) -> None:
+def test_another_thread_reads_the_path_the_store_was_opened_with(store: Store) -> None:
     store.apply(NAME, IMAGES[0])
     read: list[str] = []
     thread = threading.Thread(target=lambda: read.extend(store.references()))
@@ -52,7 +54,7 @@ def test_another_thread_reads_where_the_store_was_opened(store: Store) -> None:
     assert read == [NAME]
 
 
-def test_a_reader_gives_images_from_where_it_was_opened(
+def test_a_reader_reads_the_path_it_was_opened_with(
     store_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
 ) -> None:
     with Store.open(store_path, platform=PLATFORM) as store:
@@ -64,7 +66,7 @@ def test_a_reader_gives_images_from_where_it_was_opened(
 
 
 @pytest.mark.parametrize("form", ["layout", "archive"])
-def test_a_source_is_read_where_it_was_named(
+def test_a_source_reads_the_path_it_was_opened_with(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path
 ) -> None:
     tar_of_directory(LAYOUT, tmp_path / "hello.tar")
@@ -74,7 +76,7 @@ def test_a_source_is_read_where_it_was_named(
     assert source.get("docker.io/library/hello:v1").reference == "docker.io/library/hello:v1"
 
 
-def test_a_relative_path_where_the_directory_is_gone_is_refused(
+def test_a_relative_path_without_a_current_directory_is_refused(
     monkeypatch: pytest.MonkeyPatch, elsewhere: Path
 ) -> None:
     monkeypatch.chdir(elsewhere)

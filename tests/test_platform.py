@@ -47,7 +47,7 @@ def windows_runs(host: str, container: str) -> bool:
         ("Linux", "s390x", Platform("linux", "s390x")),
     ],
 )
-def test_the_host_has_the_names_that_go_gives_it(sysname: str, name: str, expected: Platform) -> None:
+def test_the_host_has_gos_names(sysname: str, name: str, expected: Platform) -> None:
     assert host_platform(sysname, name) == expected
 
 
@@ -62,7 +62,7 @@ def test_a_system_alone_has_the_architecture_of_the_host() -> None:
     assert Platform.parse("windows", ARM_V6) == Platform("windows", "arm", "v6")
 
 
-def test_arm_v7_of_the_host_is_left_out_of_a_system_alone() -> None:
+def test_a_system_alone_omits_the_hosts_arm_v7() -> None:
     assert Platform.parse("linux", Platform("linux", "arm", "v7")) == Platform("linux", "arm")
 
 
@@ -74,7 +74,7 @@ def test_an_architecture_alone_has_the_system_of_the_host() -> None:
     "specifier",
     ["", "linux/", "linux/amd64/v1/x", "linux/*", "plan10", "linux\n", "linux/amd64\n", "linux(%2)/a"],
 )
-def test_what_is_no_specifier_is_refused(specifier: str) -> None:
+def test_an_invalid_specifier_is_refused(specifier: str) -> None:
     with pytest.raises(InvalidPlatformError):
         Platform.parse(specifier, AMD64)
 
@@ -109,14 +109,14 @@ def test_sorting_puts_those_that_match_first(platform: Platform, candidates: lis
     assert matching == sorted(matching, reverse=True)
 
 
-def test_equally_good_platforms_stay_in_the_order_given() -> None:
+def test_equally_good_platforms_keep_their_order() -> None:
     candidates = [Platform("linux", "amd64", "v1"), AMD64, Platform("LINUX", "x86_64")]
     matcher = only(AMD64, AMD64)
     assert matcher.sort(candidates) == candidates
     assert matcher.sort(reversed(candidates)) == candidates[::-1]
 
 
-def test_more_features_and_then_foreign_ones_decide_where_the_rest_is_equal() -> None:
+def test_features_decide_among_otherwise_equal_platforms() -> None:
     wanted = Platform("linux", "amd64", os_features=("a", "b"))
     both, one, none = wanted, Platform("linux", "amd64", os_features=("a",)), AMD64
     foreign = Platform("linux", "amd64", os_features=("c",))
@@ -172,7 +172,7 @@ def test_windows_runs_the_builds_since_the_stable_one(host: str, container: str,
     assert windows_runs(host, container) is expected
 
 
-def test_win32k_is_no_reason_to_refuse_an_image_on_windows_alone() -> None:
+def test_only_windows_ignores_win32k() -> None:
     for system, expected in (("windows", True), ("linux", False)):
         candidate = Platform(system, "amd64", os_features=("win32k",))
         assert only(Platform(system, "amd64"), AMD64).matches(candidate) is expected

@@ -51,7 +51,7 @@ def reader(filled: Path) -> Iterator[Reader]:
         yield opened
 
 
-def test_resolve_gives_the_id(reader: Reader) -> None:
+def test_resolve_returns_the_id(reader: Reader) -> None:
     assert reader.resolve(NAME) == ONE.id
 
 
@@ -61,7 +61,7 @@ def test_resolve_compares_spelling_exactly(reader: Reader, name: str) -> None:
         reader.resolve(name)
 
 
-def test_get_gives_the_whole_image(reader: Reader) -> None:
+def test_get_returns_the_whole_image(reader: Reader) -> None:
     image = reader.get(ONE.id)
     assert (image.references, image.chain_id, image.size) == ((NAME, OTHER), ONE.chain_id, ONE.size)
     assert (image.pinned, image.config_json) == (True, ONE.config_json)
@@ -87,31 +87,31 @@ def test_get_of_an_ambiguous_id_lists_every_candidate(store_path: Path) -> None:
     assert str(raised.value) == f"ambiguous image id ab: {', '.join(ids)}; give more characters"
 
 
-def test_get_of_an_id_that_many_begin_with_lists_ten_and_counts_the_rest(store_path: Path) -> None:
+def test_get_of_a_very_ambiguous_id_lists_ten_candidates_and_counts_the_rest(store_path: Path) -> None:
     ids = [f"sha256:ab{number:062x}" for number in range(13)]
     with kept(store_path, ids) as store, pytest.raises(AmbiguousError, match="9 and 3 more; give") as raised:
         store.get("sha256:ab")
     assert (raised.value.candidates, raised.value.total) == (tuple(ids[:10]), 13)
 
 
-def test_find_takes_a_reference_as_it_is_spelt_before_what_it_is_short_for(store_path: Path) -> None:
+def test_find_prefers_a_reference_as_spelt_to_its_canonical_form(store_path: Path) -> None:
     with Store.open(store_path, platform=PLATFORM) as store:
         apply_all(store, {"busybox:1": TWO, NAME: ONE})
         assert (store.find("busybox:1").id, local_resolve(store, "busybox:1").id) == (TWO.id, ONE.id)
 
 
 @pytest.mark.parametrize("name", ["busybox:1", ONE.id, ONE.id[7:19]])
-def test_find_takes_else_what_local_resolve_takes(reader: Reader, name: str) -> None:
+def test_find_accepts_whatever_local_resolve_accepts(reader: Reader, name: str) -> None:
     assert reader.find(name) == local_resolve(reader, name)
 
 
 @pytest.mark.parametrize("query", ["f" * 64, "sha256:", "sha256", ":", "x", "sha256:" + "0" * 64, "\ud800"])
-def test_get_of_what_is_no_image_is_not_found(reader: Reader, query: str) -> None:
+def test_get_of_an_unknown_image_is_not_found(reader: Reader, query: str) -> None:
     with pytest.raises(ImageNotFoundError):
         reader.get(query)
 
 
-def test_get_of_the_empty_id_is_invalid(reader: Reader) -> None:
+def test_get_of_an_empty_id_is_invalid(reader: Reader) -> None:
     with pytest.raises(InvalidArgumentError, match="must not be empty"):
         reader.get("")
 
@@ -129,33 +129,33 @@ def test_local_resolve_prefers_a_reference_to_a_truncated_id(store_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["busybox:3", "no such image", "f" * 64])
-def test_local_resolve_of_what_is_not_there_is_not_found(reader: Reader, name: str) -> None:
+def test_local_resolve_of_an_unknown_image_is_not_found(reader: Reader, name: str) -> None:
     with pytest.raises(ImageNotFoundError):
         local_resolve(reader, name)
 
 
-def test_is_pinned_is_of_one_reference(reader: Reader) -> None:
+def test_is_pinned_asks_about_one_reference(reader: Reader) -> None:
     assert reader.is_pinned(ONE.id, OTHER)
     assert not reader.is_pinned(ONE.id, NAME)
     assert not reader.is_pinned(TWO.id, OTHER)
 
 
 @pytest.mark.parametrize("query", ["", "f" * 64, "x"])
-def test_is_pinned_is_false_where_the_id_is_of_no_image(reader: Reader, query: str) -> None:
+def test_is_pinned_is_false_for_an_unknown_or_ambiguous_id(reader: Reader, query: str) -> None:
     assert not reader.is_pinned(query, OTHER)
 
 
-def test_list_gives_every_image_in_the_order_of_ids(reader: Reader) -> None:
+def test_list_returns_every_image_ordered_by_id(reader: Reader) -> None:
     listed = reader.list()
     assert [image.id for image in listed] == sorted([ONE.id, TWO.id])
     assert all(reader.get(image.id) == image for image in listed)
 
 
-def test_iter_gives_what_list_gives(reader: Reader) -> None:
+def test_iter_yields_what_list_returns(reader: Reader) -> None:
     assert list(reader.iter()) == reader.list()
 
 
-def test_iter_gives_one_state_whatever_is_written_meanwhile(filled: Path) -> None:
+def test_iter_sees_one_state_whatever_is_written_meanwhile(filled: Path) -> None:
     with Store.open(filled) as store:
         images = store.iter()
         first = next(images)
@@ -169,12 +169,12 @@ def test_summaries_are_images_without_their_configs(reader: Reader) -> None:
     assert reader.summaries() == whole
 
 
-def test_states_say_image_pin_target_and_platform(reader: Reader) -> None:
+def test_states_have_image_pin_target_and_platform(reader: Reader) -> None:
     assert reader.states()[OTHER] == ReferenceState(ONE.id, True, ONE.target_digest, PLATFORM)
     assert set(reader.states()) == {NAME, OTHER, "app:1"}
 
 
-def test_counts_say_how_much_there_is(reader: Reader) -> None:
+def test_counts_images_references_and_pins(reader: Reader) -> None:
     counts = reader.counts()
     assert (counts.images, counts.references, counts.pinned_refs) == (2, 3, 1)
     assert counts.oldest_verified_at
@@ -186,7 +186,7 @@ def test_counts_of_an_empty_store_have_no_times(store_path: Path) -> None:
         assert reader.counts()[:5] == (0, 0, 0, None, None)
 
 
-def test_history_is_of_the_spelling_that_is_asked_for(reader: Reader) -> None:
+def test_history_compares_spelling_exactly(reader: Reader) -> None:
     assert [entry.event for entry in reader.history(OTHER)] == ["new", "pinned"]
     assert reader.history("busybox:2") == []
 
@@ -207,13 +207,13 @@ def test_a_reader_cannot_write(reader: Reader) -> None:
     assert not hasattr(reader, "apply")
 
 
-def test_a_closed_reader_gives_no_images(reader: Reader) -> None:
+def test_a_closed_reader_yields_no_images(reader: Reader) -> None:
     reader.close()
     with pytest.raises(FailedPreconditionError, match="closed"):
         next(reader.iter())
 
 
-def test_a_closed_reader_says_so(reader: Reader) -> None:
+def test_a_closed_reader_raises(reader: Reader) -> None:
     reader.close()
     with pytest.raises(FailedPreconditionError, match="closed"):
         reader.list()
@@ -264,7 +264,7 @@ def statements_of(
 
 
 @pytest.mark.parametrize("verb", ["resolve", "get", "list", "summaries", "states"])
-def test_opening_and_asking_costs_as_many_statements_whatever_the_store_holds(
+def test_the_number_of_statements_does_not_depend_on_the_number_of_images(
     filled: Path, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = statements_of(filled, verb, monkeypatch)
@@ -281,7 +281,7 @@ def test_opening_reads_no_image(filled: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not [statement for statement in opening if "images" in statement or "references" in statement]
 
 
-def test_a_verb_is_one_read_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_is_one_read_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = statements_of(filled, "get", monkeypatch)
     assert ran[-1] == "COMMIT"
     assert ran.count("BEGIN") == 1
@@ -289,7 +289,7 @@ def test_a_verb_is_one_read_transaction(filled: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("verb", ["resolve", "get", "find"])
 @pytest.mark.parametrize("name", [NAME, ONE.id, "f" * 64])
-def test_a_verb_that_has_ended_holds_no_snapshot(filled: Path, verb: str, name: str) -> None:
+def test_a_method_leaves_no_snapshot_behind(filled: Path, verb: str, name: str) -> None:
     with Reader.open(filled) as reader, contextlib.closing(connect(filled)) as writer:
         with contextlib.suppress(ImageNotFoundError):
             getattr(reader, verb)(name)
@@ -298,11 +298,11 @@ def test_a_verb_that_has_ended_holds_no_snapshot(filled: Path, verb: str, name: 
         assert answer[0] == 0, "a reader still holds a snapshot"
 
 
-def test_a_name_that_cannot_be_text_has_no_history(reader: Reader) -> None:
+def test_a_name_that_utf8_cannot_encode_has_no_history(reader: Reader) -> None:
     assert reader.history("\ud800") == []
 
 
-def test_a_read_error_is_told_as_what_it_is(filled: Path) -> None:
+def test_a_read_error_is_translated(filled: Path) -> None:
     with Store.open(filled) as store, Reader.open(filled) as reader:
         store.apply("app:2", TWO)
         reader.list()
@@ -311,14 +311,14 @@ def test_a_read_error_is_told_as_what_it_is(filled: Path) -> None:
             reader.references()
 
 
-def test_a_reader_goes_on_after_a_query_that_failed(reader: Reader) -> None:
+def test_a_reader_can_be_used_after_a_failed_query(reader: Reader) -> None:
     with pytest.raises(ZeroDivisionError):
         reader._connections.ask(lambda _: 1 // 0)  # noqa: SLF001
     assert reader.resolve(NAME) == ONE.id
 
 
 @pytest.mark.parametrize("error", [TypeError, AttributeError])
-def test_a_bug_in_a_query_looks_like_a_bug(reader: Reader, error: type[Exception]) -> None:
+def test_a_bug_in_a_query_is_not_translated(reader: Reader, error: type[Exception]) -> None:
     def broken(_: sqlite.Cursor) -> None:
         raise error("a bug")
 
@@ -332,7 +332,7 @@ def test_find_is_one_read_transaction(filled: Path, monkeypatch: pytest.MonkeyPa
     assert [word for word in ran if word in ("BEGIN", "COMMIT")] == ["BEGIN", "COMMIT"]
 
 
-def test_a_reference_that_moves_is_always_found(filled: Path) -> None:
+def test_a_moving_reference_is_always_found(filled: Path) -> None:
     stop = threading.Event()
 
     def move(store: Store) -> None:
@@ -351,7 +351,7 @@ def test_a_reference_that_moves_is_always_found(filled: Path) -> None:
 
 @pytest.mark.parametrize("opened", [Reader.open, Store.open])
 @pytest.mark.parametrize("path", [":memory:", "", "file:///tmp/images.db?mode=memory"])
-def test_what_means_something_else_to_sqlite_is_refused(
+def test_paths_with_a_meaning_for_sqlite_are_refused(
     opened: Callable[[str], Reader], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -361,7 +361,7 @@ def test_what_means_something_else_to_sqlite_is_refused(
 
 
 @pytest.mark.parametrize("name", ["file:x.db", "a?mode=memory", "a#b", "%41", "ü", "a b", "-x"])
-def test_a_name_that_looks_like_a_uri_is_a_name(
+def test_a_path_that_looks_like_a_uri_is_a_path(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -69,7 +69,7 @@ def repeats(tree: Any) -> list[tuple[str, int]]:
     return found
 
 
-def test_the_grammar_never_gives_back_what_it_took() -> None:
+def test_the_grammar_never_backtracks() -> None:
     found = repeats(importlib.import_module("re._parser").parse(GRAMMAR, re.VERBOSE))
     assert len(found) > 20
     assert {kind for kind, _ in found} == {"POSSESSIVE_REPEAT"}
@@ -101,13 +101,13 @@ def test_a_docker_reference_has_either_a_tag_or_a_digest(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_has_a_place_in_the_order_and_only_references_are_rewritten(text: str) -> None:
+def test_any_text_has_a_sort_key_and_only_references_are_rewritten(text: str) -> None:
     rank, written = sort_key(text)
     assert rank in range(5) or (rank, written) == (5, text)
 
 
 @given(st.lists(texts | st.text(max_size=5), max_size=8).flatmap(lambda names: st.permutations(names)))
-def test_the_order_does_not_depend_on_the_order_given(names: list[str]) -> None:
+def test_the_order_does_not_depend_on_the_input_order(names: list[str]) -> None:
     assert sort_references(names) == sort_references(sorted(names))
 
 
@@ -119,7 +119,7 @@ def test_the_order_does_not_depend_on_the_order_given(names: list[str]) -> None:
         ("busybox:\udcff", "name_not_utf8"),
     ],
 )
-def test_what_can_be_no_name_says_why(name: str, reason: str) -> None:
+def test_an_impossible_name_has_a_reason(name: str, reason: str) -> None:
     with pytest.raises(InvalidReferenceError) as raised:
         check_name(name)
     assert raised.value.reason == reason
@@ -149,30 +149,30 @@ def test_a_path_may_have_255_characters_with_the_added_prefix() -> None:
     assert reason_of(longest + "a") == "name_too_long"
 
 
-def test_a_component_that_is_no_domain_name_belongs_to_the_path() -> None:
+def test_a_component_that_is_not_a_domain_belongs_to_the_path() -> None:
     assert parse_normalized("a__b.c/d") == Reference(path="a__b.c/d")
 
 
 @pytest.mark.parametrize("text", ["İ/foo", "\N{KELVIN SIGN}/foo"])
-def test_a_domain_that_lowers_to_ascii_is_named_for_its_case(text: str) -> None:
+def test_a_domain_that_lowers_to_ascii_is_reported_as_uppercase(text: str) -> None:
     assert reason_of(text) == "name_contains_uppercase"
 
 
-def test_a_name_alone_is_tagged_latest() -> None:
+def test_a_bare_name_gets_the_tag_latest() -> None:
     assert str(parse_docker_ref("busybox")) == "docker.io/library/busybox:latest"
 
 
-def test_a_tag_beside_a_digest_is_dropped() -> None:
+def test_a_tag_with_a_digest_is_dropped() -> None:
     assert str(parse_docker_ref(f"busybox:1@{DIGEST}")) == f"docker.io/library/busybox@{DIGEST}"
 
 
-def test_64_hex_are_a_digest_to_parse_any_alone() -> None:
+def test_only_parse_any_accepts_64_hex_as_a_digest() -> None:
     encoded = DIGEST.removeprefix("sha256:")
     assert parse_any(encoded) == parse_any(DIGEST) == Reference(digest=DIGEST)
     assert reason_of(encoded) == "identifier_not_allowed"
 
 
-def test_familiar_names_leave_out_what_docker_hub_implies() -> None:
+def test_familiar_names_omit_docker_hubs_defaults() -> None:
     names = ["docker.io/library/a:1", "docker.io/a/b", "docker.io/library/a/b", "quay.io/library/a"]
     assert [parse_normalized(name).familiar for name in names] == [
         "a:1",
@@ -182,7 +182,7 @@ def test_familiar_names_leave_out_what_docker_hub_implies() -> None:
     ]
 
 
-def test_names_are_sorted_by_kind_then_canonical_form_and_kept_as_given() -> None:
+def test_names_are_sorted_by_rank_then_canonical_form_and_kept_as_written() -> None:
     given_order = [
         "not a name",
         DIGEST,
@@ -209,7 +209,7 @@ def test_two_spellings_of_one_reference_are_ordered_by_the_spelling() -> None:
     assert sort_references(["docker.io/library/b", "b"]) == ["b", "docker.io/library/b"]
 
 
-def test_repository_tags_and_digests_are_canonical_and_leave_out_the_rest() -> None:
+def test_repo_tags_and_digests_are_canonical_and_omit_the_rest() -> None:
     names = ("a:1", f"a@{DIGEST}", f"a:2@{DIGEST}", "a", DIGEST, "not a name")
     assert repo_tags(names) == ("docker.io/library/a:1",)
     assert repo_digests(names) == (f"docker.io/library/a@{DIGEST}", f"docker.io/library/a:2@{DIGEST}")

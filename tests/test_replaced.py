@@ -134,7 +134,7 @@ def own_directory(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("put", [replace, restore])
-def test_a_store_that_was_replaced_is_written_at_its_path(
+def test_writes_go_to_the_store_that_replaced_the_open_one(
     store: Store, other: Path, put: Callable[[Path, Path], None]
 ) -> None:
     put(store.path, other)
@@ -146,7 +146,7 @@ def test_a_store_that_was_replaced_is_written_at_its_path(
 
 
 @pytest.mark.parametrize("put", [replace, restore])
-def test_a_store_that_was_replaced_is_read_at_its_path(
+def test_reads_come_from_the_store_that_replaced_the_open_one(
     store: Store, other: Path, put: Callable[[Path, Path], None]
 ) -> None:
     with Reader.open(store.path) as reader:
@@ -157,14 +157,14 @@ def test_a_store_that_was_replaced_is_read_at_its_path(
         assert data_version(reader) != before
 
 
-def test_a_directory_that_was_replaced_is_noticed(own_directory: Store, other: Path) -> None:
+def test_a_replaced_directory_is_noticed(own_directory: Store, other: Path) -> None:
     replace_directory(own_directory.path, other)
 
     assert own_directory.apply(THIRD, THREE) is Transition.NEW
     assert references_at(own_directory.path) == {OTHER, THIRD}
 
 
-def test_a_store_that_was_moved_is_unavailable_until_it_is_back(store: Store, tmp_path: Path) -> None:
+def test_a_moved_store_is_unavailable_until_it_is_back(store: Store, tmp_path: Path) -> None:
     away = tmp_path / "away.db"
     store.path.rename(away)
     with pytest.raises(StoreUnavailableError, match="no such file"):
@@ -178,7 +178,7 @@ def test_a_store_that_was_moved_is_unavailable_until_it_is_back(store: Store, tm
     assert problems_of(store.path) == []
 
 
-def test_a_store_whose_directory_was_deleted_is_unavailable_until_there_is_one(own_directory: Store) -> None:
+def test_a_store_without_its_directory_is_unavailable_until_there_is_one(own_directory: Store) -> None:
     shutil.rmtree(own_directory.path.parent)
     soon(own_directory.list, StoreUnavailableError)
     with pytest.raises(StoreUnavailableError):
@@ -190,7 +190,7 @@ def test_a_store_whose_directory_was_deleted_is_unavailable_until_there_is_one(o
 
 
 @pytest.mark.parametrize("suffixes", [("-wal",), ("-shm",), COMPANIONS])
-def test_what_was_written_before_and_after_companions_were_deleted_is_kept(
+def test_writes_before_and_after_companions_were_deleted_are_kept(
     store: Store, suffixes: tuple[str, ...]
 ) -> None:
     remove(store.path, *suffixes)
@@ -204,7 +204,7 @@ def test_what_was_written_before_and_after_companions_were_deleted_is_kept(
 
 
 @pytest.mark.parametrize("suffixes", [("-wal",), ("-shm",), COMPANIONS])
-def test_a_store_goes_on_reading_after_its_companions_were_deleted(
+def test_a_store_can_be_read_after_its_companions_were_deleted(
     store: Store, suffixes: tuple[str, ...]
 ) -> None:
     remove(store.path, *suffixes)
@@ -229,7 +229,7 @@ def test_processes_that_share_a_store_survive_the_loss_of_its_companions(store: 
     assert problems_of(store.path) == []
 
 
-def test_a_write_during_which_the_store_is_replaced_is_not_acknowledged(store: Store, other: Path) -> None:
+def test_a_write_is_not_acknowledged_if_the_store_is_replaced_meanwhile(store: Store, other: Path) -> None:
     with pytest.raises(StoreReplacedError, match="while it was in use"), store._transaction():  # noqa: SLF001
         replace(store.path, other)
 
@@ -237,9 +237,7 @@ def test_a_write_during_which_the_store_is_replaced_is_not_acknowledged(store: S
     assert references_at(store.path) == {OTHER, THIRD}
 
 
-def test_a_read_inside_a_write_that_finds_the_store_replaced_ends_the_write(
-    store: Store, other: Path
-) -> None:
+def test_a_write_ends_if_a_read_inside_it_finds_the_store_replaced(store: Store, other: Path) -> None:
     def read_another() -> None:
         with store._transaction() as cursor:  # noqa: SLF001
             replace(store.path, other)
@@ -262,7 +260,7 @@ def link(path: Path) -> None:
     path.symlink_to(target)
 
 
-def test_a_store_that_gets_a_second_name_is_refused_until_that_is_gone(store: Store, tmp_path: Path) -> None:
+def test_a_store_with_a_second_hard_link_is_refused_until_it_is_gone(store: Store, tmp_path: Path) -> None:
     second = tmp_path / "second.db"
     second.hardlink_to(store.path)
 
@@ -274,7 +272,7 @@ def test_a_store_that_gets_a_second_name_is_refused_until_that_is_gone(store: St
     assert references_at(store.path) == {NAME, THIRD}
 
 
-def test_nothing_is_acknowledged_into_a_file_that_was_emptied(store: Store) -> None:
+def test_no_write_to_a_truncated_file_is_acknowledged(store: Store) -> None:
     store.path.write_bytes(b"")
 
     with pytest.raises(ImagekeepError):
@@ -282,9 +280,7 @@ def test_nothing_is_acknowledged_into_a_file_that_was_emptied(store: Store) -> N
 
 
 @pytest.mark.parametrize("make", [text, link])
-def test_something_else_in_the_place_of_a_store_is_refused(
-    store: Store, make: Callable[[Path], None]
-) -> None:
+def test_another_file_in_place_of_the_store_is_refused(store: Store, make: Callable[[Path], None]) -> None:
     with Reader.open(store.path) as reader:
         remove(store.path, "", *COMPANIONS)
         make(store.path)
@@ -293,7 +289,7 @@ def test_something_else_in_the_place_of_a_store_is_refused(
         soon(reader.list, NotAStoreError)
 
 
-def test_every_thread_reads_the_store_that_is_at_the_path(store: Store, other: Path) -> None:
+def test_every_thread_reads_the_store_at_the_path(store: Store, other: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         barrier = threading.Barrier(4)
 
@@ -307,7 +303,7 @@ def test_every_thread_reads_the_store_that_is_at_the_path(store: Store, other: P
         assert [each.result(WAIT) for each in [pool.submit(read) for _ in range(4)]] == [[OTHER]] * 4
 
 
-def test_an_iteration_goes_on_in_the_store_that_is_at_the_path(store: Store, other: Path) -> None:
+def test_an_iteration_continues_in_the_store_at_the_path(store: Store, other: Path) -> None:
     images = store.iter()
     first = next(images)
     replace(store.path, other)
@@ -317,7 +313,7 @@ def test_an_iteration_goes_on_in_the_store_that_is_at_the_path(store: Store, oth
 
 
 @pytest.mark.skipif(DRIVER == "sqlite3", reason="the process has one SQLite only")
-def test_writes_are_kept_though_another_sqlite_in_the_process_dropped_the_locks(store: Store) -> None:
+def test_writes_are_kept_if_another_sqlite_in_the_process_drops_the_locks(store: Store) -> None:
     look = f"import sqlite3; sqlite3.connect({str(store.path)!r}).execute('SELECT count(*) FROM images').fetchone()"
     with contextlib.closing(sqlite3.connect(store.path)) as inside:
         inside.execute("SELECT count(*) FROM images").fetchone()
@@ -328,7 +324,7 @@ def test_writes_are_kept_though_another_sqlite_in_the_process_dropped_the_locks(
     assert store.resolve(OTHER) == TWO.id
 
 
-def test_a_store_that_another_is_mounted_over_is_noticed(own_directory: Store, other: Path) -> None:
+def test_a_mount_over_the_store_is_noticed(own_directory: Store, other: Path) -> None:
     source = other.with_name("source")
     source.mkdir()
     shutil.move(other, source / own_directory.path.name)
@@ -354,7 +350,7 @@ def test_a_copy_is_not_the_store(store: Store, tmp_path: Path) -> None:
     assert references_at(store.path) == {NAME, OTHER}
 
 
-def test_a_process_that_only_reads_makes_no_companions_that_would_hide_a_loss(store_path: Path) -> None:
+def test_a_reader_creates_no_companions_that_would_hide_a_loss(store_path: Path) -> None:
     with Worker() as worker, Reader.open(store_path) as reader:
         worker.open(store_path)
         worker.ask(Store.apply, NAME, ONE)
@@ -383,7 +379,7 @@ def test_closing_a_store_keeps_what_others_wrote_after_its_companions_were_delet
     assert problems_of(store.path) == []
 
 
-def test_closing_a_store_saves_what_only_a_deleted_wal_holds(store: Store) -> None:
+def test_closing_a_store_saves_the_content_of_a_deleted_wal(store: Store) -> None:
     with Worker() as worker:
         worker.open(store.path)
         worker.ask(Store.list)  # so that this process is not the last to close
@@ -393,7 +389,7 @@ def test_closing_a_store_saves_what_only_a_deleted_wal_holds(store: Store) -> No
     assert references_at(store.path) == {NAME}
 
 
-def test_a_fork_saves_what_only_a_deleted_wal_holds(store: Store) -> None:
+def test_a_fork_saves_the_content_of_a_deleted_wal(store: Store) -> None:
     remove(store.path, *COMPANIONS)
 
     assert Forked(partial(store.apply, OTHER, TWO)).result() is Transition.NEW
@@ -401,7 +397,7 @@ def test_a_fork_saves_what_only_a_deleted_wal_holds(store: Store) -> None:
     assert references_at(store.path) == {NAME, OTHER, THIRD}
 
 
-def test_a_thread_that_opens_its_connection_after_a_loss_reads_the_store(store: Store) -> None:
+def test_a_thread_that_connects_after_a_loss_reads_the_store(store: Store) -> None:
     with Reader.open(store.path) as reader, ThreadPoolExecutor(1) as pool:
         remove(store.path, *COMPANIONS)
         assert pool.submit(reader.references).result(WAIT) == [NAME]

@@ -23,6 +23,6 @@ TARGET = Descriptor("application/vnd.oci.image.config.v1+json", ID, len(SECRET),
     ],
     ids=lambda carrier: type(carrier).__name__,
 )
-def test_a_document_is_not_shown(carrier: object) -> None:
+def test_repr_omits_documents(carrier: object) -> None:
     assert ID in repr(carrier)
     assert "hunter2" not in repr(carrier)

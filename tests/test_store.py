@@ -63,7 +63,7 @@ def image_named(observed: ObservedImage, *references: str, pinned: bool = False)
     )
 
 
-def test_update_reads_a_new_image(store: Store, source: MemorySource) -> None:
+def test_update_adds_a_new_image(store: Store, source: MemorySource) -> None:
     image_id = source.put(NAME, 2)
     assert store.update(NAME) is Transition.NEW
     image = store.get(image_id)
@@ -72,7 +72,7 @@ def test_update_reads_a_new_image(store: Store, source: MemorySource) -> None:
     assert image.size > 2 * 1_000
 
 
-def test_update_leaves_what_is_unchanged(store: Store, source: MemorySource) -> None:
+def test_update_keeps_an_unchanged_image(store: Store, source: MemorySource) -> None:
     source.put(NAME, 1)
     store.update(NAME)
     said = everything(store)
@@ -96,7 +96,9 @@ def test_update_unpins(store: Store, source: MemorySource) -> None:
     assert not store.get(image_id).pinned
 
 
-def test_update_moves_a_reference_and_drops_the_image_without_one(store: Store, source: MemorySource) -> None:
+def test_update_moves_a_reference_and_deletes_an_image_without_references(
+    store: Store, source: MemorySource
+) -> None:
     old = source.put(NAME, 1, pinned=True)
     store.update(NAME)
     new = source.put(NAME, 2)
@@ -117,7 +119,7 @@ def test_an_image_stays_while_another_reference_names_it(store: Store, source: M
     assert store.get(old).references == (OTHER,)
 
 
-def test_update_forgets_what_is_gone(store: Store, source: MemorySource) -> None:
+def test_update_deletes_a_reference_that_is_gone(store: Store, source: MemorySource) -> None:
     source.put(NAME, 1)
     store.update(NAME)
     source.remove(NAME)
@@ -125,7 +127,7 @@ def test_update_forgets_what_is_gone(store: Store, source: MemorySource) -> None
     assert everything(store) == ([], {})
 
 
-def test_update_of_what_was_never_there_does_nothing(store: Store) -> None:
+def test_update_of_an_unknown_reference_does_nothing(store: Store) -> None:
     assert store.update(NAME) is Transition.ABSENT
     assert store.history(NAME) == []
 
@@ -136,7 +138,7 @@ def test_a_known_image_keeps_its_first_size(store: Store) -> None:
     assert store.get(ONE.id).size == ONE.size
 
 
-def test_a_source_that_does_not_answer_changes_nothing(store: Store, source: MemorySource) -> None:
+def test_an_unavailable_source_changes_nothing(store: Store, source: MemorySource) -> None:
     source.put(NAME, 1)
     store.update(NAME)
     said = everything(store)
@@ -147,7 +149,7 @@ def test_a_source_that_does_not_answer_changes_nothing(store: Store, source: Mem
     assert everything(store) == said
 
 
-def test_a_document_that_is_missing_changes_nothing(store: Store, source: MemorySource) -> None:
+def test_a_missing_document_changes_nothing(store: Store, source: MemorySource) -> None:
     source.put(NAME, 1)
     store.update(NAME)
     said = everything(store)
@@ -158,7 +160,7 @@ def test_a_document_that_is_missing_changes_nothing(store: Store, source: Memory
     assert everything(store) == said
 
 
-def test_an_error_of_a_document_names_the_reference_and_the_stage(store: Store, source: MemorySource) -> None:
+def test_a_document_error_names_the_reference_and_the_stage(store: Store, source: MemorySource) -> None:
     source.point(NAME, source.add_manifest(config=b"no JSON"))
     with pytest.raises(InvalidDocumentError) as raised:
         store.update(NAME)
@@ -188,7 +190,7 @@ def test_a_bad_target_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a" * 40_000, "\ud800"])
-def test_what_cannot_be_a_name_is_refused(store: Store, name: str) -> None:
+def test_an_impossible_name_is_refused(store: Store, name: str) -> None:
     with pytest.raises(InvalidReferenceError):
         store.apply(name, ONE)
     with pytest.raises(InvalidReferenceError):
@@ -196,7 +198,7 @@ def test_what_cannot_be_a_name_is_refused(store: Store, name: str) -> None:
     assert everything(store) == ([], {})
 
 
-def test_a_disk_that_is_full_changes_nothing(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_changes_nothing(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect_to_a_small_disk(path: Path, **options: Any) -> StoreConnection:
         connection = connect(path, **options)
         connection.execute("PRAGMA max_page_count = 60")
@@ -217,20 +219,20 @@ def test_update_needs_a_source(store_path: Path) -> None:
         store.update(NAME)
 
 
-def test_add_names_a_new_image(store: Store) -> None:
+def test_add_adds_a_new_image(store: Store) -> None:
     store.add(image_named(ONE, OTHER, NAME, OTHER))
     assert store.get(ONE.id).references == (NAME, OTHER)
     assert store.states()[NAME].target_digest is None
 
 
-def test_add_takes_a_reference_from_another_image_and_what_was_said_of_it(store: Store) -> None:
+def test_add_moves_a_reference_and_forgets_its_target(store: Store) -> None:
     store.apply(NAME, ONE)
     store.add(image_named(TWO, NAME))
     assert [image.id for image in store.list()] == [TWO.id]
     assert store.states()[NAME].target_digest is None
 
 
-def test_add_pins_by_every_reference_and_unpins_none(store: Store) -> None:
+def test_add_pins_with_every_reference_and_unpins_none(store: Store) -> None:
     store.add(image_named(ONE, NAME, OTHER, pinned=True))
     store.add(image_named(ONE, NAME))
     assert [store.is_pinned(ONE.id, name) for name in (NAME, OTHER)] == [True, True]
@@ -241,7 +243,7 @@ def test_add_needs_a_reference(store: Store) -> None:
         store.add(image_named(ONE))
 
 
-def test_delete_takes_one_reference_and_the_image_with_the_last(store: Store) -> None:
+def test_delete_removes_one_reference_and_the_image_with_the_last(store: Store) -> None:
     store.add(image_named(ONE, NAME, OTHER))
     assert store.delete(ONE.id[7:19], NAME)
     assert store.get(ONE.id).references == (OTHER,)
@@ -249,7 +251,7 @@ def test_delete_takes_one_reference_and_the_image_with_the_last(store: Store) ->
     assert store.list() == []
 
 
-def test_delete_says_where_there_was_nothing_to_delete(store: Store) -> None:
+def test_delete_returns_false_if_there_is_nothing_to_delete(store: Store) -> None:
     store.apply(NAME, ONE)
     store.apply(OTHER, TWO)
     said = everything(store)
@@ -280,7 +282,7 @@ def test_a_pin_needs_a_reference_that_the_image_has(store: Store) -> None:
     assert not store.get(ONE.id).pinned
 
 
-def test_unpinning_what_has_no_pin_does_nothing(store: Store) -> None:
+def test_unpin_without_a_pin_does_nothing(store: Store) -> None:
     store.apply(NAME, ONE)
     said = everything(store)
     store.unpin(ONE.id, NAME)
@@ -295,7 +297,7 @@ def test_a_pin_of_an_ambiguous_id_is_refused(store: Store, verb: str) -> None:
         getattr(store, verb)(ONE.id[7:8], ONE.id)
 
 
-def test_a_change_is_in_the_history_with_the_target_and_the_pin(store: Store) -> None:
+def test_the_history_has_each_change_with_target_and_pin(store: Store) -> None:
     store.apply(NAME, pinned(ONE))
     store.apply(NAME, TWO)
     store.apply(NAME, None)
@@ -307,7 +309,7 @@ def test_a_change_is_in_the_history_with_the_target_and_the_pin(store: Store) ->
     ]
 
 
-def test_what_did_not_change_is_not_in_the_history(store: Store) -> None:
+def test_the_history_omits_unchanged_references(store: Store) -> None:
     store.apply(NAME, ONE)
     store.apply(NAME, ONE)
     store.apply(OTHER, None)
@@ -315,7 +317,7 @@ def test_what_did_not_change_is_not_in_the_history(store: Store) -> None:
     assert store.history(OTHER) == []
 
 
-def test_a_failed_update_is_not_in_the_history(store: Store, source: MemorySource) -> None:
+def test_the_history_omits_failed_updates(store: Store, source: MemorySource) -> None:
     source.fails = True
     with pytest.raises(SourceUnavailableError):
         store.update(NAME)
@@ -330,7 +332,7 @@ def test_a_size_beyond_64_bits_is_refused(store: Store, size: int) -> None:
     assert store.list() == []
 
 
-def test_a_closed_store_says_so(store: Store) -> None:
+def test_a_closed_store_raises(store: Store) -> None:
     store.close()
     with pytest.raises(FailedPreconditionError, match="closed") as raised:
         store.apply(NAME, ONE)
@@ -344,13 +346,13 @@ def test_a_context_closes_the_store(store_path: Path) -> None:
         store.apply(NAME, None)
 
 
-def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
+def test_open_creates_a_missing_store(tmp_path: Path) -> None:
     with Store.open(tmp_path / "new" / "images.db") as store:
         assert store.list() == []
     assert (tmp_path / "new" / "images.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_an_error_names_its_reference_fit_for_a_terminal(store: Store, source: MemorySource) -> None:
+def test_an_error_escapes_its_reference(store: Store, source: MemorySource) -> None:
     name = "\x1b[2Ja\n" + "b" * 1000
     source.put(name, 1)
     source.blobs.clear()

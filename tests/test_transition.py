@@ -41,14 +41,14 @@ def test_each_pair_of_states_has_its_transition(
 
 
 @each_case
-def test_only_what_makes_the_store_say_something_else_is_a_change(
+def test_changed_is_whether_the_store_changes(
     before: ReferenceState | None, after: ReferenceState | None, transition: Transition
 ) -> None:
     assert transition.changed == (before != after)
 
 
 @each_case
-def test_a_pin_begins_only_where_there_was_none(
+def test_a_pin_is_added_only_if_there_was_none(
     before: ReferenceState | None, after: ReferenceState | None, transition: Transition
 ) -> None:
     pinned_before, pinned_after = bool(before and before.pinned), bool(after and after.pinned)
@@ -56,7 +56,7 @@ def test_a_pin_begins_only_where_there_was_none(
 
 
 @each_case
-def test_a_pin_is_taken_only_from_a_reference_that_stays(
+def test_a_pin_is_removed_only_from_a_remaining_reference(
     before: ReferenceState | None, after: ReferenceState | None, transition: Transition
 ) -> None:
     assert changed(before, after).unpins == bool(before and before.pinned and after and not after.pinned)
@@ -69,7 +69,7 @@ def test_the_history_has_an_event_for_every_change(
     assert changed(before, after).event == (transition.value if transition.changed else None)
 
 
-def test_another_size_is_no_change() -> None:
+def test_another_size_is_not_a_change() -> None:
     observed = ObservedImage(A, "", 99, b"", "target", pinned=False)
     assert (
         change_to("busybox", ReferenceState(A, pinned=False), observed, PLATFORM).transition
@@ -89,7 +89,7 @@ def test_a_vanished_reference_has_no_target() -> None:
     assert (change.after, change.target_digest, change.image) == (None, None, None)
 
 
-def test_another_target_with_the_same_image_is_retargeted_in_the_history_alone() -> None:
+def test_another_target_with_the_same_image_is_retargeted_only_in_the_history() -> None:
     before, after = ReferenceState(A, False, "old", PLATFORM), ReferenceState(A, False, "new", PLATFORM)
     change = changed(before, after)
     assert (change.transition, change.event) == (Transition.UNCHANGED, "retargeted")
@@ -98,11 +98,11 @@ def test_another_target_with_the_same_image_is_retargeted_in_the_history_alone()
 @pytest.mark.parametrize(
     "before", [ReferenceState(A, False, "same", PLATFORM), ReferenceState(A, pinned=False)]
 )
-def test_the_first_or_the_same_target_is_no_event(before: ReferenceState) -> None:
+def test_a_first_or_equal_target_is_not_an_event(before: ReferenceState) -> None:
     assert changed(before, ReferenceState(A, False, "same", PLATFORM)).event is None
 
 
-def test_a_move_without_a_source_is_told_from_one_that_a_source_said() -> None:
+def test_a_local_move_differs_from_one_at_the_source() -> None:
     before = ReferenceState(A, False, "old", PLATFORM)
     assert changed(before, ReferenceState(B, pinned=False)).moved_locally
     assert not changed(before, ReferenceState(B, False, "new", PLATFORM)).moved_locally

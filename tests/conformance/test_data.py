@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.skipif(not BESIDE.is_dir(), reason="a clone on its own has only the copy")
-def test_the_copy_is_whole() -> None:
+def test_the_copy_is_complete() -> None:
     """scripts/copy-conformance writes it anew."""
     originals = {path.name: path.read_bytes() for path in BESIDE.glob("*.json")}
     assert {path.name.removesuffix(".gz"): read(path) for path in COPY.glob("*.json.gz")} == originals

@@ -58,7 +58,7 @@ def test_every_look_up_gets_the_same_answer(case: Case) -> None:
 
 
 @each_set
-def test_the_empty_query_is_invalid_whatever_digestset_answers(case: Case) -> None:
+def test_an_empty_query_is_invalid_whatever_digestset_answers(case: Case) -> None:
     answers = [expected for query, expected, _ in case["lookups"] if not query]
     assert set(answers) <= {"ok", "not_found", "ambiguous"}
     with pytest.raises(InvalidArgumentError):

@@ -88,7 +88,7 @@ def meeting(request: pytest.FixtureRequest, store: Store) -> Meeting:
 
 @pytest.mark.parametrize("holder", MODES, indirect=True)
 @pytest.mark.parametrize("operations", CASES)
-def test_a_scenario_agrees_but_for_its_departures(
+def test_a_scenario_agrees_except_for_its_departures(
     operations: Sequence[Operation], holder: DocumentBuffer, volatile_path: Path
 ) -> None:
     excluded = dict(departures(operations))
@@ -119,7 +119,7 @@ def test_references_are_compared_exactly(meeting: Meeting) -> None:
 
 
 @meetings(Departure.EXACT)
-def test_a_reference_that_differs_in_case_still_leads_to_its_image(meeting: Meeting) -> None:
+def test_a_reference_that_differs_in_case_still_names_its_image(meeting: Meeting) -> None:
     """Go's cache resolves the other reference to an image that lacks it, or is gone; here both agree."""
 
     def astray(state: ReferenceState) -> list[str]:
@@ -133,7 +133,7 @@ def test_a_reference_that_differs_in_case_still_leads_to_its_image(meeting: Meet
 
 
 @meetings(Departure.AS_GIVEN)
-def test_a_reference_is_stored_as_it_was_given(meeting: Meeting) -> None:
+def test_a_reference_is_stored_as_written(meeting: Meeting) -> None:
     """Go rewrites references when it sorts them; here they keep their spelling, in the same order."""
     go_has = meeting.go_state["images"][meeting.image_id]["references"]
     ours = meeting.our_state["images"][meeting.image_id]["references"]
@@ -144,7 +144,7 @@ def test_a_reference_is_stored_as_it_was_given(meeting: Meeting) -> None:
 
 
 @meetings(Departure.AS_GIVEN)
-def test_a_reference_as_it_was_given_can_be_removed(meeting: Meeting, store: Store) -> None:
+def test_a_reference_can_be_removed_as_written(meeting: Meeting, store: Store) -> None:
     """Go no longer finds a reference that it rewrote, so the image stays for ever; here it goes with the last."""
     rewritten = [name for name in meeting.our_state["ref_cache"] if sort_key(name)[1] != name]
     assert set(meeting.go_state["images"][meeting.image_id]["references"]).isdisjoint(rewritten)
@@ -220,7 +220,7 @@ def test_an_empty_id_is_invalid(meeting: Meeting) -> None:
 
 
 @pytest.mark.parametrize("departure", Departure)
-def test_every_departure_is_met_by_a_scenario(departure: Departure) -> None:
+def test_every_departure_has_a_scenario(departure: Departure) -> None:
     scenarios: list[Case] = [case for _, case in cases("quirks")]
     met = {found for case in scenarios for _, found in departures(case["ops"])}
     assert departure in met

@@ -17,5 +17,5 @@ def test_the_order_is_that_of_sort(case: Case) -> None:
 
 
 @each_list
-def test_names_are_kept_as_given_where_sort_rewrites_them(case: Case) -> None:
+def test_names_that_sort_rewrites_are_kept_as_written(case: Case) -> None:
     assert sorted(sort_references(case["in"])) == sorted(case["in"])

@@ -129,7 +129,7 @@ def apply(store: Store, reference: str, observed: ObservedImage | None) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES)
-def test_an_update_answers_as_go_does(case: Case, mode: str, volatile_path: Path, worker: Worker) -> None:
+def test_an_update_agrees_with_go(case: Case, mode: str, volatile_path: Path, worker: Worker) -> None:
     source = RecordedSource(case)
     updater = Updater(volatile_path, source, mode, worker)
     with looking_into(volatile_path) as connection:
@@ -140,7 +140,7 @@ def test_an_update_answers_as_go_does(case: Case, mode: str, volatile_path: Path
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_update_that_fails_changes_no_byte(case: Case, volatile_path: Path) -> None:
+def test_a_failed_update_does_not_change_the_file(case: Case, volatile_path: Path) -> None:
     source = RecordedSource(case)
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
         for _, reference, *_ in source.updates():
@@ -156,7 +156,7 @@ def bytes_of(path: Path) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_later_listing_confirms_what_updates_wrote(case: Case, volatile_path: Path) -> None:
+def test_a_later_listing_verifies_what_updates_wrote(case: Case, volatile_path: Path) -> None:
     """What `sync` confirms without reading a document is what reading it again would say."""
     source = RecordedSource(case)
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:

@@ -91,13 +91,13 @@ def test_an_image_has_the_id_chain_id_and_size_that_go_found(case: Case) -> None
 
 
 @pytest.mark.parametrize("case", ENCODED)
-def test_a_config_is_what_go_encodes_again_in_the_same_order(case: Case) -> None:
+def test_a_config_is_encoded_as_go_does(case: Case) -> None:
     facts = read_image(target_of(case), Blobs(case["blobs"]), matcher_of(case))
     assert json.dumps(parse_config(facts.config_json, facts.id)) == json.dumps(case["result"]["image_spec"])
 
 
 @pytest.mark.parametrize("case", FOUND)
-def test_a_record_is_pinned_where_go_says_so(case: Case) -> None:
+def test_a_record_is_pinned_if_go_says_so(case: Case) -> None:
     image, result = case["image"], case["result"]
     record = ImageRecord(image["name"], target_of(case), image.get("labels") or {})
     assert ([record.reference], record.pinned) == (result["references"], result["pinned"])

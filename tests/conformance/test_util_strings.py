@@ -24,6 +24,6 @@ def test_a_merge_is_in_the_order_of_sort(case: Case) -> None:
 
 
 @pytest.mark.parametrize("pair", FOLD_PAIRS, ids=ascii)
-def test_names_that_go_takes_for_equal_when_removing_stay_two_references(pair: list[str]) -> None:
+def test_names_that_go_considers_equal_stay_two_references(pair: list[str]) -> None:
     assert sorted(sort_references(pair)) == sorted(pair)
     assert sort_key(pair[0]) != sort_key(pair[1])

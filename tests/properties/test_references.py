@@ -54,9 +54,7 @@ def test_sorting_is_a_total_order(one: str, other: str, third: str) -> None:
 
 @settings(max_examples=60)
 @given(st.lists(names, min_size=1, max_size=8, unique=True))
-def test_sql_alone_gives_references_in_the_order_of_sort(
-    new_stores: NewStores, given_names: list[str]
-) -> None:
+def test_sql_alone_orders_references_as_sort_does(new_stores: NewStores, given_names: list[str]) -> None:
     with new_stores() as stores:
         apply_all(stores.store, dict.fromkeys(given_names, IMAGES[0]))
         expected = tuple(sort_references(given_names))

@@ -45,7 +45,7 @@ def bytes_of(path: Path) -> list[bytes]:
 
 @settings(max_examples=60)
 @given(operations=strategies.operations)
-def test_any_operations_leave_what_the_model_says_and_every_invariant(
+def test_any_operations_agree_with_the_model_and_keep_every_invariant(
     operations: Sequence[Operation], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
@@ -77,7 +77,7 @@ def test_applying_the_same_again_changes_nothing(
     image_id=strategies.image_ids,
     reference=strategies.references,
 )
-def test_reading_changes_no_byte(
+def test_reading_does_not_change_the_file(
     operations: Sequence[Operation], verb: str, image_id: str, reference: str, new_stores: NewStores
 ) -> None:
     arguments = {
@@ -96,7 +96,7 @@ def test_reading_changes_no_byte(
 
 @settings(max_examples=40)
 @given(operations=strategies.operations, changes=strategies.operations)
-def test_an_operation_that_fails_changes_no_byte(
+def test_a_failed_operation_does_not_change_the_file(
     operations: Sequence[Operation], changes: Sequence[Operation], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
@@ -109,7 +109,7 @@ def test_an_operation_that_fails_changes_no_byte(
 
 @settings(max_examples=60)
 @given(operations=strategies.operations, batch=strategies.batches)
-def test_a_batch_says_what_the_same_one_by_one_says(
+def test_a_batch_equals_single_updates(
     operations: Sequence[Operation], batch: Mapping[str, ObservedImage | None], new_stores: NewStores
 ) -> None:
     with new_stores() as together, new_stores() as apart:
@@ -132,7 +132,7 @@ def names_of(store: Store) -> list[tuple[str, tuple[str, ...], bool]]:
 
 @settings(max_examples=40)
 @given(operations=strategies.operations, batch=strategies.batches)
-def test_a_dry_run_says_what_would_happen_and_changes_no_byte(
+def test_a_dry_run_predicts_and_does_not_change_the_file(
     operations: Sequence[Operation], batch: Mapping[str, ObservedImage | None], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
@@ -145,7 +145,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_no_byte(
 
 @settings(max_examples=40)
 @given(operations=strategies.operations)
-def test_the_history_ends_with_what_the_references_say(
+def test_the_history_ends_with_the_current_state(
     operations: Sequence[Operation], new_stores: NewStores
 ) -> None:
     with new_stores() as stores:
