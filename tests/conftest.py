@@ -1,4 +1,4 @@
-"""What every test may use: a fresh store, and hypothesis without a deadline."""
+"""Fixtures of all tests: a fresh store, and hypothesis without a deadline."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ SLOW = (
     "torture/",
     "watch/",
 )
-"""How the paths of the tests begin that start many processes or a daemon, or that feed megabytes."""
+"""Path prefixes of tests that start many processes or a daemon, or feed megabytes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what is not for `scripts/test --quick`."""
+    """Mark as slow the tests that `scripts/test --quick` leaves out."""
     here = Path(__file__).parent
     for item in items:
         if str(item.path.relative_to(here)).startswith(SLOW):
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that the migrations have made, closed; only to be copied."""
+    """A closed store, made by the migrations, to be copied."""
     path = tmp_path_factory.mktemp("template") / "images.db"
     open_or_create(path)
     return path
@@ -78,7 +78,7 @@ def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store_path(store_template: Path, tmp_path: Path) -> Path:
-    """The file of an empty store of the newest revision, for one test."""
+    """The file of an empty store of the newest revision."""
     path = tmp_path / "images.db"
     shutil.copy(store_template, path)
     return path
@@ -86,7 +86,7 @@ def store_path(store_template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
-    """A directory that any user may enter and make files in, like /tmp, which those of pytest are not."""
+    """A directory where any user may create files, like /tmp; pytest's are private."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o1777)
@@ -100,19 +100,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A containerd without its CRI plugin, for all tests of a worker: each has names of its own there."""
+    """A containerd without its CRI plugin, for all tests of a worker; each uses its own names."""
     with running(tmp_path_factory.mktemp("containerd"), CRI) as daemon:
         yield daemon
 
 
 @pytest.fixture(scope="session")
 def cri_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A containerd with its CRI plugin, which makes and labels records of its own; otherwise as `daemon`."""
+    """A containerd with its CRI plugin, which adds records and labels; otherwise as `daemon`."""
     with running(tmp_path_factory.mktemp("containerd-cri")) as daemon:
         yield daemon
 
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    """Return a namespace of containerd of the test's own."""
+    """A containerd namespace for one test."""
     return digest_of(request.node.nodeid.encode())[7:39]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WAIT = 60.0
-"""Seconds after which a test fails that would hang otherwise."""
+"""Seconds after which a hanging test fails."""
 
 Answer = TypeVar("Answer")
 

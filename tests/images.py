@@ -1,4 +1,4 @@
-"""Images to test with: real ones by umoci and skopeo, and layouts written by hand with valid digests."""
+"""Test images: made by umoci and skopeo, or written by hand with valid digests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def busybox_layout(directory: Path, *tags: str) -> Path:
 
 
 def change_image(directory: Path, tag: str, environment: str) -> None:
-    """Make another image of a tag, with an environment variable more: the tag moves, as after a build."""
+    """Move a tag to an image with one more environment variable, as a build does."""
     run("umoci", "config", "--image", f"{directory}:{tag}", "--config.env", environment)
 
 
@@ -62,7 +62,7 @@ def oci_archive(layout: Path, tag: str, file: Path, name: str = "") -> Path:
 
 
 def tar_of_directory(directory: Path, file: Path) -> Path:
-    """Pack what is in a directory into a tar, its members named from there."""
+    """Pack a directory's content into a tar with relative names."""
     with tarfile.open(file, "w") as archive:
         archive.add(directory, arcname=".")
     return file
@@ -80,19 +80,19 @@ def tar_of(members: Mapping[str, bytes], **options: Any) -> bytes:
 
 
 def gzipped(file: Path) -> Path:
-    """Compress a file into another, whose name ends in `.gz`, and return that."""
+    """Compress a file into one with the suffix `.gz`; return its path."""
     target = file.with_name(file.name + ".gz")
     target.write_bytes(gzip.compress(file.read_bytes(), 1))
     return target
 
 
 def digest_of(content: bytes) -> str:
-    """Return the sha256 digest of some bytes, by the standard library alone."""
+    """Return the sha256 digest of bytes, without imagekeep."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 class LayoutWriter:
-    """Writes an OCI layout by hand: every blob under its true digest, whatever it says.
+    """Writes an OCI layout by hand: every blob under its digest, whatever its content.
 
     ::
 
@@ -179,5 +179,5 @@ class LayoutWriter:
 
 
 def named(descriptor: Document, name: str, **annotations: str) -> Document:
-    """Return a descriptor with a ref.name, and more annotations if given."""
+    """Return a descriptor with a ref.name and other annotations."""
     return {**descriptor, "annotations": {REF_NAME: name, **annotations}}

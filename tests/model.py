@@ -1,4 +1,4 @@
-"""What a store says, kept in dicts: the model that real stores are compared with, and random operations for both.
+"""A model of a store in two dicts, with which real stores are compared, and random operations for both.
 
 An operation is a verb and its arguments, as `("get", "sha256:ab")`. `perform` does it on a Store or on a Model,
 whose verbs are the same, and returns what a caller would see.
@@ -35,7 +35,7 @@ PLATFORM = "linux/amd64"
 
 
 class Model:
-    """A store in two dicts: what each reference says, and the facts of each image."""
+    """A store in two dicts: the state of each reference, and each image."""
 
     def __init__(self) -> None:
         self.said: dict[str, ReferenceState] = {}
@@ -141,7 +141,7 @@ class Model:
 
 
 def perform(store: Store | Model, operation: Operation) -> Answer:
-    """Do an operation, and return the class of its answer and the answer."""
+    """Perform an operation; return the class of its answer and the answer."""
     verb, *arguments = operation
     act = getattr(store, verb, None) or partial(getattr(internals, verb), store)
     try:
@@ -153,12 +153,12 @@ def perform(store: Store | Model, operation: Operation) -> Answer:
 
 
 def everything(store: Store | Model) -> tuple[list[Image], dict[str, ReferenceState]]:
-    """Return all that a store says."""
+    """Return the whole content of a store."""
     return store.list(), store.states()
 
 
 def real_image(number: int, size: int = 1000) -> ObservedImage:
-    """Return an image with a config document whose digest is its id, and with the chain id of its layers."""
+    """Return an image with a valid config document and chain id."""
     layers = [digest_of(f"layer {layer}".encode()) for layer in range(number % 4)]
     config = {
         "architecture": "amd64",
@@ -172,7 +172,7 @@ def real_image(number: int, size: int = 1000) -> ObservedImage:
 
 
 IMAGES = tuple(map(real_image, range(24)))
-"""Images enough for many of their ids to begin alike."""
+"""Enough images for many ids to share leading parts."""
 
 REFERENCES = (
     *(f"docker.io/library/app:{tag}" for tag in ("1", "2", "3", "latest")),
@@ -190,11 +190,11 @@ REFERENCES = (
     ),
     *(IMAGES[0].id, IMAGES[1].id[7:], "ключ", "a" * 300),
 )
-"""References of every kind: two spellings of one, two that differ in case, an id, and what is no reference."""
+"""References of every kind: two spellings of one, two that differ in case, an id, and an invalid one."""
 
 
 class Operations:
-    """Draws random operations; what a drawn operation is follows from the numbers that `random` gives alone."""
+    """Draws random operations, determined by the seed of `random`."""
 
     def __init__(self, random: Random) -> None:
         self.random = random

@@ -1,4 +1,4 @@
-"""Random operations on a real file against the model of dicts, and that the comparison would find a fault."""
+"""Random operations on a real store agree with the model, and the comparison finds faults."""
 
 from __future__ import annotations
 

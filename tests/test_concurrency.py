@@ -1,4 +1,4 @@
-"""Many threads and processes at once: the later answer stays, readers never wait, a fork breaks nothing."""
+"""Many threads and processes at once: the later answer stays, and readers never wait."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NAME, OTHER = "docker.io/library/busybox:1", "docker.io/library/busybox:2"
 ONE, TWO = IMAGES[:2]
 PLATFORM = "linux/amd64"
 WAIT = 30.0
-"""Seconds after which a test fails that would hang otherwise."""
+"""Seconds after which a hanging test fails."""
 
 Answer = TypeVar("Answer")
 
 
 class BlockingSource(MemorySource):
-    """A source whose documents are read only when the test lets them be."""
+    """A source whose reads wait until the test allows them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class BlockingSource(MemorySource):
 
 
 class CountingSource(MemorySource):
-    """A source that names another image each time it is asked, and knows how many ask at once."""
+    """A source that returns another image each time, and counts concurrent calls."""
 
     def __init__(self, images: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class CountingSource(MemorySource):
 
 
 def in_thread(pool: ThreadPoolExecutor, action: Callable[[], Answer]) -> Callable[[], Answer]:
-    """Begin an action in another thread; what is returned waits for it."""
+    """Start an action in another thread; return a function that waits for its result."""
     future = pool.submit(action)
     return lambda: future.result(WAIT)
 
@@ -131,7 +131,7 @@ def test_another_process_does_not_update_a_locked_reference(store_path: Path) ->
 
 
 def can_hold(store: Store, reference: str) -> bool:
-    """Tell, in another process, whether it could update a reference now."""
+    """Return whether another process could update a reference now."""
     try:
         with locked(store.path, ranges_of([reference]), 0):
             return True
@@ -236,7 +236,7 @@ def test_parent_and_child_both_use_the_store_after_a_fork(store_path: Path) -> N
 
 
 def in_child(store: Store) -> int:
-    """Use a parent's store in its child; return 0 where that went well."""
+    """Use a parent's store in its child; return 0 on success."""
     try:
         read = store.resolve(NAME) == ONE.id
         written = store.apply(OTHER, TWO) is Transition.NEW

@@ -1,4 +1,4 @@
-"""What is depended on: said in the README, bounded from below, and locked for development."""
+"""Dependencies: explained in the README, with a lowest version, and locked for development."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def queries(draw: st.DrawFn) -> str:
 
 
 def look_up_in_whole_set(query: DigestQuery, ids: set[str]) -> str:
-    """Return what digestset's Lookup answers: it searches the start and looks at two neighbours there."""
+    """Return what digestset's Lookup answers: it searches for the start and compares the next two ids."""
     entries = sorted(split(digest)[::-1] for digest in ids)
     position = sum(entry < (query.encoded, query.algorithm) for entry in entries)
     nearest = entries[position : position + 2]
@@ -67,7 +67,7 @@ def look_up_in_whole_set(query: DigestQuery, ids: set[str]) -> str:
 
 
 def look_up_by_ranges(query: DigestQuery, ids: set[str], reverse: bool) -> str:
-    """Return the answer of `choose` to what the indexed queries return, in either order."""
+    """Return what `choose` answers to the results of the indexed queries, in either order."""
     candidates: list[str] = []
     for low, high in query.ranges():
         candidates += sorted(digest for digest in ids if low <= digest < high)[:LIMIT_PER_RANGE]

@@ -1,4 +1,4 @@
-"""Errors outlive the process that raised them."""
+"""Errors can be copied and pickled."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def every_error() -> list[ImagekeepError]:
 
 
 def pickled(error: ImagekeepError) -> ImagekeepError:
-    """Return what another process gets of an error."""
+    """Pickle an error and load it again."""
     return pickle.loads(pickle.dumps(error))  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""What is printed can be neither invisible nor taken for something else."""
+"""Escaping of invisible and misleading text."""
 
 from __future__ import annotations
 

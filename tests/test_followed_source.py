@@ -1,4 +1,4 @@
-"""A store remembers the source it follows, and refuses to be emptied by another one."""
+"""A store remembers the source that it follows, and refuses another one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Named(WatchedSource):
-    """A source in memory that has an identity."""
+    """A source in memory with an identity."""
 
     def __init__(self, identity: SourceIdentity) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def layout(tmp_path: Path) -> LayoutWriter:
 
 
 def synced(path: Path, identity: SourceIdentity, *references: str) -> None:
-    """Sync the store with a source of this identity and these references."""
+    """Sync a store from a source with this identity and these references."""
     source = Named(identity)
     for number, reference in enumerate(references):
         source.put(reference, number)

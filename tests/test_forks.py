@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-"""From Python 3.12 on, a fork beside other threads warns; xdist has one."""
+"""Python 3.12 and later warn about a fork with other threads; xdist has one."""
 
 NAME = "docker.io/library/busybox:1"
 ONE, TWO, THREE = IMAGES[:3]
@@ -53,7 +53,7 @@ def store(store_path: Path) -> Iterator[Store]:
 
 
 def names_at(path: Path) -> set[str]:
-    """Return the references that another process finds at a path."""
+    """Return the references that another process reads at a path."""
     with Worker() as worker:
         worker.open(path)
         return set(worker.ask(Store.references))
@@ -254,7 +254,7 @@ def apply_in_pool(number: int) -> str:
 
 
 inherited: list[Store] = []
-"""The store that a pool's processes have from their parent."""
+"""The store that a pool's processes inherit."""
 
 
 def test_a_pool_of_forked_processes_reads_and_writes(store: Store) -> None:
@@ -327,7 +327,7 @@ def test_a_reference_lock_held_during_a_fork_stays_with_the_parent(store: Store)
 
 
 def can_lock(store: Store, reference: str) -> bool:
-    """Tell, in another process, whether a reference's lock is free."""
+    """Return whether a reference's lock is free, from another process."""
     try:
         with locked(store.path, ranges_of([reference]), 0):
             return True

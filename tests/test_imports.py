@@ -1,4 +1,4 @@
-"""What importing costs: a daemon loads neither SQLAlchemy nor alembic, which take 40 MB and 300 ms."""
+"""Imports: a daemon loads neither SQLAlchemy nor alembic, which take 40 MB and 300 ms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids, chain ids and sizes are what umoci, skopeo and the real containerd say, of images that each of them made."""
+"""Ids, chain ids and sizes agree with umoci, skopeo and containerd, on images that each of them made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNPACKED_BY = "containerd.io/gc.ref.snapshot.native"
 
 
 class Made(NamedTuple):
-    """One image, as an OCI layout and as an archive of it, and as imagekeep keeps it."""
+    """One image as an OCI layout, as an archive, and in a store."""
 
     layout: Path
     archive: Path
@@ -35,7 +35,7 @@ class Made(NamedTuple):
 
 
 def keep(source: Source, store_path: Path) -> tuple[Image, str | None]:
-    """Return the only image of a source as a store keeps it, and its target's digest."""
+    """Return the only image of a source, read through a store, and its target's digest."""
     with Store.open(store_path, source=source) as store:
         report = sync(store)
         assert not report.failures
@@ -44,7 +44,7 @@ def keep(source: Source, store_path: Path) -> tuple[Image, str | None]:
 
 
 def by_umoci(directory: Path) -> Path:
-    """Make an image of three layers, of which two are the same."""
+    """Make an image of three layers, two of them equal."""
     layout = busybox_layout(directory / "umoci", "v1")
     (directory / "note").write_text("in a layer of its own" * 100)
     for path in ("/etc/note", "/etc/note", "/srv/note"):
@@ -53,14 +53,14 @@ def by_umoci(directory: Path) -> Path:
 
 
 def by_skopeo(directory: Path) -> Path:
-    """Make an image by skopeo from an archive of docker's, which it compresses in its own way."""
+    """Make an image with skopeo from a docker archive, which skopeo compresses itself."""
     archive = docker_archive(by_umoci(directory), "v1", directory / "docker.tar", NAME)
     run("skopeo", "copy", "-q", f"docker-archive:{archive}", f"oci:{directory / 'skopeo'}:v1")
     return directory / "skopeo"
 
 
 def by_skopeo_with_zstd(directory: Path) -> Path:
-    """Make an image by skopeo whose layers are compressed with zstd."""
+    """Make an image with skopeo whose layers are compressed with zstd."""
     target = f"oci:{directory / 'zstd'}:v1"
     run("skopeo", "copy", "-q", "--dest-compress-format", "zstd", f"oci:{by_skopeo(directory)}:v1", target)
     return directory / "zstd"
@@ -68,7 +68,7 @@ def by_skopeo_with_zstd(directory: Path) -> Path:
 
 @pytest.fixture(scope="module", params=[by_umoci, by_skopeo, by_skopeo_with_zstd])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """An image of each tool that makes images."""
+    """An image made by each tool."""
     directory = tmp_path_factory.mktemp("made")
     layout = request.param(directory)
     archive = oci_archive(layout, "v1", directory / "archive.tar", NAME)

@@ -1,4 +1,4 @@
-"""A path that was given goes on meaning the same file, whatever directory the process changes to."""
+"""A relative path stays valid if the process changes its directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(store_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> Iterator[Store]:
-    """A store that was opened by a relative path, in a process that has since changed its directory."""
+    """A store opened by a relative path, in a process that has changed its directory since."""
     monkeypatch.chdir(store_path.parent)
     with Store.open(store_path.name, platform=PLATFORM) as opened:
         monkeypatch.chdir(elsewhere)

@@ -24,7 +24,7 @@ platforms = st.builds(Platform, names, names, variants, versions, features)
 
 
 def accepted(specifier: str) -> list[str]:
-    """Return what a platform accepts, best first."""
+    """Return the platforms that one accepts, best first."""
     return [each.format() for each in only(Platform.parse(specifier, AMD64), AMD64).accepted]
 
 

@@ -1,4 +1,4 @@
-"""The verbs that read."""
+"""Reader's methods."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ONE, TWO = IMAGES[:2]
 
 @pytest.fixture
 def filled(store_path: Path) -> Path:
-    """A store of two images; the first has two references, of which the second pins it."""
+    """A store of two images; the second of the first image's two references pins it."""
     with Store.open(store_path, platform=PLATFORM) as store:
         apply_all(store, {OTHER: ONE, NAME: ONE, "app:1": TWO})
         store.pin(ONE.id, OTHER)
@@ -73,7 +73,7 @@ def test_get_takes_a_truncated_id_with_or_without_its_algorithm(reader: Reader, 
 
 
 def kept(path: Path, ids: list[str]) -> Store:
-    """Return a store of images with these ids."""
+    """Create a store of images with these ids; return its path."""
     store = Store.open(path)
     apply_all(store, {image_id: ObservedImage(image_id, "", 0, b"{}", None) for image_id in ids})
     return store
@@ -246,7 +246,7 @@ def test_a_thread_that_ends_closes_its_connection(filled: Path, monkeypatch: pyt
 def statements_of(
     path: Path, action: str, monkeypatch: pytest.MonkeyPatch, name: str | None = None
 ) -> list[str]:
-    """Return every statement that runs while a store is opened and one verb is called."""
+    """Return every statement that runs while a store is opened and one method called."""
     ran: list[str] = []
 
     def tracing(file: Path, **options: Any) -> StoreConnection:

@@ -1,4 +1,4 @@
-"""References: parsing, names that can be kept, and the order of names."""
+"""References: parsing, valid names, and order."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ texts = st.lists(parts, max_size=9).map("".join)
 
 
 def reason_of(text: str) -> str:
-    """Return the reason for which a text is no reference."""
+    """Return the reason why a text is not a reference."""
     with pytest.raises(InvalidReferenceError) as raised:
         parse_normalized(text)
     return raised.value.reason

@@ -61,7 +61,7 @@ def store(store_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """Another store, of one other reference, that nobody has open."""
+    """Another store with another reference, which nothing has open."""
     path = tmp_path / "other.db"
     with Store.open(path, platform=PLATFORM) as opened:
         opened.apply(OTHER, TWO)
@@ -69,7 +69,7 @@ def other(tmp_path: Path) -> Path:
 
 
 def references_at(path: Path) -> set[str]:
-    """Return the references that another process finds at a path."""
+    """Return the references that another process reads at a path."""
     with Worker() as worker:
         worker.open(path)
         return set(worker.ask(Store.references))
@@ -86,7 +86,7 @@ def remove(path: Path, *suffixes: str) -> None:
 
 
 def soon(action: Callable[[], object], expected: object) -> None:
-    """Wait until an action answers what is expected: a reader looks at its files every CHECK_INTERVAL."""
+    """Wait until an action has the expected result: a reader checks its files every CHECK_INTERVAL."""
     deadline = time.monotonic() + CHECK_INTERVAL + WAIT
     while (answer := _answer(action)) != expected:
         assert time.monotonic() < deadline, answer
@@ -100,13 +100,13 @@ def _answer(action: Callable[[], object]) -> object:
 
 
 def replace(path: Path, other: Path) -> None:
-    """Put another store into the place of one, with none of its companions left."""
+    """Replace a store with another, and remove its companions."""
     remove(path, *COMPANIONS)
     other.replace(path)
 
 
 def restore(path: Path, other: Path) -> None:
-    """Do what an operator does to put a copy back."""
+    """Restore a copy as an operator would."""
     remove(path, "", *COMPANIONS)
     subprocess.run(
         [sys.executable, "-m", "imagekeep", "--store", path, "db", "restore", other],
@@ -116,7 +116,7 @@ def restore(path: Path, other: Path) -> None:
 
 
 def replace_directory(path: Path, other: Path) -> None:
-    """Put another directory into the place of the store's."""
+    """Replace the store's directory with another."""
     directory = path.parent.with_name("another")
     directory.mkdir()
     shutil.move(other, directory / path.name)
@@ -126,7 +126,7 @@ def replace_directory(path: Path, other: Path) -> None:
 
 @pytest.fixture
 def own_directory(tmp_path: Path) -> Iterator[Store]:
-    """A store in a directory of its own, which may be moved."""
+    """A store in its own directory, which can be moved."""
     with Store.open(tmp_path / "own" / "images.db", platform=PLATFORM) as opened:
         opened.apply(NAME, ONE)
         opened.list()
@@ -342,7 +342,7 @@ def test_a_mount_over_the_store_is_noticed(own_directory: Store, other: Path) ->
 
 
 def test_a_copy_is_not_the_store(store: Store, tmp_path: Path) -> None:
-    """A store of the same content has the same revision, but is another file."""
+    """A store with the same content is another file."""
     copy_store(store.path, tmp_path / "copy.db")
     replace(store.path, tmp_path / "copy.db")
 

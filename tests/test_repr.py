@@ -1,4 +1,4 @@
-"""What carries a document shows none of it when it is printed: its environment may hold secrets."""
+"""No repr shows a config document, whose environment may hold secrets."""
 
 from __future__ import annotations
 

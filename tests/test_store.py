@@ -1,4 +1,4 @@
-"""The verbs that write: what each does, and that a failure changes nothing."""
+"""Store's methods that write: what each does, and that a failure changes nothing."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def store(store_path: Path, source: MemorySource) -> Iterator[Store]:
 
 
 def bytes_of(path: Path) -> list[bytes]:
-    """Return what a store's file and its write-ahead log hold."""
+    """Return the content of a store's file and its write-ahead log."""
     return [each.read_bytes() for each in (path, path.with_name(f"{path.name}-wal")) if each.exists()]
 
 

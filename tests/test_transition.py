@@ -1,4 +1,4 @@
-"""The five cases of an update, decided without a file."""
+"""The transitions of an update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another process that holds a store of its own on the same file, and does there what it is told.
+"""Another process with its own store on the same file, which performs operations on request.
 
 ::
 
@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 
 
 class Worker:
-    """Starts the other process, and talks with it over its standard input and output."""
+    """Starts the other process and talks to it over its standard input and output."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -68,7 +68,7 @@ class Worker:
 
 
 def serve() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the end of standard input."""
     store: Store | None = None
     while True:
         try:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Operation = dict[str, Any]
 ReferenceState = dict[str, Any]
 Answer = tuple[str, Any]
-"""A result class, and the result where the operation has one."""
+"""A result class, and the result if the operation has one."""
 
 NOTHING: ReferenceState = {"images": {}, "pinned_refs": {}, "ref_cache": {}}
 
@@ -46,7 +46,7 @@ NAMED = 'SELECT name, id FROM "references" JOIN images USING (image_key)'
 
 
 def perform(store: Store, operation: Operation) -> Answer:
-    """Do an operation, and return its class and result."""
+    """Perform an operation; return its class and result."""
     try:
         return "ok", _do(store, operation)
     except ImagekeepError as error:
@@ -75,7 +75,7 @@ def _do(store: Store, operation: Operation) -> Any:
 
 
 def observed(image: dict[str, Any] | None) -> ObservedImage | None:
-    """Return an image of the data as if it had been read from a source, with a target and a config made up."""
+    """Return an image of the data as if read from a source, with an invented target and config."""
     if image is None:
         return None
     return ObservedImage(
@@ -100,7 +100,7 @@ def described(image: Image) -> dict[str, Any]:
 
 
 def error_class(error: ImagekeepError) -> str:
-    """Return the result class of an error, and its category where Go has no such error."""
+    """Return the result class of an error, or its category if Go has no such error."""
     match error:
         case NotFoundError():
             return "not_found"
@@ -117,7 +117,7 @@ def error_class(error: ImagekeepError) -> str:
 
 @contextlib.contextmanager
 def looking_into(path: Path) -> Iterator[sqlite.Connection]:
-    """Give a connection that reads the file beside the store that is tested."""
+    """Yield a connection that reads the file beside the tested store."""
     with contextlib.closing(connect(path, read_only=True)) as connection:
         yield connection
 
@@ -142,6 +142,6 @@ def state_of(connection: sqlite.Connection) -> ReferenceState:
 
 
 def recorded_state(operation: Operation, before: ReferenceState) -> ReferenceState:
-    """Return the state that the data has after an operation; the one before it where it has none."""
+    """Return the recorded state after an operation, or the one before it if none is recorded."""
     state = operation.get("state")
     return before if state is None else {part: state[part] for part in NOTHING}

@@ -1,4 +1,4 @@
-"""What the tests of the store share: who holds it, and an empty one in memory."""
+"""Fixtures: an empty store on tmpfs, and how a trace holds it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def volatile_path(store_template: Path) -> Iterator[Path]:
-    """The file of an empty store, in memory where there is such a place."""
+    """The file of an empty store, on tmpfs if there is one."""
     with volatile_directory() as directory:
         path = directory / "images.db"
         shutil.copy(store_template, path)
@@ -34,7 +34,7 @@ def worker() -> Iterator[Worker]:
 
 @pytest.fixture
 def holder(request: pytest.FixtureRequest) -> Iterator[DocumentBuffer]:
-    """Who holds the store, by its mode."""
+    """The holder of the store, by mode."""
     held: DocumentBuffer
     if request.param == TwoProcesses.mode:
         held = TwoProcesses(request.getfixturevalue("worker"))

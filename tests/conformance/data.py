@@ -1,4 +1,4 @@
-"""The conformance data: what the real Go code answered, read from a directory that can be replaced.
+"""The conformance data: the answers of the real Go code, from a directory that can be replaced.
 
 The directory is IMAGEKEEP_CONFORMANCE, else `shared/conformance` beside the checkout, else the compressed copy
 in `tests/data/conformance`. Files are found by pattern, so that a directory with more of them runs unchanged.
@@ -37,7 +37,7 @@ def documents(subject: str) -> list[tuple[str, Case]]:
 
 
 def read(path: Path) -> bytes:
-    """Return a file's bytes, decompressed where its name ends in `.gz`."""
+    """Return a file's bytes, decompressed if its name ends in `.gz`."""
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 

@@ -36,7 +36,7 @@ class Departure(enum.StrEnum):
 
 
 def departures(operations: Sequence[Operation]) -> Iterator[tuple[int, Departure]]:
-    """Give each operation that a departure excludes, by number, the last one being the first that writes.
+    """Return each operation that a departure excludes, by number, up to the first that writes.
 
     From there on the two stores are in different states, and nothing more can be compared.
     """
@@ -64,7 +64,7 @@ def departure(operation: Operation, state: ReferenceState) -> Departure | None:
 
 
 def departure_of_update(operation: Operation, state: ReferenceState) -> Departure | None:
-    """Name the departure that excludes an update: a removal, an addition, or both where a reference moves."""
+    """Name the departure that excludes an update: a removal, an addition, or both if a reference moves."""
     reference, image = operation["ref"], operation.get("image")
     old = state["ref_cache"].get(reference)
     if image and image["id"] == old:
@@ -106,7 +106,7 @@ def _simple_fold(character: str) -> str:
 
 
 def look_up(image_id: str, state: ReferenceState) -> str | None:
-    """Return the only image that a full or truncated id stands for, or None; the empty one is of one image."""
+    """Return the only image that a full or truncated id matches, or None; an empty id matches the only image."""
     images = list(state["images"])
     if not image_id:
         return images[0] if len(images) == 1 else None

@@ -1,4 +1,4 @@
-"""Who holds the store while a trace runs: this process alone, one that opens it anew each time, or two in turn."""
+"""Holders of the store during a trace: one open store, a store reopened for each step, or two processes in turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODES = ("kept open", "reopened", "two processes")
 
 
 class DocumentBuffer(Protocol):
-    """Holds a store, and does with it what it is told."""
+    """Holds a store and performs operations on it."""
 
     mode: str
 
@@ -53,7 +53,7 @@ class KeptOpen:
 
 
 class Reopened(KeptOpen):
-    """Opens the store anew for each thing that it is told."""
+    """Reopens the store for each operation."""
 
     mode = MODES[1]
     path: Path
@@ -67,7 +67,7 @@ class Reopened(KeptOpen):
 
 
 class TwoProcesses:
-    """Holds one store in this process and one in another, which take turns."""
+    """Holds a store in this process and one in another, which take turns."""
 
     mode = MODES[2]
 

@@ -1,4 +1,4 @@
-"""What image-spec's identity package answered for lists of diff ids."""
+"""Chain ids: the answers of image-spec's identity package."""
 
 from __future__ import annotations
 

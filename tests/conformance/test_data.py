@@ -1,4 +1,4 @@
-"""The data itself: where it comes from, and that a clone on its own has all of it."""
+"""The data itself: where it comes from, and that a clone has all of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.skipif(not BESIDE.is_dir(), reason="a clone on its own has only the copy")
 def test_the_copy_is_complete() -> None:
-    """scripts/copy-conformance writes it anew."""
+    """scripts/copy-conformance recreates it."""
     originals = {path.name: path.read_bytes() for path in BESIDE.glob("*.json")}
     assert {path.name.removesuffix(".gz"): read(path) for path in COPY.glob("*.json.gz")} == originals
 

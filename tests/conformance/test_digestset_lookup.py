@@ -1,4 +1,4 @@
-"""Truncated ids: every look-up that go-digest's digestset answered, over every set."""
+"""Truncated ids: every recorded look-up of go-digest's digestset, on every set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def classify(digest: str) -> str:
 
 
 def look_up(query: str, ids: list[str]) -> tuple[str, str | None]:
-    """Return the class and the id, from no more than an indexed query of each range would return."""
+    """Return the class and the id, from only what an indexed query of each range would return."""
     parsed = parse_query(query)
     candidates: list[str] = []
     for low, high in parsed.ranges():

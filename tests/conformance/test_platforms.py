@@ -1,4 +1,4 @@
-"""Platforms: what containerd/platforms answered on a linux/amd64 host."""
+"""Platforms: the answers of containerd/platforms on a linux/amd64 host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CASES = cases("platforms")
 
 
 def each(kind: str) -> pytest.MarkDecorator:
-    """Parametrise a test with every case of a kind."""
+    """Parametrize a test with every case of a kind."""
     chosen = [(name, case) for name, case in CASES if case["kind"] == kind]
     return pytest.mark.parametrize("case", [case for _, case in chosen], ids=[name for name, _ in chosen])
 

@@ -35,7 +35,7 @@ CASES = [pytest.param(case["ops"], id=name) for name, case in cases("quirks")]
 
 
 class Meeting:
-    """The moment at which a scenario runs into a departure: the state before, and both answers."""
+    """A scenario's step that meets a departure: the state before, and both answers."""
 
     def __init__(
         self, operation: Operation, before: ReferenceState, answer: Answer, after: ReferenceState
@@ -57,7 +57,7 @@ class Meeting:
 
 
 def meetings(departure: Departure) -> pytest.MarkDecorator:
-    """Parametrise a test with each scenario that runs into a departure, up to there."""
+    """Parametrize a test with each scenario that meets a departure, up to that operation."""
     found: list[Any] = []
     for name, case in cases("quirks"):
         for number, met in departures(case["ops"]):
@@ -74,7 +74,7 @@ def store(volatile_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def meeting(request: pytest.FixtureRequest, store: Store) -> Meeting:
-    """Run a scenario to its last operation, on a store that agrees until then."""
+    """Run a scenario up to its last operation, on a store that agrees until then."""
     *prefix, last = request.param
     before = NOTHING
     with looking_into(store.path) as connection:
@@ -108,7 +108,7 @@ def test_a_scenario_agrees_except_for_its_departures(
 
 @meetings(Departure.EXACT)
 def test_references_are_compared_exactly(meeting: Meeting) -> None:
-    """Go removes every reference that differs in case alone; here the one that was named goes, and no other."""
+    """Go removes every reference that differs only in case; imagekeep removes only the named one."""
     old = meeting.before["ref_cache"][meeting.reference]
     had = meeting.before["images"][old]["references"]
     go_has = meeting.go_state["images"].get(old, {"references": []})["references"]
@@ -120,7 +120,7 @@ def test_references_are_compared_exactly(meeting: Meeting) -> None:
 
 @meetings(Departure.EXACT)
 def test_a_reference_that_differs_in_case_still_names_its_image(meeting: Meeting) -> None:
-    """Go's cache resolves the other reference to an image that lacks it, or is gone; here both agree."""
+    """Go's cache resolves the other reference to an image that lacks it or is gone; here both agree."""
 
     def astray(state: ReferenceState) -> list[str]:
         images, cache = state["images"], state["ref_cache"]
@@ -145,7 +145,7 @@ def test_a_reference_is_stored_as_written(meeting: Meeting) -> None:
 
 @meetings(Departure.AS_GIVEN)
 def test_a_reference_can_be_removed_as_written(meeting: Meeting, store: Store) -> None:
-    """Go no longer finds a reference that it rewrote, so the image stays for ever; here it goes with the last."""
+    """Go cannot find a reference that it rewrote, so the image stays; here it is deleted with its last one."""
     rewritten = [name for name in meeting.our_state["ref_cache"] if sort_key(name)[1] != name]
     assert set(meeting.go_state["images"][meeting.image_id]["references"]).isdisjoint(rewritten)
     for name in list(store.get(meeting.image_id).references):
@@ -155,7 +155,7 @@ def test_a_reference_can_be_removed_as_written(meeting: Meeting, store: Store) -
 
 @meetings(Departure.UNCHANGED)
 def test_a_failed_update_changes_nothing(meeting: Meeting) -> None:
-    """Go has noted the bad id in its cache, and taken the reference from its image, before it fails."""
+    """Before Go fails, it caches the bad id and removes the reference from its image."""
     assert "ok" not in (meeting.go_class, meeting.our_class)
     assert meeting.go_state["ref_cache"][meeting.reference] == meeting.image_id
     assert meeting.our_state == meeting.before
@@ -163,7 +163,7 @@ def test_a_failed_update_changes_nothing(meeting: Meeting) -> None:
 
 @meetings(Departure.UNCHANGED)
 def test_a_failed_update_fails_with_the_class_of_go(meeting: Meeting) -> None:
-    """Where the bad id begins several ids Go calls it ambiguous; here a bad id is named as what it is."""
+    """Go calls a bad id ambiguous if several ids begin with it; here it is always invalid."""
     whole = ("invalid_digest_format", "invalid_digest_length", "unsupported_algorithm")
     assert meeting.our_class in whole
     assert meeting.go_class in (meeting.our_class, "ambiguous")
@@ -171,7 +171,7 @@ def test_a_failed_update_fails_with_the_class_of_go(meeting: Meeting) -> None:
 
 @meetings(Departure.WHOLE_ID)
 def test_an_id_is_a_whole_valid_digest(meeting: Meeting) -> None:
-    """Go stores an image under an id that begins another's, where no look-up reaches it; here it is refused."""
+    """Go stores an image under a leading part of another's id, where no look-up finds it; here that is refused."""
     assert meeting.go_class == "ok"
     assert meeting.image_id in meeting.go_state["images"]
     assert look_up(meeting.image_id, meeting.before) != meeting.image_id
@@ -181,7 +181,7 @@ def test_an_id_is_a_whole_valid_digest(meeting: Meeting) -> None:
 
 @meetings(Departure.PIN)
 def test_a_pin_needs_a_reference_that_its_image_has(meeting: Meeting) -> None:
-    """Go pins an image by any text; here it is refused."""
+    """Go pins an image by any text; here that is refused."""
     pinned = look_up(meeting.operation["id"], meeting.before)
     assert meeting.go_class == "ok"
     assert meeting.reference in meeting.go_state["pinned_refs"][pinned]
@@ -201,7 +201,7 @@ def test_an_image_has_at_least_one_reference(meeting: Meeting, store: Store) -> 
 
 @meetings(Departure.AGREES)
 def test_an_update_names_its_own_reference(meeting: Meeting) -> None:
-    """Go takes an image with any references under any name (its own Update never does); here they agree."""
+    """Go accepts an image with any references under any name (its own Update never does); here they agree."""
     assert meeting.go_state["images"][meeting.image_id]["references"] != [meeting.reference]
     assert meeting.reference in meeting.our_state["images"][meeting.image_id]["references"]
     assert meeting.our_state["ref_cache"][meeting.reference] == meeting.image_id
@@ -209,7 +209,7 @@ def test_an_update_names_its_own_reference(meeting: Meeting) -> None:
 
 @meetings(Departure.EMPTY_ID)
 def test_an_empty_id_is_invalid(meeting: Meeting) -> None:
-    """Go takes the empty id for the only image, or for an ambiguous one; here it is no id at all."""
+    """To Go an empty id is the only image or ambiguous; here it is invalid."""
     images = min(len(meeting.before["images"]), 2)
     if meeting.operation["op"] == "is_pinned":
         assert (meeting.our_class, meeting.our_result) == ("ok", False)

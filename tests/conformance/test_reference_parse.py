@@ -1,4 +1,4 @@
-"""References: what distribution/reference's three parsers answered."""
+"""References: the answers of distribution/reference's three parsers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ each_text = pytest.mark.parametrize("case", [case for _, case in CASES], ids=[na
 
 
 def answer(parse: Callable[[str], Reference], text: str) -> tuple[Reference | None, str | None]:
-    """Return what a parser made of a text, and the class of its error."""
+    """Return what a parser returns for a text, and the class of its error."""
     try:
         return parse(text), None
     except InvalidReferenceError as error:
@@ -26,7 +26,7 @@ def answer(parse: Callable[[str], Reference], text: str) -> tuple[Reference | No
 
 
 def error_class(case: Case, field: str) -> str | None:
-    """Return the class of the error that Go gave, or None."""
+    """Return the class of Go's error, or None."""
     error: dict[str, str] = case.get(field, {})
     return error.get("class")
 

@@ -1,4 +1,4 @@
-"""The order of references: what distribution/reference's Sort answered."""
+"""The order of references: the answers of distribution/reference's Sort."""
 
 from __future__ import annotations
 

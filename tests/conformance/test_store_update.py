@@ -1,4 +1,4 @@
-"""The whole of `update`, documents and all, over a source of records and blobs: as containerd's Update."""
+"""`update` with documents, from a source of records and blobs: the answers of containerd's Update."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CASES = [pytest.param(case, id=name) for name, case in cases("store_update")]
 
 
 class RecordedSource:
-    """A source over the records and blobs of a case, which fails when it is told to."""
+    """A source of a case's records and blobs, which fails on request."""
 
     def __init__(self, case: Case) -> None:
         self.steps: list[list[Any]] = case["ops"]
@@ -98,7 +98,7 @@ def update(store: Store, reference: str) -> str:
 
 
 class Updater:
-    """Updates one store, one that is opened anew each time, or observes here and applies in another process."""
+    """Updates an open store, a store reopened each time, or a store in another process."""
 
     def __init__(self, path: Path, source: RecordedSource, mode: str, worker: Worker) -> None:
         self.path, self.source, self.mode, self.worker = path, source, mode, worker
@@ -150,14 +150,14 @@ def test_a_failed_update_does_not_change_the_file(case: Case, volatile_path: Pat
 
 
 def bytes_of(path: Path) -> tuple[bytes, bytes]:
-    """Return what the file and its write-ahead log hold."""
+    """Return the content of the file and its write-ahead log."""
     log = path.with_name(f"{path.name}-wal")
     return path.read_bytes(), log.read_bytes() if log.exists() else b""
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_later_listing_verifies_what_updates_wrote(case: Case, volatile_path: Path) -> None:
-    """What `sync` confirms without reading a document is what reading it again would say."""
+    """What `sync` verifies without reading a document equals what reading it again returns."""
     source = RecordedSource(case)
     with Store.open(volatile_path, source=source, platform=PLATFORM) as store:
         for _, reference, *_ in source.updates():
@@ -171,7 +171,7 @@ def test_a_later_listing_verifies_what_updates_wrote(case: Case, volatile_path: 
 
 
 def read(store: Store, name: str) -> ObservedImage | None:
-    """Observe a reference; None where its blobs have gone since."""
+    """Observe a reference; return None if its blobs are gone."""
     try:
         return store.observe(name)
     except ContentNotFoundError:

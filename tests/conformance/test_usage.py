@@ -1,4 +1,4 @@
-"""What containerd's getImage answered over a content store: read_image answers the same."""
+"""read_image agrees with containerd's getImage on a content store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOST = Platform("linux", "amd64")
 
 
 class Blobs:
-    """A content reader over the blobs of a case."""
+    """A content reader of a case's blobs."""
 
     def __init__(self, blobs: dict[str, str]) -> None:
         self.blobs = {digest: blob.encode() for digest, blob in blobs.items()}

@@ -1,4 +1,4 @@
-"""The CRI plugin's string slices, as far as imagekeep follows them: merging. Comparing is exact here."""
+"""The CRI plugin's merging of string slices; imagekeep compares exactly."""
 
 from __future__ import annotations
 

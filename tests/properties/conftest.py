@@ -1,4 +1,4 @@
-"""An empty store for each example, in memory where there is such a place."""
+"""An empty store for each example, on tmpfs if there is one."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def new_stores(store_template: Path) -> NewStores:
-    """A function that gives a store on a file of its own; a fixture lasts for all examples of a test."""
+    """Return a function that creates a store; a fixture lasts for all examples of a test."""
     return lambda: fresh_stores(store_template)

@@ -1,4 +1,4 @@
-"""What the properties are tried on: operations, batches, and ids that begin one another."""
+"""Strategies for operations, batches, and ids that share leading parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ image_ids = randoms.map(lambda random: Operations(random).image_id())
 
 @st.composite
 def observations(draw: st.DrawFn) -> ObservedImage | None:
-    """Draw what a source may say of a reference; an image has the same size wherever it is drawn."""
+    """Draw what may be observed of a reference; an image always has the same size."""
     image = draw(st.none() | st.sampled_from(IMAGES[:4]))
     return image and replace(image, pinned=draw(st.booleans()))
 
@@ -32,7 +32,7 @@ batches = st.dictionaries(st.sampled_from(REFERENCES[:6]), observations(), max_s
 
 @st.composite
 def digests(draw: st.DrawFn) -> str:
-    """Draw a digest of any algorithm whose hex begins as many others do."""
+    """Draw a digest of any algorithm that shares a leading part with many others."""
     algorithm, length = draw(st.sampled_from(sorted(ENCODED_LENGTHS.items())))
     beginning = draw(st.text("0f", max_size=3))
     return f"{algorithm}:{beginning.ljust(length, draw(st.sampled_from('0f')))}"

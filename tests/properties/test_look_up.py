@@ -1,4 +1,4 @@
-"""Truncated ids on a real store: the indexed ranges find what looking at every id finds."""
+"""Truncated ids on a real store: the indexed ranges find what a linear scan finds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def scan(ids: set[str], query: str) -> tuple[str, object]:
-    """Answer a query of any algorithm by looking at every id, in the order of a digestset."""
+    """Answer a query by a linear scan, in the order of a digestset."""
     algorithm, _, encoded = query.rpartition(":")
     entries = sorted(split(image_id)[::-1] for image_id in ids)
     following = [entry for entry in entries if entry >= (encoded, algorithm)]
@@ -33,7 +33,7 @@ def scan(ids: set[str], query: str) -> tuple[str, object]:
 
 
 def answered(answer: Answer) -> tuple[str, object]:
-    """Return the class of an answer, and the id where it is an image."""
+    """Return the class of an answer, and the id if it is an image."""
     category, found = answer
     return category, found.id if category == "ok" else found
 

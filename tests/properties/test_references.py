@@ -1,4 +1,4 @@
-"""References: printed and parsed again, and put in order by SQL as by Python."""
+"""References: printing and parsing, and the order in SQL and Python."""
 
 from __future__ import annotations
 

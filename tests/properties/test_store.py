@@ -1,4 +1,4 @@
-"""What holds of a store whatever is done to it."""
+"""Properties of a store after any operations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READING = ("get", "local_resolve", "resolve", "list", "is_pinned", "summaries", 
 
 
 def do(stores: Stores, operations: Sequence[Operation]) -> None:
-    """Do operations, whatever they answer."""
+    """Perform operations; ignore their results."""
     for operation in operations:
         stores.perform(operation)
 
@@ -39,7 +39,7 @@ def said_of(store: Store, names: Sequence[str]) -> dict[str, list[tuple[Any, ...
 
 
 def bytes_of(path: Path) -> list[bytes]:
-    """Return what a store's file and its write-ahead log hold."""
+    """Return the content of a store's file and its write-ahead log."""
     return [each.read_bytes() for each in (path, path.with_name(f"{path.name}-wal")) if each.exists()]
 
 
@@ -126,7 +126,7 @@ def test_a_batch_equals_single_updates(
 
 
 def names_of(store: Store) -> list[tuple[str, tuple[str, ...], bool]]:
-    """Return what a store says of each image, but for its size."""
+    """Return each image without its size."""
     return [(image.id, image.references, image.pinned) for image in store.list()]
 
 
