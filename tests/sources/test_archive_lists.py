@@ -192,7 +192,19 @@ def test_a_config_of_many_images_is_decoded_once_and_all_are_bounded(
 
 
 @pytest.mark.parametrize(
-    "config", [b"null", b" null", b"{}", b'"text"', b"5", b"true", b"", b"\xef\xbb\xbf{}", b"x"]
+    "config",
+    [
+        b"null",
+        b" null",
+        b"null" + b" " * (1 << 19),
+        b"{}",
+        b'"text"',
+        b"5",
+        b"true",
+        b"",
+        b"\xef\xbb\xbf{}",
+        b"x",
+    ],
 )
 def test_a_config_is_judged_alike_from_a_file_and_a_stream(
     layout: LayoutWriter, tmp_path: Path, matcher: PlatformMatcher, config: bytes

@@ -34,7 +34,7 @@ HELD_LIMIT = 64 << 20
 """How many bytes of documents are held of an archive that cannot be read twice: some ten thousand images."""
 
 SCALAR_LIMIT = 1024
-"""Bytes up to which a member that begins as a JSON value of any other kind is held: `null` is a config in Go."""
+"""Bytes besides white space up to which a member of any other JSON is held: `null` is a config in Go."""
 
 _JSON_BEGINS = (b"{", b"[")
 _SCALAR_BEGINS = tuple(bytes([begin]) for begin in b'"-0123456789tfn')
@@ -208,9 +208,11 @@ class DocumentBuffer:
 def _may_be_document(first: bytes, size: int) -> bool:
     """Return whether a member that begins so can be a JSON document within the limit."""
     begins = first.lstrip(_JSON_SPACE)
+    if size > DOCUMENT_LIMIT:
+        return False
     if begins.startswith(_SCALAR_BEGINS):
-        return size <= SCALAR_LIMIT
-    return size <= DOCUMENT_LIMIT and (not begins or begins.startswith(_JSON_BEGINS))
+        return len(begins.rstrip(_JSON_SPACE)) <= SCALAR_LIMIT
+    return not begins or begins.startswith(_JSON_BEGINS)
 
 
 @contextmanager
