@@ -109,9 +109,13 @@ def test_a_dangling_link_is_named_as_what_it_is(tmp_path: Path) -> None:
     assert "a dangling link" in said(Archive(tmp_path / "link"))
 
 
-def test_a_tag_after_the_directory_is_explained(layout: LayoutWriter) -> None:
-    message = said(OCILayout(f"{layout.directory}:v1"))
-    assert message.endswith(f"shop:v1 does not exist; a source takes no tag: give oci:{layout.directory}")
+@pytest.mark.parametrize("tag", [":v1", ":example.test/shop/app:v1", ":a@sha256:b"])
+def test_a_tag_after_the_path_is_explained(layout: LayoutWriter, tmp_path: Path, tag: str) -> None:
+    directory = layout.directory
+    explained = "does not exist; a source takes no tag: give"
+    assert said(OCILayout(f"{directory}{tag}")) == f"{directory}{tag} {explained} oci:{directory}"
+    file = tar_of_directory(directory, tmp_path / "x.tar")
+    assert said(Archive(f"{file}{tag}")) == f"{file}{tag} {explained} archive:{file}"
 
 
 def test_a_directory_that_is_not_utf_8_is_read(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from imagekeep.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _STEP = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -126,12 +126,20 @@ def _no_directory(directory: Path) -> ImagekeepError:
         return SourceUnavailableError(
             f"cannot open directory {printable(directory)}: it is a link to a file that does not exist"
         )
-    before, _, tag = str(directory).rpartition(":")
-    if before and tag and os.path.isdir(before):  # noqa: PTH112 - a path of any bytes
-        return InvalidArgumentError(
-            f"{printable(directory)} does not exist; a source takes no tag: give oci:{printable(before)}"
-        )
+    if tagged := tag_given(directory, "oci", os.path.isdir):
+        return tagged
     return SourceUnavailableError(f"cannot open directory {printable(directory)}: No such file or directory")
+
+
+def tag_given(path: Path, scheme: str, exists: Callable[[str], bool]) -> InvalidArgumentError | None:
+    """Return the error for a missing path if it is an existing one and skopeo's `:TAG` or `:NAME:TAG`."""
+    parts = str(path).split(":")
+    befores = (":".join(parts[:count]) for count in range(1, len(parts)))
+    if before := next(filter(exists, befores), None):
+        return InvalidArgumentError(
+            f"{printable(path)} does not exist; a source takes no tag: give {scheme}:{printable(before)}"
+        )
+    return None
 
 
 def _open_step(step: str, flag: int, above: int, directory: Path, path: str) -> int:

@@ -22,7 +22,7 @@ from imagekeep.errors import (
 from imagekeep.oci.content import DOCUMENT_LIMIT
 from imagekeep.sources.archive.compression import CHUNK, MAGIC_LENGTH
 from imagekeep.sources.archive.tar_input import read_range
-from imagekeep.sources.directory import Signature, too_large
+from imagekeep.sources.directory import Signature, tag_given, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,6 +245,8 @@ def _open(path: Path) -> int:
             f"{printable(path)}: permission denied (make it readable, or run as its owner)"
         ) from failure
     except OSError as failure:
+        if tagged := tag_given(path, "archive", os.path.isfile):
+            raise tagged from failure
         reason = failure.strerror if not path.is_symlink() else f"{failure.strerror} (a dangling link)"
         raise SourceUnavailableError(f"cannot open {printable(path)}: {reason}") from failure
     except ValueError as failure:
