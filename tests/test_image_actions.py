@@ -87,7 +87,7 @@ def test_the_last_reference_is_removed_synchronously_and_the_content_goes(
 def test_each_outcome_is_told_when_it_is_true(image_id: str, store: Store, source: Containerd) -> None:
     left: list[tuple[Action, list[str], int]] = []
     actions = Actions.begin(
-        store, lambda outcome: left.append((outcome.deed, names(source), len(store.list())))
+        store, lambda outcome: left.append((outcome.action, names(source), len(store.list())))
     )
     actions.remove(APP)
     assert left == [(Action.UNTAGGED, [SECOND], 1), (Action.UNTAGGED, [], 0), (Action.DELETED, [], 0)]

@@ -1,4 +1,4 @@
-"""Finds where a store and its source differ, without changing either."""
+"""Finds differences between a store and its source, without changing either."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A reference about which store and source differ: both image ids, and why one cannot be read."""
+    """A reference that differs between store and source; `detail` says why it cannot be read."""
 
     reference: str
     kind: DifferenceKind
@@ -54,11 +54,11 @@ class Difference:
 
 
 PAUSES = (0.25, 1.0)
-"""Seconds before each further look at what differs; the last only while a watcher runs, which may catch up."""
+"""Seconds before each further comparison; the last only while a watcher runs, which may catch up."""
 
 
 class TargetIds:
-    """The image ids beneath the targets of one look at a source, each read once, within the limits of a sync."""
+    """A cache of the image ids of targets, each read once, within the limits of a sync."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -66,29 +66,29 @@ class TargetIds:
         self._ids: dict[Descriptor, str] = {}
 
     def read(self, target: Descriptor) -> str:
-        """Return the image id beneath a target; raises as `read_image` does."""
+        """Return the image id of a target; raises as `read_image` does."""
         if target not in self._ids:
             self._ids[target] = read_image(self._store, target, self._shared).id
         return self._ids[target]
 
 
 def find_differences(store: Store, pauses: Sequence[float] = PAUSES) -> list[Difference]:
-    """Compare what the store says with what its source says now, reference by reference, in order of names.
+    """Compare the store with its source and return the differences sorted by reference.
 
-    What differs is looked at again: a change that the store takes up between two looks is no difference. A target
-    that the store has read before is not read again. Raises SOURCE_FAILURES from the source.
+    Compares again after a pause, so that changes the store picks up meanwhile are not differences. Does not
+    reread targets that the store has read. Raises SOURCE_FAILURES from the source.
     """
-    found = _look(store)
+    found = _compare_all(store)
     for pause in pauses if store.is_watched() else pauses[:1]:
         if not found:
             break
         time.sleep(pause)
-        found = {key: difference for key, difference in _look(store).items() if key in found}
+        found = {key: difference for key, difference in _compare_all(store).items() if key in found}
     return sorted(found.values(), key=lambda difference: difference.reference)
 
 
-def _look(store: Store) -> dict[tuple[str, ReferenceState | None], Difference]:
-    """Compare once; return each difference by the reference and what the store says of it."""
+def _compare_all(store: Store) -> dict[tuple[str, ReferenceState | None], Difference]:
+    """Compare once; return each difference by its reference and the store's state."""
     states = store.states()
     records = {record.reference: record for record in require_source(store).records()}
     ids = TargetIds(store)
@@ -106,7 +106,7 @@ def _compare(
     record: ImageRecord | None,
     ids: TargetIds,
 ) -> Difference | None:
-    """Compare one reference; return None if the two agree. `ids` caches the image id of each target."""
+    """Compare one reference; return None if it does not differ."""
     store_id = before.image_id if before else None
     try:
         after = state_at_source(store, before, record, ids) if record else None
@@ -121,10 +121,10 @@ def _compare(
 def state_at_source(
     store: Store, before: ReferenceState | None, record: ImageRecord, ids: TargetIds
 ) -> ReferenceState:
-    """Return the state that a record implies, reading documents only if the store has not read them before.
+    """Return the state that a record implies, reading documents only if the store has not read them.
 
-    `before` is the store's state, and `ids` caches the image id of each target. Raises InvalidReferenceError for a
-    name that no store can keep, and as `read_image` does.
+    `before` is the store's state. Raises InvalidReferenceError for a name that a store cannot keep, and as
+    `read_image` does.
     """
     check_name(record.reference)
     if before is not None and is_current(store, before, record):

@@ -1,12 +1,12 @@
 """Updates a store from its source.
 
-One listing of the source confirms, in one transaction and without reading a document, the references whose
-target is the one that was read before. The rest (new, moved or gone) are asked for again one by one, batch by
-batch: read concurrently, then written in one transaction, while their references are locked. One broken image is
-reported and does not stop the others; what the store knew of it stays.
+One listing of the source confirms the references whose target has not changed, in one transaction and without
+reading documents. The others (new, moved or deleted) are processed in batches: while the references of a batch
+are locked, their records are fetched again, their documents read concurrently, and the results written in one
+transaction. A broken image is reported, keeps its last state, and does not stop the others.
 
-A sync of all references deletes what its source does not have, so the store remembers which source that was, and
-refuses another one unless it is told to replace it.
+A sync of all references deletes those that the source does not have. The store therefore remembers its source and
+refuses another one unless told to replace it.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ if TYPE_CHECKING:
     from imagekeep.transition import Transition
 
 BATCH = 128
-"""References written in one transaction; with configs of the usual size, 1 MB."""
+"""References written in one transaction; about 1 MB with configs of the usual size."""
 
 HELD_BYTES = 64 << 20
-"""Bytes of configs held before they are written; a batch with more takes further transactions."""
+"""Maximum bytes of configs to hold before writing; a larger batch takes several transactions."""
 
 MAX_WORKERS = 8
-"""Documents read concurrently: enough to hide the round trips to a daemon, few enough for its socket."""
+"""Documents read concurrently: enough to hide round trips to a daemon without overloading it."""
 
 SOURCE_FAILURES = (
     SourceUnavailableError,
@@ -70,10 +70,10 @@ SOURCE_FAILURES = (
     FailedPreconditionError,
     NamespaceNotFoundError,
 )
-"""Errors of the source as a whole, except SourceFaultError, which is of one reference."""
+"""Errors of the source as a whole, except SourceFaultError, which concerns one reference."""
 
 MAX_PENDING = 2 * MAX_WORKERS
-"""Maximum number of reads in flight or waiting to be taken, so that no worker is idle."""
+"""Maximum reads in flight or finished but not consumed; enough to keep every worker busy."""
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -81,9 +81,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync did: the transition of each reference, or the error that kept it from being read.
+    """The result of a sync: each reference's transition, or the error why it could not be read.
 
-    `image_ids` has the image of each reference whose documents were read, not of those that were confirmed.
+    `image_ids` has the image of each reference whose documents were read, not of those confirmed by the listing.
     """
 
     transitions: dict[str, Transition] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class SyncReport:
 
     @property
     def counts(self) -> Mapping[Transition, int]:
-        """Return how many references took each transition."""
+        """Return the number of references per transition."""
         return Counter(self.transitions.values())
 
     @property
@@ -103,7 +103,7 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One sync: what it was asked for, and what it has done so far."""
+    """One sync: its options and its report so far."""
 
     store: Store
     report: SyncReport
@@ -123,13 +123,13 @@ def sync(
     progress: Callable[[int, int], None] | None = None,
     status: StatusUpdate | None = None,
 ) -> SyncReport:
-    """Update a store from its source: these references, or all of both; those that vanished are deleted.
+    """Update a store from its source: the given references, or all of both; delete those that vanished.
 
-    With `verify` every document is read again. With `dry_run` everything is decided and written, and each
-    transaction rolled back. `progress` is called with how many references are done, of how many. `status` returns
-    the watcher's status to write with each transaction. Raises SOURCE_FAILURES from the source, and the store's
-    own errors; what was written before stays. A sync of all references raises SourceMismatchError if the store
-    follows another source, and with `replace_source` AlreadyWatchedError while a watcher follows that one.
+    With `verify`, every document is read again. With `dry_run`, every transaction is rolled back. `progress` is
+    called with the number of references done and the total. `status` returns the watcher status to write with
+    each transaction. Raises SOURCE_FAILURES from the source, and the store's errors; earlier transactions stay. A
+    sync of all references raises SourceMismatchError if the store follows another source, and with
+    `replace_source` AlreadyWatchedError while a watcher follows that one.
     """
     alongside = Alongside(references is None, replace_source, status)
     run = _Run(store, SyncReport(), verify, dry_run, alongside)
@@ -150,12 +150,12 @@ def sync(
 
 
 def is_of_source(error: ImagekeepError) -> bool:
-    """Return whether a source failed as a whole, so that asking it for other references is useless."""
+    """Return whether a source failed as a whole, so that other references would fail too."""
     return isinstance(error, SOURCE_FAILURES) and not isinstance(error, SourceFaultError)
 
 
 def _can_keep(name: str, report: SyncReport) -> bool:
-    """Return whether a store can keep this name; report it as a failure if not."""
+    """Return whether a store can keep this name; otherwise report a failure."""
     try:
         check_name(name)
     except InvalidReferenceError as error:
@@ -183,7 +183,7 @@ def _confirm_listing(run: _Run) -> dict[str, None]:
 
 
 def _check_source(run: _Run) -> None:
-    """Raise if the store follows another source: SourceMismatchError, or AlreadyWatchedError if it is watched."""
+    """Raise SourceMismatchError, or AlreadyWatchedError when replacing, if the store follows another source."""
     try:
         require_same_source(run.store)
     except SourceMismatchError:
@@ -191,12 +191,12 @@ def _check_source(run: _Run) -> None:
             raise
         if run.store.is_watched():
             raise AlreadyWatchedError(
-                f"store {printable(run.store.path)}: a watcher follows its source; stop it before replacing that"
+                f"store {printable(run.store.path)}: source is watched (stop the watcher before replacing it)"
             ) from None
 
 
 def _sync_batch(run: _Run, batch: list[str]) -> None:
-    """Update one batch: ask for its records, read what these do not confirm, and write it all."""
+    """Update one batch: fetch its records, read the images that have changed, and write the results."""
     store, report = run.store, run.report
     failures: dict[str, ImagekeepError] = {}
     observed: dict[str, ObservedImage | None] = {}
@@ -220,7 +220,7 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
 
 
 def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[str, ImagekeepError]) -> None:
-    """Write what was observed and what could not be read, in one transaction, and report it."""
+    """Write and report the observed images and the failures, in one transaction."""
     if observed or failures:
         run.report.transitions.update(
             apply_all(run.store, observed, failures=failures, alongside=run.alongside, dry_run=run.dry_run)
@@ -232,7 +232,7 @@ def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[
 def _read(
     pool: ThreadPoolExecutor, run: _Run, records: list[ImageRecord], failures: dict[str, ImagekeepError]
 ) -> Iterator[tuple[str, ObservedImage]]:
-    """Read the images beneath the records' targets, each target once; collect the errors by reference."""
+    """Read the images of the records' targets, each target once; collect errors by reference."""
     by_target: dict[Descriptor, list[ImageRecord]] = {}
     for record in records:
         by_target.setdefault(record.target, []).append(record)
@@ -250,9 +250,9 @@ def _ask(
     subjects: Iterable[Asked],
     failures: dict[Asked, ImagekeepError],
 ) -> Iterator[tuple[Asked, Answer]]:
-    """Yield what `question` returns for each subject; collect the errors of those for which it raises.
+    """Yield each subject with the result of `question`, computed concurrently; collect errors by subject.
 
-    Few answers wait to be taken at any time, because each may hold a document.
+    Limits the results not yet consumed, because each may hold a document.
     """
     rest = iter(subjects)
     asked = deque((subject, pool.submit(question, subject)) for subject in islice(rest, MAX_PENDING))
@@ -262,10 +262,10 @@ def _ask(
             answer = future.result()
         except ImagekeepError as error:
             if is_of_source(error):
-                # With a source that hangs, each would take its whole timeout, with the references locked.
+                # If the source hangs, each would take its whole timeout, with the references locked.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-            # A copy has no traceback, which would hold the documents that were read.
+            # A copy has no traceback, which would keep the documents in memory.
             failures[subject] = copy.copy(error)
         else:
             yield subject, answer
@@ -273,7 +273,6 @@ def _ask(
 
 
 def _batches(names: list[str]) -> Iterator[list[str]]:
-    """Split a list into batches."""
     rest = iter(names)
     while batch := list(islice(rest, BATCH)):
         yield batch

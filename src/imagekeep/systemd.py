@@ -1,4 +1,4 @@
-"""Notifies systemd of a service's state (sd_notify(3))."""
+"""Talks to systemd: service notifications (sd_notify(3)) and journal detection."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def notify(state: str) -> bool:
     """Send a state such as `READY=1` or `STOPPING=1`; return whether it was sent.
 
-    Failures are ignored: a service manager that is not notified times out by itself.
+    Ignores failures: a service manager that is not notified times out by itself.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
-    if address.startswith("@"):  # an abstract socket, whose name begins with a NUL
+    if address.startswith("@"):  # an abstract socket: its name begins with a NUL
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
@@ -29,15 +29,15 @@ def notify(state: str) -> bool:
 
 
 def is_journal(stream: TextIO | None) -> bool:
-    """Return whether a stream goes straight to the journal (systemd.exec(5): JOURNAL_STREAM).
+    """Return whether a stream is connected to the journal (systemd.exec(5): JOURNAL_STREAM).
 
-    The variable outlives a redirection and reaches children, so the stream itself is compared.
+    Compares the stream itself, because redirected streams and child processes inherit the variable.
     """
     named = os.environ.get("JOURNAL_STREAM")
     if not named or stream is None:
         return False
     try:
         found = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # closed, or no file
+    except (OSError, ValueError):  # closed, or not a file
         return False
     return named == f"{found.st_dev}:{found.st_ino}"

@@ -1,4 +1,4 @@
-"""Follows a source: updates the store as it changes, and keeps the watcher's status in the store.
+"""Watches a source: updates the store on every change, and records the watcher status in the store.
 
 ::
 
@@ -6,13 +6,12 @@
         ^                                                                                        │
         └─────────────────────────────── back off ───────────────────────────────────────────────┘
 
-A subscription gives no sign of life before its first event, so a change can fall between a reconcile and the
-moment when the subscription takes effect; the second reconcile finds it. An event only names a reference to read
-again from the source, and several waiting events of one reference are one read. A reference whose content has not
-arrived is retried, and is in incomplete_refs meanwhile. Nothing in memory is needed after a restart: a reconcile
-finds everything.
+A subscription is silent until its first event, so a change can happen after a reconcile but before the
+subscription takes effect; the second reconcile finds it. An event only names a reference to read again from the
+source, and several pending events of one reference cause one read. A reference whose content has not arrived is
+listed in incomplete_refs and retried. A restart loses nothing: the first reconcile finds every change.
 
-The status is written in the transactions of the sync itself, so that a change costs one fsync, not two.
+The status is written in the sync's own transactions, so that a change costs one fsync, not two.
 """
 
 from __future__ import annotations
@@ -57,44 +56,44 @@ class WatchIntervals:
     """The watcher's intervals in seconds."""
 
     settle: float = 1.0
-    """Before the second reconcile, if no event came earlier."""
+    """Before the second reconcile, unless an event arrives first."""
 
     reconcile: float = 600.0
-    """Between reconciles, which find what no event reported."""
+    """Between reconciles, which find changes without an event."""
 
     retry: float = 0.25
     """Before the first retry of a reference that could not be read; doubled each time."""
 
     back_off: float = 0.1
-    """Before the first retry of a source that was lost; doubled each time."""
+    """Before the first reconnection to a lost source; doubled each time."""
 
-    longest: float = 30.0
-    """Maximum of the two before."""
+    max_delay: float = 30.0
+    """Maximum of `retry` and `back_off`."""
 
-    look: float = 1.0
-    """Between looks whether the store is still the one that was synced; a restored one has missed events."""
+    check: float = 1.0
+    """Between checks for a replaced store; a restored one has missed events."""
 
 
 class Watcher:
-    """Keeps a store up to date with its source until it is stopped.
+    """Keeps a store up to date with its source until stopped.
 
-    Made with a store whose source is Watchable; raises FailedPreconditionError for others.
+    Raises FailedPreconditionError if the store's source is not Watchable.
     """
 
-    def __init__(self, store: Store, *, source_name: str, pace: WatchIntervals | None = None) -> None:
+    def __init__(self, store: Store, *, source_name: str, intervals: WatchIntervals | None = None) -> None:
         self._store = store
         self._source = require_watchable(require_source(store), source_name)
-        self._pace = pace or WatchIntervals()
+        self._intervals = intervals or WatchIntervals()
         self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
-        self._retries = _Retries(self._pace)
+        self._retries = _Retries(self._intervals)
         self._stopping = threading.Event()
         self.state = WatcherState(os.getpid(), source_name, started_at=current_time())
 
     def run(self, on_start: Callable[[], object] | None = None) -> None:
         """Follow the source until `stop` is called; retry when the source or the store fails.
 
-        `on_start` is called once this is the store's only watcher. Raises AlreadyWatchedError if it is not, and
-        SourceMismatchError if the store follows another source, or begins to.
+        Calls `on_start` once this is the store's only watcher. Raises AlreadyWatchedError if another runs, and
+        SourceMismatchError if the store follows another source, now or later.
         """
         with watcher_lock(self._store) as take_lock:
             require_same_source(self._store)
@@ -108,11 +107,11 @@ class Watcher:
         log.info("stopped following %s", self.state.source)
 
     def _run(self, take_lock: Callable[[], None]) -> None:
-        """Follow the source again and again, with pauses that grow until it was heard for a while.
+        """Follow the source repeatedly, backing off until a connection has lasted a while.
 
-        A source whose stream ends at once every time, whatever the reason, would otherwise be asked without end.
+        Otherwise a source whose stream always ends at once would be polled in a tight loop.
         """
-        pause = self._pace.back_off
+        pause = self._intervals.back_off
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
@@ -123,46 +122,45 @@ class Watcher:
             except ImagekeepError as error:
                 if self._stopping.is_set():
                     break
-                if time.monotonic() - begun > self._pace.longest:
-                    pause = self._pace.back_off
-                self._record_lost(error, first=pause == self._pace.back_off)
-                self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
-                pause = min(pause * 2, self._pace.longest)
+                if time.monotonic() - begun > self._intervals.max_delay:
+                    pause = self._intervals.back_off
+                self._record_lost(error, first=pause == self._intervals.back_off)
+                self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, self._intervals.max_delay)
 
     def stop(self) -> None:
-        """End `run` soon, from another thread: calls in flight fail at once.
+        """Stop `run` from another thread; calls in flight fail at once.
 
-        Not from a signal handler, which interrupts the main thread and could wait for locks that this thread
-        holds.
+        Do not call it from a signal handler, which could wait for a lock that the interrupted thread holds.
         """
         self._stopping.set()
         self._inbox.put(None)
         self._source.close()
 
     def _follow(self, take_lock: Callable[[], None]) -> None:
-        """Subscribe, reconcile, and update what events tell of, until one of source, stream and store is lost."""
+        """Subscribe, reconcile, and process events until the source, the stream or the store is lost."""
         with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
             store = incarnation(self._store)
             self._reconcile()
-            self._note(connected_at=current_time())
+            self._record(connected_at=current_time())
             log.info("following %s", self.state.source)
             settled, now = False, time.monotonic()
-            settle_at, reconcile_at = now + self._pace.settle, now + self._pace.reconcile
+            settle_at, reconcile_at = now + self._intervals.settle, now + self._intervals.reconcile
             while not self._stopping.is_set():
                 wake_at = min(reconcile_at if settled else settle_at, self._retries.next_at())
-                waiting = self._take(min(wake_at - time.monotonic(), self._pace.look))
+                waiting = self._take(min(wake_at - time.monotonic(), self._intervals.check))
                 now = time.monotonic()
                 if incarnation(self._store) != store:
                     raise StoreReplacedError(f"store {printable(self._store.path)}: replaced by another")
-                take_lock()  # anew, if the lock file was deleted
+                take_lock()  # again, if the lock file was deleted
                 if (not settled and (waiting or now >= settle_at)) or now >= reconcile_at:
-                    settled, reconcile_at = True, now + self._pace.reconcile
+                    settled, reconcile_at = True, now + self._intervals.reconcile
                     self._reconcile()
                 elif references := [*waiting, *self._retries.due(now)]:
                     self._sync(references)
 
     def _take(self, seconds: float) -> list[str]:
-        """Return the references of the waiting events, each once, after waiting for the first.
+        """Wait for an event and return the references of all pending ones, each once.
 
         Raises the error that ended the stream.
         """
@@ -184,12 +182,12 @@ class Watcher:
         return list(dict.fromkeys(event.reference for event in events))
 
     def _reconcile(self) -> None:
-        """Update the store from the source, every reference."""
+        """Sync all references."""
         self._sync()
-        self._note(reconciles=self.state.reconciles + 1, last_reconcile_at=current_time())
+        self._record(reconciles=self.state.reconciles + 1, last_reconcile_at=current_time())
 
     def _sync(self, references: Iterable[str] | None = None) -> None:
-        """Update references, log what changed, and plan what to retry."""
+        """Sync references, log the changes, and schedule retries."""
         report = sync(self._store, references, status=self._status_after)
         for reference, transition in report.changed.items():
             extra = {"transition": transition, "reference": reference}
@@ -198,7 +196,7 @@ class Watcher:
             else:
                 log.info("%s %s", transition, reference, extra=extra)
         for reference, error in report.failures.items():
-            # What keeps failing is retried twice a minute: warn once.
+            # A reference that keeps failing is retried twice a minute: warn once.
             level = logging.DEBUG if self._retries.has(reference) else logging.WARNING
             log.log(level, "cannot read %s: %s", reference, error, extra={"reference": reference})
         self._retries.update(report.transitions, report.failures)
@@ -206,7 +204,7 @@ class Watcher:
     def _status_after(
         self, transitions: Mapping[str, Transition], failures: Mapping[str, ImagekeepError]
     ) -> WatcherState:
-        """Return the status to write with these transitions and failures."""
+        """Return the status after these transitions and failures."""
         changes = sum(transition.changed for transition in transitions.values())
         last_error = str(next(iter(failures.values()))) if failures else self.state.last_error
         self.state = replace(
@@ -218,34 +216,34 @@ class Watcher:
         return self.state
 
     def _record_lost(self, error: ImagekeepError, *, first: bool) -> None:
-        """Log and record that the source, or the store itself, is lost for now; log a repeated error once."""
+        """Log and record an error of source or store; log a repeated error once."""
         again = not first and str(error) == self.state.last_error
         log.log(logging.DEBUG if again else logging.ERROR, "%s", error)
         self.state = replace(self.state, errors=self.state.errors + 1, last_error=str(error))
         self._try_to_record(connected_at=None)
 
     def _try_to_record(self, **changes: int | datetime | None) -> None:
-        """Record the status; a store that cannot be written to now does not end the watcher."""
+        """Record the status; log an error instead of raising it."""
         try:
-            self._note(**changes)
+            self._record(**changes)
         except ImagekeepError as failure:
             log.error("cannot record the watcher status: %s", failure)
 
-    def _note(self, **changes: int | datetime | None) -> None:
-        """Update the status, in the store too."""
+    def _record(self, **changes: int | datetime | None) -> None:
+        """Update the status and write it to the store."""
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
         record_watcher(self._store, self.state)
 
 
 MAX_EVENTS = 10_000
-"""Maximum number of waiting events; with more, the watcher reconnects and reconciles instead."""
+"""Maximum pending events; with more, the watcher reconnects and reconciles instead."""
 
 MAX_CHARACTERS = 8 << 20
-"""Maximum of their names together; one may have 32,768 bytes."""
+"""Maximum total length of their names; one may have 32,768 bytes."""
 
 
 class _Pump:
-    """Carries events from a subscription, which blocks, to the watcher's inbox in a thread."""
+    """Moves events from a blocking subscription to the watcher's inbox, in a thread."""
 
     def __init__(self, events: Events, inbox: SimpleQueue[SourceEvent | ImagekeepError | None]) -> None:
         self._events = events
@@ -255,24 +253,24 @@ class _Pump:
         self._thread.start()
 
     def _carry(self) -> None:
-        lost: ImagekeepError = SourceUnavailableError("the source ended its stream of events")
+        lost: ImagekeepError = SourceUnavailableError("source ended the event stream")
         characters = 0
         try:
             for event in self._events:
                 characters = len(event.reference) + (0 if self._inbox.empty() else characters)
                 if self._inbox.qsize() >= MAX_EVENTS or characters > MAX_CHARACTERS:
-                    lost = SourceUnavailableError("the source sends more events than can be followed")
+                    lost = SourceUnavailableError("source sends events too fast")
                     break
                 self._inbox.put(event)
         except ImagekeepError as error:
             lost = error
         finally:
-            # Whatever ended it, the watcher must know, or it would wait for events for ever.
+            # Without this, the watcher would wait for events forever.
             if not self._closing:
                 self._inbox.put(lost)
 
     def close(self) -> None:
-        """Cancel the subscription and empty the inbox; the next reconcile finds what was in it."""
+        """Cancel the subscription and empty the inbox; the next reconcile finds those changes."""
         self._closing = True
         self._events.cancel()
         self._thread.join()
@@ -282,29 +280,29 @@ class _Pump:
 
 
 class _Retries:
-    """When to retry references that could not be read; each has a wait of its own, which doubles."""
+    """Schedules retries of unreadable references, each with its own back-off."""
 
-    def __init__(self, pace: WatchIntervals) -> None:
-        self._pace = pace
+    def __init__(self, intervals: WatchIntervals) -> None:
+        self._intervals = intervals
         self._waits: dict[str, tuple[float, float]] = {}
 
     def update(self, done: Iterable[str], failed: Iterable[str]) -> None:
-        """Forget what is done, and plan what failed."""
+        """Remove the references that are done and schedule those that failed."""
         for reference in done:
             self._waits.pop(reference, None)
         for reference in failed:
-            _, wait = self._waits.get(reference, (0.0, self._pace.retry / 2))
-            wait = min(wait * 2, self._pace.longest)
+            _, wait = self._waits.get(reference, (0.0, self._intervals.retry / 2))
+            wait = min(wait * 2, self._intervals.max_delay)
             self._waits[reference] = (time.monotonic() + wait, wait)
 
     def has(self, reference: str) -> bool:
-        """Return whether a reference failed when it was last tried."""
+        """Return whether a reference is waiting for a retry."""
         return reference in self._waits
 
     def next_at(self) -> float:
-        """Return when the next one is due, on the monotonic clock; infinity where none is."""
+        """Return the monotonic time of the next retry, or infinity."""
         return min((at for at, _ in self._waits.values()), default=float("inf"))
 
     def due(self, now: float) -> list[str]:
-        """Return what is to be tried now."""
+        """Return the references to retry now."""
         return [reference for reference, (at, _) in self._waits.items() if at <= now]

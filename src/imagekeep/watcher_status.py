@@ -53,7 +53,7 @@ class IncompleteReference:
 
 @dataclass(frozen=True, slots=True)
 class FilesystemUsage:
-    """What the source last reported about the filesystem of its images; `at` in microseconds since 1970, UTC."""
+    """The usage of the image filesystem that the source last reported; `at` in microseconds since 1970, UTC."""
 
     mountpoint: str
     used_bytes: int | None

@@ -81,7 +81,7 @@ def test_a_pinned_image_is_refused_unless_forced(act: Run, image_id: str, source
     act("pin", "app:v1")
     refused = act("rm", image_id)
     assert refused == Result(
-        ExitCode.REFUSED, "", f"Error: image {image_id} is pinned; unpin it first, or force its removal\n"
+        ExitCode.REFUSED, "", f"Error: image {image_id} is pinned (unpin it first, or force the removal)\n"
     )
     assert names(source) == [APP, SECOND]
     assert act("rm", "--force", image_id).lines[-1] == f"Deleted: {image_id}"

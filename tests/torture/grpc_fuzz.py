@@ -202,12 +202,12 @@ def feed_daemons(
 
 def _follow(place: Path) -> None:
     """Watch the containerd for a moment, and read the watcher status."""
-    pace = WatchIntervals(settle=0.01, reconcile=0.02, retry=0.01, back_off=0.001, longest=0.01)
+    intervals = WatchIntervals(settle=0.01, reconcile=0.02, retry=0.01, back_off=0.001, max_delay=0.01)
     with (
         Containerd(str(place / "socket")) as source,
         Store.open(place / "images.db", source=source, platform=PLATFORM) as store,
     ):
-        watcher = Watcher(store, source_name="hostile", pace=pace)
+        watcher = Watcher(store, source_name="hostile", intervals=intervals)
         threading.Timer(0.3, watcher.stop).start()
         watcher.run()
         store.watcher()

@@ -137,7 +137,7 @@ def test_no_log_has_a_secret_at_any_level(
     with Store.open(store_path, source=source, platform="linux/amd64") as store:
         start_logging(form, "debug")
         with running(
-            Watcher(store, source_name="memory", pace=WatchIntervals(settle=0.01, reconcile=0.01))
+            Watcher(store, source_name="memory", intervals=WatchIntervals(settle=0.01, reconcile=0.01))
         ) as watcher:
             while watcher.state.reconciles < 2:
                 continue

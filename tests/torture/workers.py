@@ -88,7 +88,7 @@ def watch_without_end(report: Callable[[str], None], path: Path, orders: Orders,
     logging.getLogger("imagekeep.watch").setLevel(logging.INFO)
     with Store.open(path, source=source, platform=PLATFORM) as store:
         report(READY)
-        Watcher(store, source_name="orders", pace=WatchIntervals(settle=0.02, reconcile=0.05)).run()
+        Watcher(store, source_name="orders", intervals=WatchIntervals(settle=0.02, reconcile=0.05)).run()
 
 
 def sync_layouts_without_end(report: Callable[[str], None], path: Path, directory: Path, first: int) -> None:

@@ -69,7 +69,9 @@ def running(watcher: Watcher) -> Iterator[Watcher]:
 @pytest.fixture
 def follow(store: Store) -> Follow:
     def begin(**waits: float) -> AbstractContextManager[Watcher]:
-        pace = {"settle": NEVER, "reconcile": NEVER, "retry": 0.01, "back_off": 0.01, "longest": 0.05}
-        return running(Watcher(store, source_name="memory", pace=WatchIntervals(**{**pace, **waits})))
+        intervals = {"settle": NEVER, "reconcile": NEVER, "retry": 0.01, "back_off": 0.01, "max_delay": 0.05}
+        return running(
+            Watcher(store, source_name="memory", intervals=WatchIntervals(**{**intervals, **waits}))
+        )
 
     return begin

@@ -247,7 +247,7 @@ def test_an_unreadable_image_does_not_affect_the_others(
 def test_retries_back_off_exponentially_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("imagekeep.watch.time.monotonic", lambda: now)
-    retries = _Retries(WatchIntervals(retry=1, longest=3))
+    retries = _Retries(WatchIntervals(retry=1, max_delay=3))
     waits = []
     for _ in range(4):
         retries.update([], [APP])

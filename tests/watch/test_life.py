@@ -119,7 +119,7 @@ def test_stopping_takes_less_than_a_second_while_waiting_for_the_source(
     follow: Follow, source: WatchedSource
 ) -> None:
     source.fails = True
-    with follow(back_off=3600, longest=3600) as watcher:
+    with follow(back_off=3600, max_delay=3600) as watcher:
         wait_until(lambda: watcher.state.errors)
 
 
@@ -135,7 +135,7 @@ def test_a_second_watcher_is_refused_without_effect(follow: Follow, store: Store
 
 
 def test_a_watcher_whose_lock_file_is_deleted_stays_the_only_one(follow: Follow, store: Store) -> None:
-    with follow(look=0.01) as first:
+    with follow(check=0.01) as first:
         wait_until(lambda: first.state.connected_at and store.watcher() == first.state)
         Path(f"{store.path}-lock").unlink()
         wait_until(store.is_watched)
@@ -251,7 +251,7 @@ def test_a_deleted_store_is_waited_for_and_filled_again(
     event: bool, follow: Follow, store: Store, source: WatchedSource
 ) -> None:
     image_id = source.put(APP, 1)
-    with follow(look=0.01) as watcher:
+    with follow(check=0.01) as watcher:
         wait_until(names(store, APP, image_id))
         for suffix in ("", "-wal", "-shm", "-lock"):
             Path(f"{store.path}{suffix}").unlink(missing_ok=True)
@@ -271,7 +271,7 @@ def test_a_restored_store_is_filled_again(
 ) -> None:
     copy_store(store.path, tmp_path / "empty.db")
     image_id = source.put(APP, 1)
-    with follow(look=0.01):
+    with follow(check=0.01):
         wait_until(names(store, APP, image_id))
         restore_store(store.path, tmp_path / "empty.db")
         wait_until(names(store, APP, image_id))
@@ -287,7 +287,7 @@ def test_a_stream_that_always_ends_at_once_is_retried_with_back_off_and_logged_o
         source.at("after subscribe", lose)
 
     source.at("after subscribe", lose)
-    with follow(back_off=0.01, longest=NEVER) as watcher:
+    with follow(back_off=0.01, max_delay=NEVER) as watcher:
         begun = time.monotonic()
         wait_until(lambda: watcher.state.errors >= 7)
         took = time.monotonic() - begun
@@ -318,7 +318,7 @@ def test_overflowing_events_are_recovered_by_a_reconcile(
         source.at("before get", flood)
         source.tell(APP)
         wait_until(names(store, OTHER, image_id))
-        assert "more events than can be followed" in (watcher.state.last_error or "")
+        assert "source sends events too fast" in (watcher.state.last_error or "")
 
 
 def commits(store: Store) -> int:

@@ -124,5 +124,5 @@ def _require_changeable(source: Source) -> None:
     require_listing(require_changeable(source))
 
 
-def _print(outcome: ActionResult) -> None:
-    write_line(f"{outcome.deed.capitalize()}: {outcome.name}")
+def _print(result: ActionResult) -> None:
+    write_line(f"{result.action.capitalize()}: {result.name}")
