@@ -119,7 +119,7 @@ def test_a_source_without_an_identity_is_never_refused(store_path: Path) -> None
 def test_a_source_is_not_replaced_under_a_watcher(store_path: Path) -> None:
     synced(store_path, K8S, "a.test/a:1")
     with Store.open(store_path, source=Named(DEFAULT)) as store:
-        with watcher_lock(store), pytest.raises(AlreadyWatchedError, match="stop it"):
+        with watcher_lock(store), pytest.raises(AlreadyWatchedError, match="stop the watcher"):
             store.sync(replace_source=True)
         store.sync(replace_source=True)
         assert (store.identity().follows, store.references()) == (DEFAULT, [])
