@@ -75,6 +75,11 @@ class Kills:
         return killed
 
 
+def next_delay(longest: float, killed: list[Child]) -> float:
+    """Return a shorter delay for the next kill if the last child ended before its own, else a longer one."""
+    return max(0.02, longest * (1.05 if killed else 0.9))
+
+
 def die_at(
     report: Callable[[str], None],
     step: int,
@@ -215,8 +220,8 @@ def kill_migrations(kills: Kills, place: Path, rounds: int) -> None:
         thawed("0001", path)
         child = Child(workers.migrate, path)
         killed = kills.strike([child], longest)
-        # If the migration ended before its kill, kill the next one earlier.
-        longest = max(0.02, longest * (0.9 if not killed else 1.05))
+
+        longest = next_delay(longest, killed)
         done += len(killed)
         kills.report.survey(survey_migration, path, len(child.lines) > 1)
 
@@ -252,7 +257,7 @@ def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
     while done < rounds:
         child = Child(workers.restore, path, copies[3 - now])
         killed = kills.strike([child], longest)
-        longest = max(0.02, longest * (0.9 if not killed else 1.05))
+        longest = next_delay(longest, killed)
         done += len(killed)
         now = 3 - now
         kills.report.survey(survey_restore, path, copies[now], now, len(child.lines) > 1)
@@ -280,7 +285,7 @@ def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
         path = place / f"images-{kills.report.rounds}-{done}.db"
         child = Child(workers.create, path)
         killed = kills.strike([child], longest)
-        longest = max(0.02, longest * (0.9 if not killed else 1.05))
+        longest = next_delay(longest, killed)
         done += len(killed)
         kills.report.survey(survey_creation, path)
 

@@ -1,4 +1,4 @@
-"""A config's environment and labels are in no log, error, view, metric or file that others may read."""
+"""Environments and labels appear in no log, error, view or metric, and in no file that others can read."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BROKEN: dict[str, Any] = {
-    "no JSON": f'{{"config": {{"Env": ["A={SECRET}"]}}, {SECRET}',
+    "not JSON": f'{{"config": {{"Env": ["A={SECRET}"]}}, {SECRET}',
     "an environment of another type": json.dumps({"config": {"Env": SECRET}}),
     "a label of another type": json.dumps({"config": {"Labels": {SECRET: 5}}}),
-    "a time that is none": json.dumps({"created": SECRET, "config": {"Env": [SECRET]}}),
-    "a layer that is none": json.dumps({"rootfs": {"diff_ids": [{"a": SECRET}]}}),
-    "a number that is none": json.dumps({"config": {"Env": [SECRET]}, "history": [{"empty_layer": SECRET}]}),
+    "an invalid time": json.dumps({"created": SECRET, "config": {"Env": [SECRET]}}),
+    "an invalid layer": json.dumps({"rootfs": {"diff_ids": [{"a": SECRET}]}}),
+    "an invalid number": json.dumps({"config": {"Env": [SECRET]}, "history": [{"empty_layer": SECRET}]}),
     "a list": json.dumps([SECRET]),
     "a key twice": f'{{"os": "linux", "os": 5, "config": {{"Env": ["{SECRET}"]}}}}',
 }
 
 
 def manifest_of(layout: LayoutWriter, config: str) -> dict[str, Any]:
-    """Write a manifest whose config is these very words."""
+    """Write a manifest with exactly this config."""
     content = config.encode()
     described = {"mediaType": OCI_CONFIG, "digest": layout.blob(content), "size": len(content)}
     return layout.document(
@@ -48,7 +48,7 @@ def manifest_of(layout: LayoutWriter, config: str) -> dict[str, Any]:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> LayoutWriter:
-    """A layout of an image with a secret, and of images with broken configs that have it too."""
+    """Write a layout of an image with a secret, and of images with broken configs that contain it."""
     writer = LayoutWriter(tmp_path / "layout")
     whole = writer.image(environment=[f"TOKEN={SECRET}"])
     broken = [
@@ -78,43 +78,27 @@ COMMANDS = [
 ]
 
 
-def test_no_command_prints_a_secret_that_was_not_asked_for(layout: LayoutWriter, tmp_path: Path) -> None:
-    path = tmp_path / "images.db"
-    said = {}
+def imagekeep(layout: LayoutWriter, path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run imagekeep with the layout as the source of the store at `path`."""
+    options = ["--store", str(path), "--source", f"oci:{layout.directory}"]
+    return subprocess.run(
+        [sys.executable, "-m", "imagekeep", *options, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_no_command_prints_a_secret_that_was_not_requested(layout: LayoutWriter, tmp_path: Path) -> None:
+    printed = {}
     for arguments in COMMANDS:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "imagekeep",
-                "--store",
-                path,
-                "--source",
-                f"oci:{layout.directory}",
-                *arguments,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = imagekeep(layout, tmp_path / "images.db", *arguments)
         assert done.returncode in (0, 1, 2, 5, 125), done.stderr
-        said[" ".join(arguments)] = done.stdout + done.stderr
-    assert [command for command, text in said.items() if SECRET in text] == []
-    assert "broken-0: " in said["sync"]
+        printed[" ".join(arguments)] = done.stdout + done.stderr
+    assert [command for command, text in printed.items() if SECRET in text] == []
+    assert "broken-0: " in printed["sync"]
 
 
-def test_nothing_of_a_broken_config_is_kept(layout: LayoutWriter, tmp_path: Path) -> None:
+def test_nothing_of_a_broken_config_is_stored(layout: LayoutWriter, tmp_path: Path) -> None:
     path = tmp_path / "images.db"
-    imagekeep = [
-        sys.executable,
-        "-m",
-        "imagekeep",
-        "--store",
-        str(path),
-        "--source",
-        f"oci:{layout.directory}",
-    ]
-    subprocess.run([*imagekeep, "sync", "-q"], capture_output=True, check=False)
+    imagekeep(layout, path, "sync", "-q")
     connection = sqlite3.connect(path)
     everything = "\n".join(connection.iterdump())
     secret = SECRET.encode()
@@ -150,16 +134,7 @@ def test_no_log_has_a_secret_at_any_level(
 
 def test_no_metric_has_a_secret(layout: LayoutWriter, tmp_path: Path) -> None:
     path = tmp_path / "images.db"
-    imagekeep = [
-        sys.executable,
-        "-m",
-        "imagekeep",
-        "--store",
-        str(path),
-        "--source",
-        f"oci:{layout.directory}",
-    ]
-    subprocess.run([*imagekeep, "sync", "-q"], capture_output=True, check=False)
+    imagekeep(layout, path, "sync", "-q")
     with Reader.open(path) as reader:
         page = page_of(Metrics(reader, OtherWatcher(reader)))
     assert "imagekeep_images 1.0" in page
@@ -187,9 +162,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "077", "377", "777"])
-def test_every_file_is_its_owners_alone_whatever_the_umask(
-    umask: str, layout: LayoutWriter, tmp_path: Path
-) -> None:
+def test_every_file_is_private_with_any_umask(umask: str, layout: LayoutWriter, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", EVERY_FILE, umask, str(tmp_path), str(layout.directory)],
         capture_output=True,

@@ -32,25 +32,28 @@ READY = "ready"
 
 def update_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
     """Update one reference after another."""
-    draw = random.Random(seed)
-    with Store.open(path, source=OrderedSource(orders), platform=PLATFORM) as store:
-        report(READY)
-        while True:
-            number = draw.randrange(orders.count)
-            order = orders.take(number)
-            store.update(reference(number))
-            report(f"{number} {order}")
+    _change_without_end(lambda store, number: store.update(reference(number)), report, path, orders, seed)
 
 
 def update_twins_without_end(report: Callable[[str], None], path: Path, orders: Orders, seed: int) -> None:
     """Change a reference and its twin in one batch, so that they never disagree."""
+    _change_without_end(update_twins, report, path, orders, seed)
+
+
+def _change_without_end(
+    change: Callable[[Store, int], object],
+    report: Callable[[str], None],
+    path: Path,
+    orders: Orders,
+    seed: int,
+) -> None:
     draw = random.Random(seed)
     with Store.open(path, source=OrderedSource(orders), platform=PLATFORM) as store:
         report(READY)
         while True:
             number = draw.randrange(orders.count)
             order = orders.take(number)
-            update_twins(store, number)
+            change(store, number)
             report(f"{number} {order}")
 
 
