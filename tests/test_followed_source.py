@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from imagekeep import Reader, Store
-from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, SourceUnavailableError
+from imagekeep.errors import AlreadyWatchedError, NotAStoreError, SourceMismatchError, SourceUnavailableError
 from imagekeep.identity import SourceIdentity
 from imagekeep.internals import watcher_lock
 from imagekeep.sources.archive import Archive
@@ -159,6 +160,27 @@ def test_a_path_that_is_not_utf8_is_remembered(layout: LayoutWriter, store_path:
         with Store.open(store_path, source=OCILayout(directory, base_name="shop")) as store:
             store.sync()
             assert str(store.identity().follows) == rf"oci:{layout.directory}-\xff"
+
+
+def test_a_failed_open_closes_the_source_of_a_specifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+    source = Named(DEFAULT)
+    monkeypatch.setattr(source, "close", closed.set)
+    monkeypatch.setattr("imagekeep.store.open_source", lambda _: source)
+    (tmp_path / "text").write_text("not a database" * 100)
+    with pytest.raises(NotAStoreError):
+        Store.open(tmp_path / "text", source="containerd")
+    assert closed.is_set()
+
+
+def test_a_watcher_is_named_after_its_source(store_path: Path) -> None:
+    with Store.open(store_path, source=WatchedSource()) as store:
+        assert Watcher(store).state.source == "custom source"
+    with Store.open(store_path, source=Named(DEFAULT)) as store:
+        assert Watcher(store).state.source == str(DEFAULT)
+        assert Watcher(store, source_name="mine").state.source == "mine"
 
 
 def test_a_store_closes_the_source_of_a_specifier(store_path: Path, layout: LayoutWriter) -> None:

@@ -294,7 +294,8 @@ def test_a_source_that_is_only_read_is_refused_with_a_word_on_what_to_do(
     with (
         Store.open(store_path, source=source) as store,
         pytest.raises(
-            ReadOnlySourceError, match="read-only: change it with the tool that made it, then sync"
+            ReadOnlySourceError,
+            match=r"source is read-only \(change it with the tool that made it, then sync\)",
         ),
     ):
         Actions.begin(store)

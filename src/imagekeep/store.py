@@ -87,7 +87,11 @@ class Store(Reader):
         wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
         store = cls(store_path(path), open_source(source) if isinstance(source, str) else source, wanted)
         store._owns_source = isinstance(source, str)
-        open_or_create(Path(path))
+        try:
+            open_or_create(Path(path))
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.internals import incarnation, record_watcher, require_same_source, require_source, watcher_lock
-from imagekeep.sources.protocol import require_watchable
+from imagekeep.sources.protocol import identity_of, require_watchable
 from imagekeep.sync import sync
 from imagekeep.times import current_time
 from imagekeep.watcher_status import WatcherState
@@ -77,17 +77,22 @@ class WatchIntervals:
 class Watcher:
     """Keeps a store up to date with its source until stopped.
 
-    Raises FailedPreconditionError if the store's source is not Watchable.
+    `source_name` is the source's name in messages and in the status, by default its specifier. Raises
+    FailedPreconditionError if the store's source is not Watchable.
     """
 
-    def __init__(self, store: Store, *, source_name: str, intervals: WatchIntervals | None = None) -> None:
+    def __init__(
+        self, store: Store, *, source_name: str | None = None, intervals: WatchIntervals | None = None
+    ) -> None:
         self._store = store
-        self._source = require_watchable(require_source(store), source_name)
+        source = require_source(store)
+        name = source_name or str(identity_of(source) or "custom source")
+        self._source = require_watchable(source, name)
         self._intervals = intervals or WatchIntervals()
         self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._intervals)
         self._stopping = threading.Event()
-        self.state = WatcherState(os.getpid(), source_name, started_at=current_time())
+        self.state = WatcherState(os.getpid(), name, started_at=current_time())
 
     def run(self, on_start: Callable[[], object] | None = None) -> None:
         """Follow the source until `stop` is called; retry when the source or the store fails.
