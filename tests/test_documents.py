@@ -1,9 +1,8 @@
 """Every fenced example of README.md and docs/ runs, and prints what the page says.
 
-The blocks of a page run in order, in one directory with the layout `hello`; the README's begin in
-a checkout. A `console` block is a session, a
-`python` block a program, and a `sql` block queries, each ending in a semicolon. A block that is indented, or
-fenced as `text`, is not run.
+The blocks of a page run in order, in one directory with the layout `hello`; the README's start in a checkout. A
+`console` block is a session, a `python` block a program, and a `sql` block queries, each ending in a semicolon.
+Indented blocks and blocks fenced as `text` are not run.
 """
 
 from __future__ import annotations

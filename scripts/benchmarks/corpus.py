@@ -191,11 +191,7 @@ def _manifest_template() -> str:
                 "size": config_length,
             },
             "layers": [
-                {
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                    "digest": digest,
-                    "size": size,
-                }
+                {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": size}
                 for digest, size in layers
             ],
         },

@@ -100,9 +100,7 @@ def reading_and_writing(path: Path, directory: Path) -> Iterator[Row]:
     finally:
         _remove(copy)
     yield Row(
-        "3 readers beside a busy writer: p99 / p50",
-        Figure.of(ratios),
-        at_most=_where_each_has_a_core(5),
+        "3 readers beside a busy writer: p99 / p50", Figure.of(ratios), at_most=_where_each_has_a_core(5)
     )
     yield Row("3 readers beside a busy writer: lock errors", Figure(locked, 0), at_most=0)
 

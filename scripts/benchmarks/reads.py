@@ -102,11 +102,7 @@ def lookups(path: Path, count: int) -> Iterator[Row]:
     with opened(path, count) as store:
         ids, truncated, names = store.ids, store.truncated, store.names
         yield speed(
-            "resolve",
-            store.resolve,
-            lambda: bare.resolve_each(store.bare, names),
-            len(names),
-            at_least=0.85,
+            "resolve", store.resolve, lambda: bare.resolve_each(store.bare, names), len(names), at_least=0.85
         )
         yield speed(
             "get, full id",

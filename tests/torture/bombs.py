@@ -257,14 +257,7 @@ def references_of_10_mb(directory: Path) -> Callable[[], object]:
                 f"sha256:{names[0]}",
                 "0" * 10_000_000,
             ):
-                for ask in (
-                    check_name,
-                    parse_any,
-                    parse_docker_ref,
-                    sort_key,
-                    store.find,
-                    store.get,
-                ):
+                for ask in (check_name, parse_any, parse_docker_ref, sort_key, store.find, store.get):
                     _ignore_errors(lambda a=ask, n=name: a(n))  # type: ignore[misc]
                 _ignore_errors(lambda n=name: store.apply(n, None))  # type: ignore[misc]
 

@@ -183,9 +183,7 @@ def kill_backups(kills: Kills, place: Path, rounds: int) -> None:
     path, orders = place / "images.db", Orders(place / "orders", REFERENCES)
     done = 0
     while done < rounds:
-        children = [
-            Child(workers.update_twins_without_end, path, orders, kills.draw.getrandbits(30)),
-        ]
+        children = [Child(workers.update_twins_without_end, path, orders, kills.draw.getrandbits(30))]
         children[0].listen(60, until=workers.READY)
         children.append(Child(workers.back_up_without_end, path))
         done += len(kills.strike(children, 0.3))
