@@ -134,6 +134,11 @@ def test_a_skippable_frame_of_zstd_is_passed_over(opened: Callable[[bytes], Arch
     assert opened(skippable + COMPRESSIONS["zstd"](CONTENT)).get(TAG)
 
 
-def test_a_window_that_takes_too_much_memory_is_refused(opened: Callable[[bytes], Archive]) -> None:
+def test_a_window_that_takes_too_much_memory_is_refused_by_name(opened: Callable[[bytes], Archive]) -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}]
-    refused(opened, lzma.compress(CONTENT, filters=filters))
+    of_two_gigabytes = b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3])
+    for content in (lzma.compress(CONTENT, filters=filters), of_two_gigabytes + bytes(20)):
+        with pytest.raises(
+            InvalidDocumentError, match="takes more than 128 MiB of memory; decompress it first"
+        ):
+            opened(content).records()

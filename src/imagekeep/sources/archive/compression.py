@@ -45,6 +45,11 @@ FAILURES: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.
 """What reading a damaged or truncated stream raises; bzip2's is an OSError without a number."""
 
 
+def needs_memory(failure: Exception) -> bool:
+    """Return whether reading failed because of MEMORY_LIMIT; xz and zstd say so in their messages alone."""
+    return isinstance(failure, lzma.LZMAError | zstd.ZstdError) and "memory" in str(failure).lower()
+
+
 class ByteStream(Protocol):
     """Gives bytes until there are none: what `sys.stdin.buffer` and opened files have in common."""
 

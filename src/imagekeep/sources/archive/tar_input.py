@@ -7,7 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import InvalidDocumentError, SourceUnavailableError, printable
-from imagekeep.sources.archive.compression import CHUNK, FAILURES, MAGIC_LENGTH, decompressed
+from imagekeep.sources.archive.compression import (
+    CHUNK,
+    FAILURES,
+    MAGIC_LENGTH,
+    MEMORY_LIMIT,
+    decompressed,
+    needs_memory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,22 +80,23 @@ class StreamTarInput:
         try:
             chunk = self._stream.read(count) or b""
         except FAILURES as failure:
-            raise self._damaged() from failure
+            raise self._damaged(failure) from failure
         except OSError as failure:
             if failure.errno is None:
-                raise self._damaged() from failure
+                raise self._damaged(failure) from failure
             raise SourceUnavailableError(
                 f"cannot read {printable(self.name)}: {failure.strerror}"
             ) from failure
         self.position += len(chunk)
         return chunk
 
-    def _damaged(self) -> InvalidDocumentError:
-        return InvalidDocumentError(
-            self.name,
-            InvalidDocumentError.Reason.SYNTAX,
-            "the compressed stream is damaged or truncated; copy it again",
-        )
+    def _damaged(self, failure: Exception) -> InvalidDocumentError:
+        problem = "the compressed stream is damaged or truncated; copy it again"
+        if needs_memory(failure):
+            problem = (
+                f"decompressing it takes more than {MEMORY_LIMIT >> 20} MiB of memory; decompress it first"
+            )
+        return InvalidDocumentError(self.name, InvalidDocumentError.Reason.SYNTAX, problem)
 
 
 def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
