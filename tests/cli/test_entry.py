@@ -241,6 +241,9 @@ def test_journal_gets_priorities(directory: Path) -> None:
     assert in_the_journal("imagekeep images --store none.db", directory).startswith(
         "<3>Error: no store at none.db"
     )
+    assert (
+        in_the_journal("imagekeep nosuch", directory).splitlines()[-1].startswith("<3>Error: no such command")
+    )
     assert in_the_journal("imagekeep query --limit 1 'SELECT id FROM images'", directory).startswith(
         "<4>only the first 1 row"
     )

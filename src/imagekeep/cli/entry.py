@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekeep.cli.exit_codes import ExitCode, exit_code
-from imagekeep.cli.output import OutputError, complain, discard, flush, make_lenient, warn
+from imagekeep.cli.output import ERROR, OutputError, complain, discard, flush, make_lenient, warn
 from imagekeep.errors import ImagekeepError, printable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return _invoke(arguments)
     except click.UsageError as error:
-        warn(_explain(error))
+        warn(_explain(error), priority=ERROR)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
