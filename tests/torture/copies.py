@@ -76,7 +76,7 @@ def survey_killed(kind: str, store: Path, target: Path) -> list[Seen]:
     """Return the harms of a killed copy, and of the next one into the same directory."""
     seen: list[Seen] = []
     if target.exists():
-        seen += _unlike(store, target)
+        seen += _differences(store, target)
         target.unlink()
     seen += [
         (Harm.BROKEN, f"{entry} has mode {entry.stat().st_mode:o}")
@@ -84,7 +84,7 @@ def survey_killed(kind: str, store: Path, target: Path) -> list[Seen]:
         if entry.stat().st_mode & 0o077
     ]
     COPIES[kind](store, target)
-    seen += _unlike(store, target)
+    seen += _differences(store, target)
     return [
         *seen,
         *((Harm.BROKEN, f"{left.name} is left behind") for left in target.parent.glob(LEFT_BEHIND)),
@@ -124,7 +124,7 @@ def _swap(report: Report, kind: str, store: Path, place: Path, count: int) -> No
     if kind != "swapped-theirs" and "copied" not in copier.lines:
         report.add(Harm.LOST, f"{kind}: no copy was made at all: {copier.lines[:1]}")
     for each in sorted(kept.iterdir()):
-        report.survey(_unlike, store, each, about=kind)
+        report.survey(_differences, store, each, about=kind)
 
 
 def _copy_often(report: Callable[[str], None], store: Path, public: Path, kept: Path, count: int) -> None:
@@ -205,7 +205,7 @@ def _secret_of(store: Path) -> bytes:
 # --- both
 
 
-def _unlike(store: Path, made: Path) -> list[Seen]:
+def _differences(store: Path, made: Path) -> list[Seen]:
     """Return the harms in a named copy: its rows, mode and owner."""
     seen = list(broken_invariants(made))
     status = made.stat()

@@ -22,7 +22,7 @@ from tests.images import LayoutWriter, named
 from tests.torture.children import READING, run
 from tests.torture.orders import PLATFORM
 from tests.torture.report import Harm
-from tests.torture.sandbox import FAILED, REFUSALS, Sandbox, Skipped, is_named
+from tests.torture.sandbox import FAILED, REFUSALS, Sandbox, Skipped, is_imagekeep_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,15 +71,17 @@ def dying_disk(sandbox: Sandbox) -> None:
             room = sandbox.draw.randrange(400_000)
             filler = backing / "filler"
             filler.write_bytes(bytes(max(0, shutil.disk_usage(backing).free - room)))
-            outcome = run(sandbox.path, "--source", _layout(sandbox, number), "sync", "--replace-source")
-            if outcome.crashed or outcome.code not in {0, *REFUSALS}:
-                sandbox.seen.append((Harm.CRASHED, f"{room} left: {outcome}"))
-            elif outcome.code and not is_named(outcome, ""):
-                sandbox.seen.append((Harm.BROKEN, f"not a named error: {outcome}"))
+            result = run(sandbox.path, "--source", _layout(sandbox, number), "sync", "--replace-source")
+            if result.crashed or result.code not in {0, *REFUSALS}:
+                sandbox.seen.append((Harm.CRASHED, f"{room} left: {result}"))
+            elif result.code and not is_imagekeep_error(result, ""):
+                sandbox.seen.append((Harm.BROKEN, f"not a named error: {result}"))
             filler.unlink()
             _plug_in_again(sandbox, backing)
-            _require(sandbox, number, acknowledged=outcome.code == 0)
-            sandbox.works(("--source", _layout(sandbox, number), "sync", "--replace-source"), ("db", "check"))
+            _require(sandbox, number, acknowledged=result.code == 0)
+            sandbox.expect_success(
+                ("--source", _layout(sandbox, number), "sync", "--replace-source"), ("db", "check")
+            )
 
 
 def _layout(sandbox: Sandbox, number: int) -> str:
@@ -94,7 +96,7 @@ def _layout(sandbox: Sandbox, number: int) -> str:
 
 def _require(sandbox: Sandbox, number: int, *, acknowledged: bool) -> None:
     """Check the invariants, and that the store has the image of the last acknowledged sync."""
-    sandbox.whole()
+    sandbox.check()
     with Store.open(sandbox.path, platform=PLATFORM) as store:
         tags = {name.rpartition(":")[2] for image in store.list() for name in image.references}
     expected = number if acknowledged else number - 1
@@ -155,14 +157,14 @@ def full_disk(sandbox: Sandbox) -> None:
         with Store.open(sandbox.path, platform=PLATFORM) as holder:
             holder.list()  # a running daemon, so that the index of the -wal file exists
             filler = fill(sandbox, 0)
-            sandbox.refused(("--source", sandbox.layout(), "sync"), words="is full")
-            sandbox.refused(
+            sandbox.expect_refused(("--source", sandbox.layout(), "sync"), words="is full")
+            sandbox.expect_refused(
                 ("db", "backup"), ("db", "export", str(sandbox.directory / "export.db")), words="full"
             )
-            sandbox.works()
+            sandbox.expect_success()
             filler.unlink()
-        sandbox.works(("--source", sandbox.layout(), "sync"), ("db", "backup"))
-        sandbox.whole()
+        sandbox.expect_success(("--source", sandbox.layout(), "sync"), ("db", "backup"))
+        sandbox.check()
 
 
 def nearly_full_disk(sandbox: Sandbox) -> None:
@@ -171,11 +173,11 @@ def nearly_full_disk(sandbox: Sandbox) -> None:
         for leave in (*range(0, 160_000, 16_384), sandbox.draw.randrange(160_000)):
             sandbox.store()
             filler = fill(sandbox, leave)
-            outcome = run(sandbox.path, "--source", sandbox.layout(), "sync")
-            if outcome.crashed or outcome.code not in (0, FAILED):
-                sandbox.seen.append((Harm.CRASHED, str(outcome)))
+            result = run(sandbox.path, "--source", sandbox.layout(), "sync")
+            if result.crashed or result.code not in (0, FAILED):
+                sandbox.seen.append((Harm.CRASHED, str(result)))
             filler.unlink()
-            sandbox.whole(1 if outcome.code == 0 else 4)
+            sandbox.check(1 if result.code == 0 else 4)
             for entry in sandbox.directory.iterdir():
                 entry.unlink()
 
@@ -184,11 +186,11 @@ def new_store_on_a_full_disk(sandbox: Sandbox) -> None:
     with mounted(sandbox, "1m"):
         for leave in (0, 4096, 20_480, 61_440):
             filler = fill(sandbox, leave)
-            outcome = run(sandbox.path, "--source", sandbox.layout(), "sync")
-            if outcome.crashed or outcome.code != FAILED or not is_named(outcome, "full"):
-                sandbox.seen.append((Harm.BROKEN, f"{leave} left: {outcome}"))
+            result = run(sandbox.path, "--source", sandbox.layout(), "sync")
+            if result.crashed or result.code != FAILED or not is_imagekeep_error(result, "full"):
+                sandbox.seen.append((Harm.BROKEN, f"{leave} left: {result}"))
             filler.unlink()
-            sandbox.works(("--source", sandbox.layout(), "sync"), ("db", "check"))
+            sandbox.expect_success(("--source", sandbox.layout(), "sync"), ("db", "check"))
             for entry in sandbox.directory.iterdir():
                 entry.unlink()
 
@@ -198,20 +200,20 @@ def read_only_disk(sandbox: Sandbox) -> None:
     with mounted(sandbox, "2m"):
         sandbox.store()
         copy_store(sandbox.path, sandbox.directory / "export.db")
-        writing, *copying = sandbox.writing()
+        writing, *copying = sandbox.writing_commands()
         run(sandbox.path, "images")  # a reader leaves the companions, a writer removes them
         remount(sandbox, "ro")
-        sandbox.works(*READING, *copying[1:])
-        sandbox.refused(writing)
+        sandbox.expect_success(*READING, *copying[1:])
+        sandbox.expect_refused(writing)
         remount(sandbox, "rw")
         connect(sandbox.path).close()
         remount(sandbox, "ro")
-        sandbox.refused(*READING, writing, words="read")
+        sandbox.expect_refused(*READING, writing, words="read")
         sandbox.path = sandbox.directory / "export.db"
-        sandbox.works()
-        sandbox.refused(("--source", sandbox.layout(), "sync"))
+        sandbox.expect_success()
+        sandbox.expect_refused(("--source", sandbox.layout(), "sync"))
         remount(sandbox, "rw")
-        sandbox.works(("--source", sandbox.layout(), "sync"))
+        sandbox.expect_success(("--source", sandbox.layout(), "sync"))
 
 
 def no_space_for_the_backup(sandbox: Sandbox) -> None:
@@ -219,10 +221,10 @@ def no_space_for_the_backup(sandbox: Sandbox) -> None:
     with mounted(sandbox, "1m"):
         sandbox.store(revision=OLD)
         filler = fill(sandbox, 8192)
-        sandbox.refused(("db", "migrate"), words="full")
+        sandbox.expect_refused(("db", "migrate"), words="full")
         filler.unlink()
         _require_revision(sandbox, OLD)
-        sandbox.works(("db", "migrate"), ("db", "check"))
+        sandbox.expect_success(("db", "migrate"), ("db", "check"))
 
 
 def no_space_for_the_move(sandbox: Sandbox) -> None:
@@ -232,16 +234,16 @@ def no_space_for_the_move(sandbox: Sandbox) -> None:
             sandbox.store(revision=OLD)
             rows = rows_of(sandbox.path)
             filler = fill(sandbox, leave)
-            outcome = run(sandbox.path, "db", "migrate")
+            result = run(sandbox.path, "db", "migrate")
             filler.unlink()
-            if outcome.code and (outcome.code not in REFUSALS or not is_named(outcome, "full")):
-                sandbox.seen.append((Harm.CRASHED, f"{leave} left: {outcome}"))
-            _require_revision(sandbox, OLD if outcome.code else HEAD)
-            if outcome.code and list(sandbox.directory.glob("*.backup*")):
+            if result.code and (result.code not in REFUSALS or not is_imagekeep_error(result, "full")):
+                sandbox.seen.append((Harm.CRASHED, f"{leave} left: {result}"))
+            _require_revision(sandbox, OLD if result.code else HEAD)
+            if result.code and list(sandbox.directory.glob("*.backup*")):
                 sandbox.seen.append((Harm.BROKEN, f"{leave} left: the backup of a failed migration is left"))
             if rows_of(sandbox.path) != rows:
                 sandbox.seen.append((Harm.LOST, f"{leave} left: other rows than before"))
-            sandbox.works(("db", "migrate"), ("db", "check"))
+            sandbox.expect_success(("db", "migrate"), ("db", "check"))
             for entry in sandbox.directory.iterdir():
                 entry.unlink()
 
@@ -251,13 +253,13 @@ def forbidden_row(sandbox: Sandbox) -> None:
     sandbox.store(revision=OLD)
     with contextlib.closing(sqlite.connect(sandbox.path, isolation_level=None)) as connection:
         connection.execute("INSERT INTO configs VALUES (77, x'7b7d')")
-    sandbox.refused(
+    sandbox.expect_refused(
         ("db", "migrate"), words="row 77 of table configs lacks its row of images; nothing was changed"
     )
     _require_revision(sandbox, OLD)
     with contextlib.closing(sqlite.connect(sandbox.path, isolation_level=None)) as connection:
         connection.execute("DELETE FROM configs WHERE image_key = 77")
-    sandbox.works(("db", "migrate"), ("db", "check"))
+    sandbox.expect_success(("db", "migrate"), ("db", "check"))
 
 
 def rows_of(path: Path) -> list[list[tuple[object, ...]]]:

@@ -36,7 +36,7 @@ from tests.torture.forgeries import (
     second_link,
 )
 from tests.torture.report import Harm, Report
-from tests.torture.sandbox import FAILED, Sandbox, Skipped, is_named, need_root
+from tests.torture.sandbox import FAILED, Sandbox, Skipped, is_imagekeep_error, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,44 +50,44 @@ if TYPE_CHECKING:
 
 def directory_in_its_place(sandbox: Sandbox) -> None:
     sandbox.path.mkdir()
-    sandbox.refused(words="not a file")
+    sandbox.expect_refused(words="not a file")
 
 
 def symbolic_link(sandbox: Sandbox) -> None:
     (sandbox.directory / "elsewhere").mkdir()
     sandbox.path.symlink_to(sandbox.store(sandbox.directory / "elsewhere" / "images.db"))
-    sandbox.refused(words="a symbolic link")
+    sandbox.expect_refused(words="a symbolic link")
 
 
 def dangling_link(sandbox: Sandbox) -> None:
     sandbox.path.symlink_to(sandbox.directory / "nowhere.db")
-    sandbox.refused(words="a symbolic link")
+    sandbox.expect_refused(words="a symbolic link")
 
 
 def fifo(sandbox: Sandbox) -> None:
     os.mkfifo(sandbox.path)
-    sandbox.refused(words="not a file")
+    sandbox.expect_refused(words="not a file")
 
 
 def unix_socket(sandbox: Sandbox) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(sandbox.path))
-        sandbox.refused(words="not a file")
+        sandbox.expect_refused(words="not a file")
 
 
 def text_file(sandbox: Sandbox) -> None:
     sandbox.path.write_text("notes\n" * 1000)
-    sandbox.refused(words="not a SQLite database")
+    sandbox.expect_refused(words="not a SQLite database")
 
 
 def one_byte(sandbox: Sandbox) -> None:
     sandbox.path.write_bytes(b"\0")
-    sandbox.refused(words="not a SQLite database")
+    sandbox.expect_refused(words="not a SQLite database")
 
 
 def zeros(sandbox: Sandbox) -> None:
     sandbox.path.write_bytes(bytes(65_536))
-    sandbox.refused(words="not a SQLite database")
+    sandbox.expect_refused(words="not a SQLite database")
 
 
 def other_program(sandbox: Sandbox) -> None:
@@ -100,7 +100,7 @@ def other_program(sandbox: Sandbox) -> None:
                 f"PRAGMA journal_mode = {mode}; PRAGMA application_id = {mark}; CREATE TABLE images (id)"
             )
             connection.close()
-            sandbox.refused(words="another program's database")
+            sandbox.expect_refused(words="another program's database")
 
 
 def truncated(sandbox: Sandbox) -> None:
@@ -110,37 +110,39 @@ def truncated(sandbox: Sandbox) -> None:
     sizes = [1, 50, 99, 100, 511, page - 1, page, page + 1, len(whole) - page, len(whole) - 1]
     for size in [*sizes, *(sandbox.draw.randrange(1, len(whole)) for _ in range(3))]:
         sandbox.path.write_bytes(whole[:size])
-        sandbox.refused(("db", "check"), ("--source", sandbox.layout(), "sync"), ("db", "migrate"))
+        sandbox.expect_refused(("db", "check"), ("--source", sandbox.layout(), "sync"), ("db", "migrate"))
 
 
 def newer(sandbox: Sandbox) -> None:
     with sqlite.connect(sandbox.store()) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    sandbox.refused(
+    sandbox.expect_refused(
         *(command for command in READING if command != ("db", "info")),
-        *sandbox.writing()[:2],
+        *sandbox.writing_commands()[:2],
         words="newer than",
     )
-    sandbox.works(("db", "info"), *sandbox.writing()[2:])
+    sandbox.expect_success(("db", "info"), *sandbox.writing_commands()[2:])
 
 
 def older(sandbox: Sandbox) -> None:
     """An old store is refused with the command that migrates it, and works after that command."""
     sandbox.store(revision="0001")
-    sandbox.refused(
+    sandbox.expect_refused(
         *(command for command in READING if command != ("db", "info")),
-        sandbox.writing()[0],
+        sandbox.writing_commands()[0],
         words="db migrate",
     )
-    sandbox.works(("db", "info"), ASKING, *sandbox.writing()[2:], ("db", "migrate"), *READING)
+    sandbox.expect_success(
+        ("db", "info"), ASKING, *sandbox.writing_commands()[2:], ("db", "migrate"), *READING
+    )
 
 
 def half_made(sandbox: Sandbox) -> None:
     """An empty file, as a process leaves that is killed while creating a store."""
     sandbox.path.touch(mode=0o600)
-    sandbox.refused(*(c for c in READING if c != ("db", "info")), words="db migrate")
-    sandbox.works(("--source", sandbox.layout(), "sync"), ("db", "check"))
+    sandbox.expect_refused(*(c for c in READING if c != ("db", "info")), words="db migrate")
+    sandbox.expect_success(("--source", sandbox.layout(), "sync"), ("db", "check"))
 
 
 # --- limits of the kernel
@@ -154,11 +156,15 @@ def file_size_limit(sandbox: Sandbox) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    sandbox.refused(("--source", sandbox.layout(), "sync"), before=limited, words="nothing was changed")
-    sandbox.refused(("db", "backup"), ("db", "export", str(sandbox.directory / "e.db")), before=limited)
-    sandbox.works(before=limited)
-    sandbox.works(("--source", sandbox.layout(), "sync"))
-    sandbox.whole(1)
+    sandbox.expect_refused(
+        ("--source", sandbox.layout(), "sync"), before=limited, words="nothing was changed"
+    )
+    sandbox.expect_refused(
+        ("db", "backup"), ("db", "export", str(sandbox.directory / "e.db")), before=limited
+    )
+    sandbox.expect_success(before=limited)
+    sandbox.expect_success(("--source", sandbox.layout(), "sync"))
+    sandbox.check(1)
 
 
 def no_descriptors(sandbox: Sandbox) -> None:
@@ -176,15 +182,15 @@ def no_descriptors(sandbox: Sandbox) -> None:
 
     for number in (None, 0, 2):
         for spare in range(14):
-            command = ("images",) if number is None else sandbox.writing()[number]
-            outcome = run(sandbox.path, *command, before=limited(spare))
+            command = ("images",) if number is None else sandbox.writing_commands()[number]
+            result = run(sandbox.path, *command, before=limited(spare))
             if (
-                outcome.crashed
-                or outcome.code not in (0, FAILED)
-                or (outcome.code and not is_named(outcome, ""))
+                result.crashed
+                or result.code not in (0, FAILED)
+                or (result.code and not is_imagekeep_error(result, ""))
             ):
-                sandbox.seen.append((Harm.CRASHED, f"{spare} to spare: {outcome}"))
-    sandbox.whole()
+                sandbox.seen.append((Harm.CRASHED, f"{spare} to spare: {result}"))
+    sandbox.check()
 
 
 # --- no permission
@@ -200,14 +206,14 @@ def nobodys_directory(sandbox: Sandbox) -> None:
     need_root()
     sandbox.store()
     sandbox.directory.chmod(0o700)
-    sandbox.refused(*READING, sandbox.writing()[0], before=_as_nobody)
+    sandbox.expect_refused(*READING, sandbox.writing_commands()[0], before=_as_nobody)
 
 
 def nobodys_file(sandbox: Sandbox) -> None:
     need_root()
     sandbox.store()
     sandbox.directory.chmod(0o777)
-    sandbox.refused(*READING, sandbox.writing()[0], before=_as_nobody)
+    sandbox.expect_refused(*READING, sandbox.writing_commands()[0], before=_as_nobody)
 
 
 def readable_file_in_anothers_directory(sandbox: Sandbox) -> None:
@@ -218,9 +224,9 @@ def readable_file_in_anothers_directory(sandbox: Sandbox) -> None:
     copy_store(sandbox.path, sandbox.directory / "export.db")
     (sandbox.directory / "export.db").chmod(0o644)
     connect(sandbox.path).close()
-    sandbox.refused(*READING, sandbox.writing()[0], before=_as_nobody)
+    sandbox.expect_refused(*READING, sandbox.writing_commands()[0], before=_as_nobody)
     sandbox.path = sandbox.directory / "export.db"
-    sandbox.works(before=_as_nobody)
+    sandbox.expect_success(before=_as_nobody)
 
 
 FAULTS: dict[str, Callable[[Sandbox], None]] = {

@@ -102,7 +102,7 @@ def _flip_some(whole: Path, chunk: list[tuple[str, list[Flip]]]) -> list[tuple[s
     results = []
     for _, flips in chunk:
         _write_flipped(path, content, flips)
-        results.append(_outcome(path, before))
+        results.append(_result(path, before))
     return results
 
 
@@ -126,17 +126,17 @@ def _run_commands(report: Report, sandbox: Sandbox, whole: Path, count: int) -> 
         bit = (sandbox.draw.choice(places[column]), 1 << sandbox.draw.choice((0, 0, 0, *range(8))))
         flips = [bit] if sandbox.draw.random() < 0.5 else _anywhere(sandbox.draw, len(content))
         _write_flipped(sandbox.path, content, flips)
-        outcome = run(sandbox.path, *sandbox.draw.choice((*READING, ASKING, *sandbox.writing())))
+        result = run(sandbox.path, *sandbox.draw.choice((*READING, ASKING, *sandbox.writing_commands())))
         report.rounds += 1
-        report.facts[f"commands that ended with {outcome.code}"] += 1
-        if outcome.crashed:
-            report.add(Harm.HUNG if outcome.hung else Harm.CRASHED, f"bits {flips} flipped: {outcome}")
+        report.facts[f"commands that ended with {result.code}"] += 1
+        if result.crashed:
+            report.add(Harm.HUNG if result.hung else Harm.CRASHED, f"bits {flips} flipped: {result}")
 
 
 UNDETECTED = ("without effect", "in what cannot be cross-checked")
 
 
-def _outcome(path: Path, before: tuple[Any, Any]) -> tuple[str, str]:
+def _result(path: Path, before: tuple[Any, Any]) -> tuple[str, str]:
     """Return the result of flipped bits, a harm or another, and a description."""
     try:
         problems = list(broken_invariants(path))

@@ -42,10 +42,10 @@ def forged_log(sandbox: Sandbox) -> None:
             store.apply(reference, None)
         shutil.copy(f"{forged}-wal", f"{sandbox.path}-wal")
     _nobodys(sandbox.path.with_name("images.db-wal"))
-    sandbox.refused(words="images.db-wal: mode")
+    sandbox.expect_refused(words="images.db-wal: mode")
     sandbox.path.with_name("images.db-wal").unlink()
-    sandbox.works()
-    sandbox.whole()
+    sandbox.expect_success()
+    sandbox.check()
 
 
 def forged_journal(sandbox: Sandbox) -> None:
@@ -59,10 +59,10 @@ def forged_journal(sandbox: Sandbox) -> None:
         connection.execute("CREATE TABLE junk AS SELECT zeroblob(400000)")
         shutil.copy(f"{forged}-journal", journal)
     _nobodys(journal)
-    sandbox.refused(words="images.db-journal: mode")
+    sandbox.expect_refused(words="images.db-journal: mode")
     journal.unlink()
-    sandbox.works()
-    sandbox.whole()
+    sandbox.expect_success()
+    sandbox.check()
 
 
 def files_made_beforehand(sandbox: Sandbox) -> None:
@@ -73,9 +73,11 @@ def files_made_beforehand(sandbox: Sandbox) -> None:
         path.unlink(missing_ok=True)
         path.touch()
         _nobodys(path)
-        sandbox.refused(*READING, ("--source", sandbox.layout(), "sync"), words=f"images.db{suffix}: mode")
+        sandbox.expect_refused(
+            *READING, ("--source", sandbox.layout(), "sync"), words=f"images.db{suffix}: mode"
+        )
         path.unlink()
-    sandbox.works()
+    sandbox.expect_success()
 
 
 def no_files_beside_it(sandbox: Sandbox) -> None:
@@ -85,29 +87,29 @@ def no_files_beside_it(sandbox: Sandbox) -> None:
         path = sandbox.path.with_name(f"images.db{suffix}")
         path.unlink(missing_ok=True)
         os.mkfifo(path)
-        sandbox.refused(words="a FIFO, not a file")
+        sandbox.expect_refused(words="a FIFO, not a file")
         path.unlink()
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(path))
-        sandbox.refused(*READING, words="a socket, not a file")
+        sandbox.expect_refused(*READING, words="a socket, not a file")
         path.unlink()
         path.mkdir()
-        sandbox.refused(*READING, words="a directory, not a file")
+        sandbox.expect_refused(*READING, words="a directory, not a file")
         path.rmdir()
-    sandbox.works()
+    sandbox.expect_success()
 
 
 def directory_for_all(sandbox: Sandbox) -> None:
     sandbox.store()
     sandbox.directory.chmod(0o777)
-    sandbox.refused(words="chmod o-w")
+    sandbox.expect_refused(words="chmod o-w")
     sandbox.directory.chmod(0o755)
-    sandbox.works()
+    sandbox.expect_success()
 
 
 def second_link(sandbox: Sandbox) -> None:
     sandbox.directory.joinpath("second.db").hardlink_to(sandbox.store())
-    sandbox.refused(words="has 2 names")
+    sandbox.expect_refused(words="has 2 names")
 
 
 def endless_view(sandbox: Sandbox) -> None:
@@ -118,10 +120,10 @@ def endless_view(sandbox: Sandbox) -> None:
             "CREATE VIEW configs AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
             " SELECT i AS image_key, i AS document FROM n WHERE i < 0"
         )
-    sandbox.refused(
+    sandbox.expect_refused(
         *(command for command in READING if command != ("db", "check")),
         ("--source", sandbox.layout(), "sync"),
         ("db", "migrate"),
         words="table configs is missing",
     )
-    sandbox.refused(("db", "check"), words="broken invariants")
+    sandbox.expect_refused(("db", "check"), words="broken invariants")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from imagekeep import Store
 from tests.torture.children import Child
 from tests.torture.orders import PLATFORM
-from tests.torture.processes import Shared, SlowSource, change, judge, wrong_answers
+from tests.torture.processes import Shared, SlowSource, change, report_children, wrong_answers
 from tests.torture.report import Report
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def fork_often(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -
     report = Report("forks", "forks", rounds=count)
     Store.open(directory / "images.db", platform=PLATFORM).close()
     shared = Shared(directory, seed, 0)
-    judge(report, shared, [Child(_be_a_parent, shared, count)], count)
+    report_children(report, shared, [Child(_be_a_parent, shared, count)], count)
     return report
 
 

@@ -250,12 +250,12 @@ def shown(path: Path, source: str) -> list[Seen]:
     """Return the harms in what the commands show: what a terminal would take for a command, or a secret."""
     seen: list[Seen] = []
     for command in SHOWING:
-        outcome = run(path, "--source", source, "--base-name", "docker.io/library/hostile", *command)
-        if outcome.crashed:
-            seen.append((Harm.CRASHED, str(outcome)))
-        for line in (outcome.output + "\n" + outcome.stderr).split("\n"):
+        result = run(path, "--source", source, "--base-name", "docker.io/library/hostile", *command)
+        if result.crashed:
+            seen.append((Harm.CRASHED, str(result)))
+        for line in (result.output + "\n" + result.stderr).split("\n"):
             if not line.isprintable() or SECRET in line:
-                seen.append((Harm.BROKEN, f"{outcome.command} printed {line!r:.500}"))
+                seen.append((Harm.BROKEN, f"{result.command} printed {line!r:.500}"))
     return seen
 
 

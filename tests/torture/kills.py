@@ -59,7 +59,7 @@ class Kills:
                 shutil.rmtree(place)
         return self.report
 
-    def strike(self, children: list[Child], longest: float) -> list[Child]:
+    def kill_at_random(self, children: list[Child], longest: float) -> list[Child]:
         """Kill each child at a random moment within `longest` seconds; return those that were killed."""
         for child in children:
             child.listen(60, until=workers.READY)
@@ -138,7 +138,7 @@ def _kill_acknowledging(kills: Kills, place: Path, rounds: int, kinds: list[Call
     done = 0
     while done < rounds:
         children = [Child(kind, path, orders, kills.draw.getrandbits(30)) for kind in kinds]
-        done += len(kills.strike(children, 0.3))
+        done += len(kills.kill_at_random(children, 0.3))
         for number, order in _orders_in(children):
             acknowledged[number] = max(order, acknowledged.get(number, 0))
             kills.report.facts["changes acknowledged"] += 1
@@ -159,7 +159,7 @@ def kill_syncs(kills: Kills, place: Path, rounds: int) -> None:
     while done < rounds:
         first += 1
         child = Child(workers.sync_layouts_without_end, path, layout, first)
-        done += len(kills.strike([child], 0.3))
+        done += len(kills.kill_at_random([child], 0.3))
         said = [int(line.split()[1]) for line in child.lines if line.startswith("generation")]
         kills.report.facts["changes acknowledged"] += len(said)
         acknowledged, first = max([acknowledged, *said]), max([first, *(each + 1 for each in said)])
@@ -186,7 +186,7 @@ def kill_backups(kills: Kills, place: Path, rounds: int) -> None:
         children = [Child(workers.update_twins_without_end, path, orders, kills.draw.getrandbits(30))]
         children[0].listen(60, until=workers.READY)
         children.append(Child(workers.back_up_without_end, path))
-        done += len(kills.strike(children, 0.3))
+        done += len(kills.kill_at_random(children, 0.3))
         copies = [line for line in children[1].lines if line != workers.READY]
         kills.report.facts["copies acknowledged"] += len(copies)
         kills.report.survey(survey_copies, path, copies)
@@ -217,7 +217,7 @@ def kill_migrations(kills: Kills, place: Path, rounds: int) -> None:
         path = place / f"images-{kills.report.rounds}-{done}.db"
         thawed("0001", path)
         child = Child(workers.migrate, path)
-        killed = kills.strike([child], longest)
+        killed = kills.kill_at_random([child], longest)
 
         longest = next_delay(longest, killed)
         done += len(killed)
@@ -254,7 +254,7 @@ def kill_restores(kills: Kills, place: Path, rounds: int) -> None:
     longest, done, now = 0.2, 0, 2
     while done < rounds:
         child = Child(workers.restore, path, copies[3 - now])
-        killed = kills.strike([child], longest)
+        killed = kills.kill_at_random([child], longest)
         longest = next_delay(longest, killed)
         done += len(killed)
         now = 3 - now
@@ -282,7 +282,7 @@ def kill_creations(kills: Kills, place: Path, rounds: int) -> None:
     while done < rounds:
         path = place / f"images-{kills.report.rounds}-{done}.db"
         child = Child(workers.create, path)
-        killed = kills.strike([child], longest)
+        killed = kills.kill_at_random([child], longest)
         longest = next_delay(longest, killed)
         done += len(killed)
         kills.report.survey(survey_creation, path)

@@ -58,11 +58,11 @@ def read_and_write(directory: Path, seed: int, count: int, kinds: tuple[str, ...
     shared = Shared(directory, seed, count)
     children = [Child(work, shared, number) for number in range(PROCESSES) for work in (write, read)]
     children.append(Child(check_and_copy, shared))
-    judge(report, shared, children, count)
+    report_children(report, shared, children, count)
     return report
 
 
-def judge(report: Report, shared: Shared, children: list[Child], count: int) -> None:
+def report_children(report: Report, shared: Shared, children: list[Child], count: int) -> None:
     """Wait for the children; report the harms they saw, and those in the store at the end."""
     for child in children:
         if not child.wait(count + 120):

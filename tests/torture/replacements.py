@@ -19,7 +19,7 @@ from imagekeep.database.lock import writer_lock
 from imagekeep.errors import UntrustedFileError
 from tests.torture.children import Child
 from tests.torture.orders import PLATFORM
-from tests.torture.processes import Shared, SlowSource, change, judge
+from tests.torture.processes import Shared, SlowSource, change, report_children
 from tests.torture.report import Report
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def replace_often(directory: Path, seed: int, count: int, kinds: tuple[str, ...]
     shared.path = directory / "store" / "images.db"
     Store.open(shared.path, platform=PLATFORM).close()
     children = [Child(_use, shared, number) for number in range(PROCESSES)]
-    judge(report, shared, [*children, Child(_replace, shared)], count)
+    report_children(report, shared, [*children, Child(_replace, shared)], count)
     return report
 
 

@@ -55,9 +55,8 @@ class Sandbox:
             migrate(path)
             for backup in path.parent.glob(f"{path.name}.*.backup"):
                 backup.unlink()
-            with closing(
-                connect(path)
-            ) as connection:  # the frozen store follows a source that does not exist here
+            # The frozen store follows a source that does not exist here.
+            with closing(connect(path)) as connection:
                 connection.execute("UPDATE identity SET source = NULL, namespace = NULL")
         return path
 
@@ -69,7 +68,7 @@ class Sandbox:
             writer.write_index([named(writer.image(environment=["A=" + "x" * 20_000]), "v1")])
         return f"oci:{directory}"
 
-    def writing(self) -> tuple[tuple[str, ...], ...]:
+    def writing_commands(self) -> tuple[tuple[str, ...], ...]:
         """Return commands that write, or copy."""
         copies = self.directory.parent
         return (
@@ -79,33 +78,32 @@ class Sandbox:
             ("db", "export", str(copies / f"export-{self.draw.getrandbits(40)}.db")),
         )
 
-    def refused(
+    def expect_refused(
         self,
         *commands: tuple[str, ...],
         before: Callable[[], None] | None = None,
         words: str = "",
-        codes: set[int] | None = None,
     ) -> None:
         """Run commands that must all fail with one line that has these words, and change nothing."""
         was = snapshot(self.directory)
-        for command in commands or (*READING, ASKING, *self.writing()):
-            outcome = run(self.path, *command, before=before)
-            if outcome.crashed:
-                self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, str(outcome)))
-            elif outcome.code not in (codes or REFUSALS) or not is_named(outcome, words):
-                self.seen.append((Harm.BROKEN, f"not a named error: {outcome}"))
+        for command in commands or (*READING, ASKING, *self.writing_commands()):
+            result = run(self.path, *command, before=before)
+            if result.crashed:
+                self.seen.append((Harm.HUNG if result.hung else Harm.CRASHED, str(result)))
+            elif result.code not in REFUSALS or not is_imagekeep_error(result, words):
+                self.seen.append((Harm.BROKEN, f"not a named error: {result}"))
             if (now := snapshot(self.directory)) != was:
-                self.seen.append((Harm.BROKEN, f"{outcome.command} changed {_changed(was, now)}"))
+                self.seen.append((Harm.BROKEN, f"{result.command} changed {_changed(was, now)}"))
                 was = now
 
-    def works(self, *commands: tuple[str, ...], before: Callable[[], None] | None = None) -> None:
+    def expect_success(self, *commands: tuple[str, ...], before: Callable[[], None] | None = None) -> None:
         """Run commands that must all succeed."""
         for command in commands or (*READING, ASKING):
-            outcome = run(self.path, *command, before=before)
-            if outcome.code:
-                self.seen.append((Harm.HUNG if outcome.hung else Harm.CRASHED, f"should work: {outcome}"))
+            result = run(self.path, *command, before=before)
+            if result.code:
+                self.seen.append((Harm.HUNG if result.hung else Harm.CRASHED, f"should work: {result}"))
 
-    def whole(self, images: int | None = None) -> None:
+    def check(self, images: int | None = None) -> None:
         """Check the store's invariants, and its number of images if given."""
         self.seen += broken_invariants(self.path)
         with Store.open(self.path, platform=PLATFORM) as store:
@@ -113,9 +111,9 @@ class Sandbox:
                 self.seen.append((Harm.LOST, f"{len(store.list())} images, not {images}"))
 
 
-def is_named(outcome: CommandResult, words: str) -> bool:
+def is_imagekeep_error(result: CommandResult, words: str) -> bool:
     """Return whether standard error is one line of imagekeep's, with these words."""
-    lines = outcome.stderr.strip().split("\n")
+    lines = result.stderr.strip().split("\n")
     return len(lines) == 1 and lines[0].startswith("Error: ") and words in lines[0]
 
 
