@@ -22,7 +22,7 @@ from tests.images import LayoutWriter, named
 from tests.torture.children import READING, run
 from tests.torture.orders import PLATFORM
 from tests.torture.report import Harm
-from tests.torture.sandbox import FAILED, REFUSALS, Sandbox, Skipped, is_imagekeep_error
+from tests.torture.sandbox import FAILED, Sandbox, Skipped, is_imagekeep_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def dying_disk(sandbox: Sandbox) -> None:
             filler = backing / "filler"
             filler.write_bytes(bytes(max(0, shutil.disk_usage(backing).free - room)))
             result = run(sandbox.path, "--source", _layout(sandbox, number), "sync", "--replace-source")
-            if result.crashed or result.code not in {0, *REFUSALS}:
+            if result.crashed or result.code not in (0, FAILED):
                 sandbox.seen.append((Harm.CRASHED, f"{room} left: {result}"))
             elif result.code and not is_imagekeep_error(result, ""):
                 sandbox.seen.append((Harm.BROKEN, f"not a named error: {result}"))
@@ -236,7 +236,7 @@ def no_space_for_the_move(sandbox: Sandbox) -> None:
             filler = fill(sandbox, leave)
             result = run(sandbox.path, "db", "migrate")
             filler.unlink()
-            if result.code and (result.code not in REFUSALS or not is_imagekeep_error(result, "full")):
+            if result.code and (result.code != FAILED or not is_imagekeep_error(result, "full")):
                 sandbox.seen.append((Harm.CRASHED, f"{leave} left: {result}"))
             _require_revision(sandbox, OLD if result.code else HEAD)
             if result.code and list(sandbox.directory.glob("*.backup*")):

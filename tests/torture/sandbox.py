@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.torture.report import Seen
 
 FAILED = 125
-REFUSALS = {FAILED}
+"""Exit code of a command that the store or the source fails."""
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
@@ -90,7 +90,7 @@ class Sandbox:
             result = run(self.path, *command, before=before)
             if result.crashed:
                 self.seen.append((Harm.HUNG if result.hung else Harm.CRASHED, str(result)))
-            elif result.code not in REFUSALS or not is_imagekeep_error(result, words):
+            elif result.code != FAILED or not is_imagekeep_error(result, words):
                 self.seen.append((Harm.BROKEN, f"not a named error: {result}"))
             if (now := snapshot(self.directory)) != was:
                 self.seen.append((Harm.BROKEN, f"{result.command} changed {_changed(was, now)}"))
