@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
-from imagekeep.database.connection import DRIVER_ERRORS
+from imagekeep.database.driver import DRIVER_ERRORS
 from imagekeep.database.readers import ReadConnections
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import (

@@ -48,8 +48,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from imagekeep.database.check import CHECKS
 from imagekeep.database.connection import connect
-from imagekeep.database.constraints import CHECKS
 from imagekeep.database.create import schema_of_file
 from imagekeep.database.engine import make_engine
 from imagekeep.database.revision import exists, require_current

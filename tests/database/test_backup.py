@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep.database.backup import backup_path, copy_store, require_same
-from imagekeep.database.connection import connect, translating
+from imagekeep.database.connection import connect
 from imagekeep.database.create import make_file
+from imagekeep.database.driver import translating
 from imagekeep.database.trusted_files import COMPANIONS
 from imagekeep.errors import (
     CorruptStoreError,

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import CheckConstraint
 
 from imagekeep import ObservedImage, Store
-from imagekeep.database.check import Problem, find_others, find_problems
+from imagekeep.database.check import CHECKS, Problem, find_others, find_problems
 from imagekeep.database.connection import connect
-from imagekeep.database.constraints import CHECKS
 from imagekeep.internals import apply_all
 from imagekeep.oci.image import chain_id
 from imagekeep.schema import metadata

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.database.connection import connect, translating
-from imagekeep.database.driver import sqlite
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import sqlite, translating
 from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
@@ -205,7 +205,8 @@ def test_an_unreadable_file_is_named(public_directory: Path, store_path: Path) -
 WRITE_BEYOND_A_LIMIT = """
 import resource, sys
 from pathlib import Path
-from imagekeep.database.connection import connect, translating
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import translating
 path = Path(sys.argv[1])
 connection = connect(path)
 connection.execute("CREATE TABLE junk (content BLOB)")

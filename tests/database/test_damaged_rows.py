@@ -8,8 +8,9 @@ import pytest
 
 from imagekeep import Reader, Store
 from imagekeep.database.check import find_problems
+from imagekeep.database.driver import MistypedRowError
 from imagekeep.database.revision import HEAD
-from imagekeep.database.row_types import TEXT, MistypedRowError, typed_row
+from imagekeep.database.row_types import TEXT, typed_row
 from imagekeep.errors import CorruptStoreError
 from imagekeep.internals import local_resolve
 from tests.database.rows import add_image, opened

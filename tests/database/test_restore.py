@@ -202,12 +202,12 @@ RESTORE_BEYOND_A_LIMIT = """
 import resource, sys
 from pathlib import Path
 from imagekeep.database import restore
-keep = restore._keep
+keep = restore._back_up
 def limit_after_keeping(path):
     kept = keep(path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     return kept
-restore._keep = limit_after_keeping
+restore._back_up = limit_after_keeping
 restore.restore_store(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -239,14 +239,14 @@ def test_a_copy_changed_after_its_check_is_not_restored(
     store: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = rows(backup)
-    keep = restore._keep  # noqa: SLF001 - the last step before the pages are written
+    keep = restore._back_up  # noqa: SLF001 - the last step before the pages are written
 
     def change_and_keep(path: Path) -> Path:
         with opened(backup) as connection:
             connection.execute("DELETE FROM images")
         return keep(path)
 
-    monkeypatch.setattr(restore, "_keep", change_and_keep)
+    monkeypatch.setattr(restore, "_back_up", change_and_keep)
     restore_store(store, backup)
     assert rows(store) == expected
 

@@ -10,8 +10,8 @@ import pytest
 
 from imagekeep import Reader, Store
 from imagekeep.database import revision as revision_module
-from imagekeep.database.connection import connect, translating
-from imagekeep.database.driver import sqlite
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import sqlite, translating
 from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import (
     APPLICATION_ID,

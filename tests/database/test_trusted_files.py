@@ -17,7 +17,8 @@ from imagekeep import Reader, Store
 from imagekeep.database.connection import connect
 from imagekeep.database.create import open_or_create
 from imagekeep.database.driver import sqlite
-from imagekeep.database.trusted_files import COMPANIONS, LONGEST_PATH, look, require_trusted
+from imagekeep.database.files import LONGEST_PATH, look
+from imagekeep.database.trusted_files import COMPANIONS, require_trusted
 from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from imagekeep import Store
 from imagekeep.database.check import find_problems
-from imagekeep.database.connection import DRIVER_ERRORS, connect
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import DRIVER_ERRORS
 from imagekeep.digest import digest_of
 from imagekeep.errors import ImageNotFoundError
 from imagekeep.internals import local_resolve

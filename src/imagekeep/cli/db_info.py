@@ -12,10 +12,10 @@ from imagekeep.cli.formats import NONE, format_time, human_size, table
 from imagekeep.cli.output import write_all
 from imagekeep.cli.settings import read_store
 from imagekeep.database.driver import DRIVER, sqlite
+from imagekeep.database.files import size_on_disk
 from imagekeep.database.lock import is_watched
 from imagekeep.database.queries import count, identity, incomplete_references, watcher_state
 from imagekeep.database.revision import HEAD, REVISIONS, read_schema, require_head, require_unchanged
-from imagekeep.database.size import size_on_disk
 from imagekeep.errors import PermissionDeniedError, SchemaVersionError
 from imagekeep.identity import SourceIdentity
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from imagekeep.database.connection import connect, translating
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import translating
 from imagekeep.database.revision import exists, find_revision
 from imagekeep.database.statements import BEGIN
 from imagekeep.errors import SourceMismatchError, StoreUnavailableError, printable

@@ -21,7 +21,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from imagekeep.database.size import size_on_disk
+from imagekeep.database.files import size_on_disk
 from imagekeep.errors import (
     FailedPreconditionError,
     ImagekeepError,

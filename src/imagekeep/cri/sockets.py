@@ -11,7 +11,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from imagekeep.database.trusted_files import require_trusted_directory, user_name
+from imagekeep.database.files import user_name
+from imagekeep.database.trusted_files import require_trusted_directory
 from imagekeep.errors import (
     FailedPreconditionError,
     InvalidArgumentError,

@@ -1,7 +1,7 @@
-"""Copies of a store: whole, verified, readable only by their owner, and never written over another file.
+"""Copies a store: the copy is complete, verified, readable only by its owner, and never replaces another file.
 
-A copy is written in a private directory beside its destination, compared with the store, and only then given its
-name. It is named through the private directory's descriptor, so that no other user can exchange it before.
+It is written in a private directory beside its destination, compared with the store, and only then given its name,
+through the private directory's descriptor, so that no other user can exchange it before.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import statements
-from imagekeep.database.connection import connect, translating
-from imagekeep.database.private_directory import (
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import translating
+from imagekeep.database.files import (
     directory_for_sqlite,
     open_directory,
     private_directory,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.database.private_directory import PrivateDirectory
+    from imagekeep.database.files import PrivateDirectory
     from imagekeep.database.queries import Counts
 
 MODE = 0o600
@@ -47,23 +48,23 @@ _FILE = "copy.db"
 """The name of a copy in its private directory."""
 
 _LONGEST_NAME = 255
-"""Bytes of a file's name on every common file system."""
+"""Bytes of the longest file name on every common file system."""
 
 _CHUNK = 1 << 20
 _RENAME_NOREPLACE = 1
 
 
 class Summary(NamedTuple):
-    """What a copy is compared by: revision and row counts, which are None for a schema that is not imagekeep's."""
+    """What is compared with a copy: revision and row counts; None counts for a schema that is not imagekeep's."""
 
     revision: str | None
     counts: Counts | None
 
 
 def backup_path(path: Path, revision: str | None) -> Path:
-    """Return the path, beside the store and with the time, for a copy of a store of this revision.
+    """Return the path of a new backup beside the store, with its revision and the time.
 
-    A revision is a text from the file: only a known one becomes part of a name.
+    The revision is text from the file, so only a known one becomes part of the name.
     """
     label = "base" if revision is None else revision if revision in REVISIONS else "unknown"
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -79,10 +80,10 @@ def _shortened(name: str, limit: int) -> str:
 
 
 def copy_store(path: Path, destination: Path) -> None:
-    """Write a compact copy of the store at `path` to a new file: one state of it, whatever is written meanwhile.
+    """Write a compact copy of one state of the store at `path` to a new file.
 
-    The copy is in SQLite's rollback mode, so that it can be read where nothing can be written beside it; imagekeep
-    puts it back into WAL mode when it opens it to write. Raises FailedPreconditionError if `destination` exists,
+    The copy is in SQLite's rollback mode, so that it can be read in a read-only directory; imagekeep puts it back
+    into WAL mode when it opens it to write. Raises FailedPreconditionError if `destination` exists,
     PermissionDeniedError or StoreUnavailableError if it cannot be written, CorruptStoreError if the store is
     damaged.
     """
@@ -90,7 +91,7 @@ def copy_store(path: Path, destination: Path) -> None:
         with contextlib.closing(connect(path, read_only=True)) as store:
             version = _data_version(store)
             expected = summarize(store, path)
-            lift_bound(store)  # copying takes as long as it takes, and reads no view
+            lift_bound(store)  # copying may take long, and reads no view
             # A file: URI is read as the same bytes; a plain path would be encoded, or read as a URI itself.
             store.execute(statements.VACUUM_INTO, (partial.as_uri(),))
             unchanged = _data_version(store) == version
@@ -100,7 +101,7 @@ def copy_store(path: Path, destination: Path) -> None:
 
 
 def summarize(connection: sqlite.Connection, path: Path) -> Summary:
-    """Return what a copy of the store at `path` must have; raises as `read_schema` does."""
+    """Return the summary that a copy of the store at `path` must have; raises as `read_schema` does."""
     cursor = connection.cursor()
     schema = read_schema(cursor, path)
     countable = schema.revision in REVISIONS and not schema.comparison.differences
@@ -128,11 +129,11 @@ def _data_version(connection: sqlite.Connection) -> int:
 
 @contextlib.contextmanager
 def new_file(destination: Path) -> Iterator[Path]:
-    """Yield the path of an empty private file for SQLite to fill; give it the name `destination` afterwards.
+    """Yield the path of an empty private file for SQLite to fill; name it `destination` afterwards.
 
-    Then it has mode 0600 and is on disk. If the context fails, nothing of it remains. Raises
-    FailedPreconditionError if `destination` exists, InvalidArgumentError if SQLite would take it for a part of
-    another database, PermissionDeniedError and StoreUnavailableError.
+    It then has mode 0600 and is on disk. If the context fails, it is removed. Raises FailedPreconditionError if
+    `destination` exists, InvalidArgumentError if SQLite would take it for a part of another database,
+    PermissionDeniedError and StoreUnavailableError.
     """
     destination = full_path(destination)
     require_no_companion(destination)
@@ -167,7 +168,7 @@ def scratch_file(beside: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _private_file(parent: int, path: Path) -> Iterator[tuple[PrivateDirectory, PrivateDirectory]]:
-    """Yield a private directory, and the one with an empty file for SQLite; mostly they are the same."""
+    """Yield a private directory, and the one with an empty file for SQLite, which is mostly the same."""
     with private_directory(parent, path) as private, directory_for_sqlite(private) as working:
         os.close(_create(working))
         yield private, working
@@ -175,7 +176,7 @@ def _private_file(parent: int, path: Path) -> Iterator[tuple[PrivateDirectory, P
 
 @contextlib.contextmanager
 def _naming(destination: Path) -> Iterator[None]:
-    """Raise what the system raises as an error that names the destination."""
+    """Raise the system's errors as imagekeep's, which name the destination."""
     name = printable(destination)
     try:
         yield
@@ -191,7 +192,7 @@ def _naming(destination: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _absent(parent: int, name: str) -> Iterator[None]:
-    """Raise FileExistsError if there is anything of this name, before any work is done."""
+    """Raise FileExistsError at once if the name is taken."""
     with contextlib.suppress(FileNotFoundError):
         os.stat(name or ".", dir_fd=parent, follow_symlinks=False)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -202,7 +203,7 @@ def _create(directory: PrivateDirectory) -> int:
     descriptor = os.open(
         _FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE, dir_fd=directory.descriptor
     )
-    with contextlib.suppress(PermissionError):  # a file system without modes, as exFAT is
+    with contextlib.suppress(PermissionError):  # a file system without modes, like exFAT
         os.fchmod(descriptor, MODE)
     return descriptor
 
@@ -222,7 +223,6 @@ def _copy_bytes(source: PrivateDirectory, target: PrivateDirectory) -> None:
 
 
 def _sync(directory: PrivateDirectory) -> None:
-    """Put the file on disk."""
     descriptor = os.open(_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory.descriptor)
     try:
         os.fsync(descriptor)
@@ -231,10 +231,10 @@ def _sync(directory: PrivateDirectory) -> None:
 
 
 def _name(directory: PrivateDirectory, parent: int, name: str) -> None:
-    """Move the file to its name; raise FileExistsError if that has been taken meanwhile.
+    """Move the file to its name; raise FileExistsError if that is taken by now.
 
-    File systems differ: not all know an exclusive rename, and SMB, exFAT and many FUSE file systems have no hard
-    links. Linking comes second because the file then has two names for a moment.
+    Not every file system has an exclusive rename, and SMB, exFAT and many FUSE file systems have no hard links.
+    Linking comes second because the file then has two names for a moment.
     """
     for move in (_rename_exclusively, _link):
         try:
@@ -248,7 +248,7 @@ def _name(directory: PrivateDirectory, parent: int, name: str) -> None:
 
 
 def _rename_exclusively(directory: int, parent: int, name: str) -> None:
-    """Rename the file unless the name is taken, by a call of Linux that Python lacks."""
+    """Rename the file unless the name is taken, by a Linux call that Python lacks."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -263,7 +263,7 @@ def _link(directory: int, parent: int, name: str) -> None:
 
 
 def _rename_over_placeholder(directory: int, parent: int, name: str) -> None:
-    """Take the name by an empty file, and rename over that."""
+    """Reserve the name with an empty file, and rename over that."""
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE, dir_fd=parent))
     try:
         os.rename(_FILE, name, src_dir_fd=directory, dst_dir_fd=parent)

@@ -1,9 +1,9 @@
 """Checks every invariant of a store without its source, and names each object and row that breaks one.
 
-SQLite's constraints hold most of them; this finds what was written with foreign keys or checks switched off, and
-flipped bits: an image's id is the digest of its config, its chain id follows from the config's layers, and a
-reference's order follows from its name. A size, a target's digest and a time cannot be cross-checked; only their
-form is checked.
+SQLite's constraints enforce most of them. This finds rows that were written with foreign keys or checks switched
+off, and flipped bits: an image's id is the digest of its config, its chain id follows from the config's layers,
+and a reference's order follows from its name. A size, a target's digest and a time cannot be cross-checked; only
+their form is checked.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import statements
-from imagekeep.database.constraints import FORBIDDEN_ROWS
-from imagekeep.database.driver import sqlite
+from imagekeep.database.driver import MistypedRowError, sqlite
 from imagekeep.database.revision import HEAD, compare, lift_bound, read_objects
-from imagekeep.database.row_types import BLOB, INTEGER, TEXT, MistypedRowError, typed
+from imagekeep.database.row_types import BLOB, INTEGER, TEXT, typed
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.oci.config import parse_diff_ids
@@ -35,9 +34,58 @@ _SPARE_VIEWS = tuple(
 """The views, which no statement here reads."""
 
 
+class Check(NamedTuple):
+    """A condition that every row of a table meets; `key` is the column that names a row.
+
+    The schema has it as a CHECK constraint, which SQLite ignores on a read-only connection, in
+    `PRAGMA integrity_check` too (SQLite, build.c: sqlite3AddCheckConstraint).
+    """
+
+    table: str
+    key: str
+    condition: str
+
+
+def _is_digest(column: str) -> str:
+    """Return the condition that a column holds a full digest of an algorithm that go-digest knows.
+
+    SQLite's length of a text ends at a NUL, so it is compared with the number of bytes.
+    """
+    return (
+        f"substr({column}, 1, 7) || length({column})\n"
+        "            IN ('sha256:71', 'sha384:103', 'sha512:135')\n"
+        f"            AND substr({column}, 8) NOT GLOB '*[^0-9a-f]*'\n"
+        f"            AND length({column}) = length(CAST({column} AS BLOB))"
+    )
+
+
+CHECKS = {
+    "images_id_is_a_digest": Check("images", "id", _is_digest("id")),
+    "references_have_a_name": Check("references", "name", "length(CAST(name AS BLOB)) BETWEEN 1 AND 32768"),
+    "references_have_a_sort_rank": Check("references", "name", "sort_rank BETWEEN 0 AND 5"),
+    "ref_cache_target_is_a_digest": Check("ref_cache", "reference", _is_digest("target_digest")),
+    "reference_history_events": Check(
+        "reference_history",
+        "sequence",
+        "event IN ('recorded', 'new', 'moved', 'retargeted', 'pinned', 'unpinned', 'vanished')",
+    ),
+    "reference_history_pinned_is_a_truth": Check("reference_history", "sequence", "pinned IN (0, 1)"),
+    "watcher_is_one_row": Check("watcher", "watcher_key", "watcher_key = 1"),
+    "identity_is_one_row": Check("identity", "identity_key", "identity_key = 1"),
+    "image_filesystem_is_one_row": Check("image_filesystem", "filesystem_key", "filesystem_key = 1"),
+}
+"""The condition of each constraint, by name."""
+
+FORBIDDEN_ROWS = "\nUNION ALL ".join(
+    f"SELECT '{check.table}', \"{check.key}\", '{name}' FROM \"{check.table}\" WHERE NOT ({check.condition})"  # noqa: S608
+    for name, check in CHECKS.items()
+)
+"""Selects the table, the key and the constraint of every row that breaks a condition."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken invariant: the table and the row where it shows, and what is wrong there."""
+    """One broken invariant: the table, the row, and what is wrong."""
 
     table: str
     row: str
@@ -45,7 +93,7 @@ class Problem:
 
     @property
     def hides_rows(self) -> bool:
-        """Whether statements on a table may not do what they say: the table, or what takes its place, changed."""
+        """Whether a table has changed, so that statements on it cannot be trusted."""
         return self.table == "sqlite_schema" and not self.row.startswith(
             ("trigger ", "index ", *_SPARE_VIEWS)
         )
@@ -57,10 +105,10 @@ class Problem:
 
 
 def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Yield every broken invariant of one state of a store; the caller's transaction holds the state still.
+    """Yield every broken invariant of a store; the caller holds a transaction, so that it is one state.
 
-    The rows are not looked at if a table is not as the revision made it: a view in its place need not end. Raises
-    the driver's own error if the file cannot be read on.
+    Rows are not checked if a table differs from the revision's: a view in its place may never end. Raises the
+    driver's own error if the file cannot be read.
     """
     connection.text_factory = _lenient
     changed = list(_changed_objects(connection))
@@ -74,7 +122,7 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
     if not _decodable_texts(connection):
         connection.text_factory = _lenient
         yield from _undecodable_texts(connection)
-    for look in (
+    for check in (
         _broken_keys,
         _forbidden_rows,
         _images_without_reference,
@@ -83,20 +131,20 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
         _wrong_history,
         _wrong_identity,
     ):
-        yield from _as_far_as_typed(look, connection)
+        yield from _as_far_as_typed(check, connection)
 
 
 def find_others(connection: sqlite.Connection) -> list[str]:
-    """Return the objects of a store that imagekeep did not make and that do it no harm, as `type name`."""
+    """Return the harmless objects of a store that imagekeep did not create, as `type name`."""
     return [str(one) for one in compare(HEAD, read_objects(connection.cursor())).others]
 
 
 def _as_far_as_typed(
-    look: Callable[[sqlite.Connection], Iterator[Problem]], connection: sqlite.Connection
+    check: Callable[[sqlite.Connection], Iterator[Problem]], connection: sqlite.Connection
 ) -> Iterator[Problem]:
-    """Yield what a look finds, up to the first row whose values are not of its columns' types."""
+    """Yield the problems that a check finds before the first row with a value of the wrong type."""
     try:
-        yield from look(connection)
+        yield from check(connection)
     except MistypedRowError:
         yield Problem(
             "file", "", "a row does not have the types of its columns; the rows after it were not checked"
@@ -126,7 +174,7 @@ UNION ALL SELECT 'image_filesystem', filesystem_key || '', mountpoint FROM image
 
 
 def _lenient(text: bytes) -> str:
-    """Return a text of the file, of which a flipped bit may have made what is no UTF-8."""
+    """Decode text that may not be UTF-8, as after a flipped bit."""
     return text.decode(errors="surrogateescape")
 
 
@@ -140,7 +188,7 @@ def _decodable_texts(connection: sqlite.Connection) -> bool:
 
 
 def _undecodable_texts(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Find texts that no reader can be given."""
+    """Find text that is not UTF-8."""
     for table, row, text in connection.execute(_TEXTS):
         try:
             f"{row}{text}".encode()
@@ -155,7 +203,7 @@ def _changed_objects(connection: sqlite.Connection) -> Iterator[Problem]:
 
 
 def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Find rows that lack the row they belong to: a pin or a cache row that no reference agrees with.
+    """Find rows without the row they belong to, such as a pin without its reference.
 
     `PRAGMA foreign_key_check` finds the same, but names no row of a table that is WITHOUT ROWID.
     """
@@ -170,7 +218,7 @@ def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:
 
 
 def _forbidden_rows(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Find what a CHECK forbids, which SQLite tells only on a connection that may write."""
+    """Find rows that break a CHECK, which SQLite reports only on a connection that may write."""
     for table, row, constraint in connection.execute(FORBIDDEN_ROWS):
         yield Problem(table, row, f"the constraint {constraint} forbids it")
 
@@ -198,10 +246,10 @@ _LAYERS = re.compile(rb'"diff_ids"\s*+:\s*+\[((?:[\s,]*+"sha256:[0-9a-f]{64}")++
 
 
 def _plain_chain_of(document: bytes) -> str | None:
-    """Return the chain id of a config's layers, read as they mostly are written; None where they are not.
+    """Return the chain id of a config's layers if they are written the usual way, else None.
 
-    To decode the whole took three fifths of all the time. It was decoded before it was stored, and its digest is
-    right, so that this is enough where it confirms the chain id; where it does not, only `_chain_of` can say.
+    Decoding the whole config took three fifths of the time. It was decoded before it was stored, and its digest is
+    right, so this is enough to confirm a chain id; `_chain_of` decides if it does not.
     """
     layers = _LAYERS.search(document)
     return reduce(_chain_upon, layers[1].decode().split('"')[1::2]) if layers else None
@@ -213,7 +261,7 @@ def _chain_upon(below: str, diff_id: str) -> str:
 
 
 def _chain_of(document: bytes, image_id: str) -> str | None:
-    """Return the chain id that a config's layers make, or None where it is no config."""
+    """Return the chain id of a config's layers, or None if it is not a config."""
     try:
         return chain_id(parse_diff_ids(document, image_id))
     except InvalidDocumentError:
@@ -221,7 +269,7 @@ def _chain_of(document: bytes, image_id: str) -> str | None:
 
 
 def _wrong_order(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Find references whose stored place in Sort's order is not that of their name."""
+    """Find references whose stored sort key does not follow from their name."""
     rows = connection.execute(statements.REFERENCES)
     for _, rank, canonical, name in typed(rows, (INTEGER, INTEGER, TEXT, TEXT)):
         if sort_key(name) != (rank, canonical):
@@ -229,13 +277,13 @@ def _wrong_order(connection: sqlite.Connection) -> Iterator[Problem]:
 
 
 def _wrong_history(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Find references whose last change in the history says something else than the reference."""
+    """Find references that differ from their last entry in the history."""
     for (name,) in connection.execute(statements.REFERENCES_UNLIKE_HISTORY):
         yield Problem("reference_history", name, "its last row does not say what the reference says")
 
 
 def _wrong_identity(connection: sqlite.Connection) -> Iterator[Problem]:
-    """Find a store without an id of its own."""
+    """Find a store without a store id."""
     ids = [store_id for store_id, *_ in connection.execute(statements.IDENTITY)]
     if len(ids) != 1 or not re.fullmatch("[0-9a-f]{32}", str(ids[0])):
         yield Problem("identity", "", "no store id of 32 hex digits")

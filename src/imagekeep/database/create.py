@@ -1,4 +1,4 @@
-"""Makes new stores, and opens those that exist: what Store.open does with the file."""
+"""Creates new stores, and checks those that exist: what Store.open does with the file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 from imagekeep.database import statements
-from imagekeep.database.connection import connect, translating
-from imagekeep.database.files import create_private, make_private_directories, sync_directory
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import translating
+from imagekeep.database.files import create_private, create_private_directories, sync_directory
 from imagekeep.database.lock import writer_lock
 from imagekeep.database.revision import (
     APPLICATION_ID,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def open_or_create(path: Path) -> None:
-    """Make sure that there is a store of the newest revision at `path`, making one if there is no file.
+    """Ensure that there is a store of the newest revision at `path`; create one if there is no file.
 
     Raises SchemaVersionError for one of another revision, NotAStoreError for another file.
     """
@@ -51,13 +52,13 @@ def read_revision(path: Path) -> str | None:
 
 
 def schema_of_file(path: Path) -> Schema:
-    """Return what the schema of the file at `path` is; raises as `read_schema` and `connect` do."""
+    """Return the schema of the file at `path`; raises as `read_schema` and `connect` do."""
     with translating(path), contextlib.closing(connect(path, read_only=True)) as connection:
         return read_schema(connection.cursor(), path)
 
 
 def _create(path: Path) -> None:
-    """Make the newest schema in a file that has none, in one transaction."""
+    """Create the newest schema in a file without one, in one transaction."""
     with (
         writer_lock(path),
         translating(path),
@@ -66,8 +67,8 @@ def _create(path: Path) -> None:
         cursor = connection.cursor()
         cursor.execute(statements.BEGIN_IMMEDIATE)
         try:
-            if find_revision(cursor, path) is None:  # else another process has made it meanwhile
-                _make_schema(cursor)
+            if find_revision(cursor, path) is None:  # else another process has just created it
+                _create_schema(cursor)
             connection.commit()
         except BaseException:
             connection.rollback()
@@ -75,8 +76,8 @@ def _create(path: Path) -> None:
     require_current(schema_of_file(path), path)
 
 
-def _make_schema(cursor: sqlite.Cursor) -> None:
-    # Read only by a process that makes a store.
+def _create_schema(cursor: sqlite.Cursor) -> None:
+    # Only a process that creates a store needs these texts.
     from imagekeep.database import newest_schema
 
     cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -86,11 +87,10 @@ def _make_schema(cursor: sqlite.Cursor) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file, where there is none: mode 0600, in a directory that is made with mode 0700.
+    """Create an empty file if there is none: mode 0600, in a directory that is created with mode 0700.
 
-    A config's environment may hold secrets, so nobody else may read it; SQLite gives its companions the same
-    mode. Another process that makes it at the same moment is as good. Raises UntrustedFileError if another user
-    could replace it, FailedPreconditionError beside the -wal file or journal of a store that is gone.
+    SQLite gives its companions the same mode. Another process may create it at the same moment. Raises
+    UntrustedFileError if another user could replace it, and as `require_no_remains` does.
     """
     if exists(path):
         return
@@ -98,9 +98,9 @@ def make_file(path: Path) -> None:
     require_no_companion(path)
     require_no_remains(path)
     try:
-        made = make_private_directories(path.absolute().parent)
-        require_trusted_directory(path)  # another user may have made a part of it first
-        for directory in made:
+        created = create_private_directories(path.absolute().parent)
+        require_trusted_directory(path)  # another user may have created a part of it first
+        for directory in created:
             sync_directory(directory.parent)
         with contextlib.suppress(FileExistsError):
             os.close(create_private(path))

@@ -1,4 +1,4 @@
-"""SQLAlchemy engines over connections that `connect` opens, for migrations and for queries of one's own."""
+"""SQLAlchemy engines over connections that `connect` opens, for migrations and for users' own queries."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from imagekeep.database import statements
-from imagekeep.database.connection import DRIVER_ERRORS, translate
-from imagekeep.database.driver import sqlite
+from imagekeep.database.driver import DRIVER_ERRORS, sqlite, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def make_engine(creator: Callable[[], sqlite.Connection], *, read_only: bool = False) -> Engine:
-    """Return an engine over the connections that `creator` opens; its transactions lock for writing at once.
+    """Return an engine over the connections that `creator` opens; each transaction begins as BEGIN IMMEDIATE.
 
-    A transaction that begins deferred and writes later fails with "locked" whatever the timeout, if another has
-    committed in between; so each begins as BEGIN IMMEDIATE. With `read_only` a transaction is one snapshot.
+    A transaction that begins deferred and writes later fails with "locked", whatever the timeout, if another has
+    committed in between. With `read_only` a transaction is one snapshot.
     """
     engine = create_engine("sqlite://", creator=creator, module=sqlite, poolclass=NullPool)
     event.listen(engine, "begin", _begin if read_only else _begin_immediate)
@@ -38,7 +37,7 @@ def _begin_immediate(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def translating_writes(path: Path) -> Iterator[None]:
-    """Raise what SQLite raises inside, by itself or through SQLAlchemy, as an error of ours that names the file."""
+    """Raise SQLite's errors, SQLAlchemy's wrapping removed, as imagekeep's, which name the file."""
     try:
         yield
     except DRIVER_ERRORS as error:

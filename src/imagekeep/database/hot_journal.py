@@ -1,11 +1,10 @@
-"""Whether a process was killed while it wrote a store's file in SQLite's rollback mode.
+"""Finds what a process left that was killed while it wrote a store's file in SQLite's rollback mode.
 
-A store is in WAL mode, where a reader needs no help after a crash. But when its file is made, or a copy is opened
-to write for the first time, the file is put into WAL mode, and that one step takes a rollback journal. Who finds
-such a journal, of a writer that is no more, has to write what it keeps back into the file before reading.
-
-Only the journal is looked at: opening and closing the store's file itself would drop the locks that another
-connection of this process has on it (https://sqlite.org/howtocorrupt.html, 2.2).
+A store is in WAL mode, so a reader needs no help after a crash. But creating a file, or opening a copy to write
+for the first time, puts it into WAL mode, and that step uses a rollback journal. If the writer was killed then,
+the journal has to be rolled back before anything is read. Only the journal is read to find that out: closing the
+store's file would drop the locks of this process's other connections (https://sqlite.org/howtocorrupt.html,
+2.2).
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import stat
 import struct
 from typing import TYPE_CHECKING
 
+from imagekeep.database.files import look, user_name
 from imagekeep.database.revision import APPLICATION_ID
-from imagekeep.database.trusted_files import look, user_name
 from imagekeep.errors import StoreUnavailableError, printable
 
 if TYPE_CHECKING:
@@ -27,19 +26,18 @@ _HEADER = struct.Struct(">8sIIIII")
 
 _MAGIC = bytes.fromhex("d9d505f920a163d7")
 _LARGEST = 65_536
-"""The most bytes that a sector or a page has."""
+"""Bytes of the largest sector or page."""
 
 _APPLICATION_ID = slice(68, 72)
 
 
 def is_interrupted(path: Path) -> bool:
-    """Return whether a rollback journal lies beside the file of a store, or beside one that was still empty.
+    """Return whether there is a rollback journal of a store, or of a file that was empty before.
 
-    False for another program's file, which is not ours to touch. SQLite itself tells whether the journal's
-    writer is still at work.
+    Another program's journal is left alone. SQLite itself finds out whether the journal's writer is still running.
     """
     try:
-        # Not blocking: to open a FIFO would wait for a writer.
+        # Not blocking: opening a FIFO would wait for a writer.
         descriptor = os.open(f"{path}-journal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as journal:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -64,9 +62,9 @@ def has_foreign_journal(path: Path) -> bool:
 
 
 def require_rolled_back_by_owner(path: Path) -> None:
-    """Raise StoreUnavailableError if an interrupted write is another user's: what it left is not to be believed.
+    """Raise StoreUnavailableError if the interrupted write is another user's.
 
-    A reader that is root would otherwise write what that user has put into a journal.
+    Root would otherwise write into the store whatever that user has put into a journal.
     """
     store = look(str(path))
     if store is not None and store.status.st_uid != os.geteuid():

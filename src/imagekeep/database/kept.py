@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from imagekeep import forks
 from imagekeep.database import statements
-from imagekeep.database.connection import connect, translating
-from imagekeep.database.driver import sqlite
-from imagekeep.database.identity import StoreFiles, file_id_of, has_lost_wal, identify
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import sqlite, translating
+from imagekeep.database.files import StoreFiles, file_id_of, has_lost_wal, identify
 from imagekeep.database.lock import shared_lock, writer_lock
 from imagekeep.database.revision import (
     current_revision,

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep import forks
 from imagekeep.database.blake2 import blake2b
-from imagekeep.database.files import create_private
-from imagekeep.database.trusted_files import Named, is_own, look, require_own, trusted_owners
+from imagekeep.database.files import Named, create_private, look
+from imagekeep.database.trusted_files import is_own, require_own, trusted_owners
 from imagekeep.errors import (
     AlreadyWatchedError,
     PermissionDeniedError,

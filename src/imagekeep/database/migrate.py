@@ -1,7 +1,7 @@
-"""Moves a store's schema, beneath `db migrate` and alembic's own command.
+"""Migrates a store's schema, for `db migrate` and alembic's own command.
 
-A migration is: take the writers' lock; read the revision again, for another process may have changed it meanwhile;
-back up the file; switch foreign keys off (the pragma is ignored inside a transaction, and with it on, rebuilding a
+A migration: take the writers' lock; read the revision again, because another process may have changed it; back up
+the file; switch foreign keys off (the pragma is ignored inside a transaction, and with it on, rebuilding a
 table deletes the rows that cascade from it); BEGIN IMMEDIATE; the revisions; foreign_key_check; commit. If anything
 fails, the transaction is rolled back and the file is as it was.
 """
@@ -41,7 +41,7 @@ _alembic = threading.Lock()
 
 @dataclass(slots=True)
 class Migration:
-    """One migration of a store: what is asked, and what came of it."""
+    """One migration of a store: its options and its result."""
 
     path: Path
     dry_run: bool = False
@@ -51,11 +51,11 @@ class Migration:
 
 
 def migrate(path: Path, *, dry_run: bool = False) -> Migration:
-    """Move the schema of the store at `path` to this release's revision, and back up the file first.
+    """Back up the store at `path`, and migrate its schema to this release's revision.
 
-    It does not go to alembic's `head`: a revision that somebody adds to the directory is for alembic's own command.
-    With `dry_run` everything is done and then rolled back, without a backup. Raises SchemaVersionError if the
-    schema is newer than this imagekeep or a row does not fit the new one; nothing has changed then.
+    A revision that somebody adds to the directory is left to alembic's own command. With `dry_run` everything is
+    done and then rolled back, without a backup. Raises SchemaVersionError, and changes nothing, if the schema is
+    newer than this imagekeep or a row does not fit the new one.
     """
     migration = Migration(path, dry_run)
     with as_file(files("imagekeep.migrations")) as directory:
@@ -87,7 +87,7 @@ def migration_transaction(migration: Migration, destination: str | None) -> Iter
 
 @contextlib.contextmanager
 def _backup_if_moved(migration: Migration) -> Iterator[None]:
-    """Remove the backup again if the store is still what it was: repeated attempts would fill the disk."""
+    """Remove the backup if the store has not changed: repeated attempts would fill the disk."""
     try:
         yield
     except BaseException:

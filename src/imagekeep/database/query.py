@@ -14,8 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from imagekeep.database.connection import DRIVER_ERRORS, translate
-from imagekeep.database.driver import sqlite
+from imagekeep.database.driver import DRIVER_ERRORS, sqlite, translate
 from imagekeep.errors import ImagekeepError, InvalidArgumentError, StoreUnavailableError, printable
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from imagekeep.database import queries
-from imagekeep.database.connection import DRIVER_ERRORS, translate
-from imagekeep.database.driver import sqlite
+from imagekeep.database.driver import DRIVER_ERRORS, sqlite, translate
 from imagekeep.database.kept import (
     CHECK_INTERVAL,
     NEVER,
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from imagekeep.database.connection import DriverError
+    from imagekeep.database.driver import DriverError
     from imagekeep.image import Image
 
 Answer = TypeVar("Answer")

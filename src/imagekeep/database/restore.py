@@ -1,11 +1,11 @@
-"""Puts a copy of a store back into its place.
+"""Restores a store from a copy.
 
-Copying the file over the store would be wrong: what the old store's -wal file still holds would be read into
-the copy, and processes that have the old store open would go on with it. SQLite's backup writes the copy's pages
-into the store in one transaction instead: readers see one or the other, and a crash leaves one or the other.
+Copying the file over the store would be wrong: SQLite would read the old store's -wal file into the copy, and
+processes that have the old store open would keep using it. SQLite's backup writes the copy's pages into the
+store in one transaction instead: a reader sees, and a crash leaves, either the old store or the new.
 
-The copy is not trusted. It is first copied to a private file, where nobody else can change it; that file is
-checked, gets a store id of its own, and is what is put in place.
+The copy is not trusted. It is first copied to a private file, which nobody else can change; that file is checked,
+gets a new store id, and becomes the store.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from imagekeep.database import statements
 from imagekeep.database.backup import backup_path, copy_store, new_file, scratch_file
-from imagekeep.database.connection import BUSY_WAIT, connect, translating
-from imagekeep.database.driver import sqlite
+from imagekeep.database.connection import connect
+from imagekeep.database.driver import BUSY_WAIT, sqlite, translating
 from imagekeep.database.lock import lock_references, writer_lock
 from imagekeep.database.revision import (
     exists,
@@ -41,15 +41,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PAGE_SIZE = 4096
-"""Bytes of a page of a new store: SQLite's default. The pages of two files must be of one size."""
+"""Bytes of a page of a new store: SQLite's default. SQLite's backup needs pages of one size."""
 
 
 def restore_store(path: Path, copy: Path) -> Path | None:
-    """Put `copy` in the place of the store at `path`; return the previous store's backup, or None without one.
+    """Replace the store at `path` with `copy`; return the backup of the previous store, if there was one.
 
-    Raises NotFoundError if there is no such copy; NotAStoreError, SchemaVersionError or CorruptStoreError if it is
-    not the copy of a store; InvalidArgumentError for the store itself; FailedPreconditionError if a store that is
-    gone left its -wal file; and as `copy_store`, `lock_references` and `writer_lock`. The store is then unchanged.
+    Raises NotFoundError if the copy does not exist; NotAStoreError, SchemaVersionError or CorruptStoreError if
+    it is not the copy of a store; InvalidArgumentError for the store itself; FailedPreconditionError if a store
+    that is gone left its -wal file; and as `copy_store`, `lock_references` and `writer_lock`. The store is then
+    unchanged.
     """
     if not exists(copy):
         raise NotFoundError(f"no such file: {printable(copy)}")
@@ -69,7 +70,7 @@ def restore_store(path: Path, copy: Path) -> Path | None:
 
 
 def _stage(partial: Path, copy: Path, page_size: int) -> None:
-    """Copy a copy to a private file, and make a store of it that may take the place of another."""
+    """Copy a copy to a private file, check it, and give it a new store id."""
     with translating(copy):
         with contextlib.closing(connect(copy, read_only=True)) as source:
             _require_ours(source, copy)  # before its pages fill the disk
@@ -87,7 +88,7 @@ def _stage(partial: Path, copy: Path, page_size: int) -> None:
 
 
 def _require_ours(connection: sqlite.Connection, copy: Path) -> str:
-    """Return the revision of a copy; raise unless each object of its schema is the revision's."""
+    """Return the revision of a copy; raise unless its schema is the revision's."""
     schema = read_schema(connection.cursor(), copy)
     if schema.revision is None:
         raise NotAStoreError(f"{printable(copy)}: an empty database, not a copy of a store")
@@ -97,9 +98,9 @@ def _require_ours(connection: sqlite.Connection, copy: Path) -> str:
 
 
 def _replace(path: Path, partial: Path) -> Path:
-    """Write the pages of a private file into the store; return the backup of what the store was."""
+    """Write the pages of a private file into the store; return the backup of the previous store."""
     with translating(path):
-        kept = _keep(path)
+        kept = _back_up(path)
         try:
             with (
                 contextlib.closing(connect(partial, read_only=True)) as staged,
@@ -107,13 +108,12 @@ def _replace(path: Path, partial: Path) -> Path:
             ):
                 _copy_pages(staged, store, path)
         except BaseException:
-            kept.unlink()  # the store is what it was: a backup of each try would fill the disk
+            kept.unlink()  # the store has not changed, and a backup of each try would fill the disk
             raise
     return kept
 
 
-def _keep(path: Path) -> Path:
-    """Back up the store before it becomes another one."""
+def _back_up(path: Path) -> Path:
     with contextlib.closing(connect(path, read_only=True)) as connection:
         kept = backup_path(path, find_revision(connection.cursor(), path))
     try:
@@ -140,6 +140,6 @@ def _copy_pages(staged: sqlite.Connection, store: sqlite.Connection, path: Path)
 
 
 def _raise_if_busy(status: int, _remaining: int, _total: int) -> None:
-    """Give up if the file is still locked after SQLite's own wait: the driver would retry for ever."""
+    """Raise StoreBusyError if the file is still locked after SQLite's own wait: the driver would retry for ever."""
     if status in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED):
         raise StoreBusyError(f"locked by another program for more than {BUSY_WAIT:g} s; retry, or stop it")

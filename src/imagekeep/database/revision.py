@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from imagekeep.database import statements
 from imagekeep.database.blake2 import blake2b
-from imagekeep.database.trusted_files import look, require_openable_name, require_regular
+from imagekeep.database.files import look, require_openable_name
+from imagekeep.database.trusted_files import require_regular
 from imagekeep.errors import CorruptStoreError, NotAStoreError, SchemaVersionError, printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.database.trusted_files import Named
+    from imagekeep.database.files import Named
 
 REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision that this imagekeep knows, the oldest first; it reads and writes the last."""

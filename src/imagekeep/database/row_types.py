@@ -1,6 +1,6 @@
-"""Whether rows have the types of their columns: the tables are STRICT, but a flipped bit can make text bytes.
+"""Checks that the values of rows have their columns' types.
 
-SQLite does not look at that when it reads, and what has another type than it says would be handed on.
+The tables are STRICT, but SQLite checks types only when it writes: a flipped bit can turn text into bytes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagekeep.database.driver import sqlite
+from imagekeep.database.driver import MistypedRowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,18 +17,14 @@ Row = TypeVar("Row", bound=tuple[Any, ...])
 Texts = TypeVar("Texts", bound="Sequence[str]")
 
 BATCH = 256
-"""Rows looked at together: by columns it takes a third of the time, and only these are in memory."""
+"""Rows checked together: checking by column takes a third of the time."""
 
 TEXT, INTEGER, BLOB = frozenset((str,)), frozenset((int,)), frozenset((bytes,))
 TEXT_OR_NULL, INTEGER_OR_NULL = TEXT | {type(None)}, INTEGER | {type(None)}
 
 
-class MistypedRowError(sqlite.DatabaseError):
-    """Raised for a row whose values are not of its columns' types; `translate` says it of the file."""
-
-
 def typed(rows: Iterable[Row], kinds: Sequence[frozenset[type]]) -> Iterator[Row]:
-    """Give rows whose first columns have only values of these kinds; raises MistypedRowError for others."""
+    """Yield rows whose first columns have values of these types only; raise MistypedRowError at any other."""
     rest = iter(rows)
     while batch := list(islice(rest, BATCH)):
         for kind, column in zip(kinds, zip(*batch, strict=True), strict=False):
@@ -38,9 +34,9 @@ def typed(rows: Iterable[Row], kinds: Sequence[frozenset[type]]) -> Iterator[Row
 
 
 def typed_row(row: Row | None, kinds: Sequence[frozenset[type]]) -> Row:
-    """Return one row that is as `typed` gives them, in less time.
+    """Return one row, checked as by `typed` in less time; raise MistypedRowError.
 
-    A row that an index names and its table lacks, which only a damaged file has, is None.
+    None stands for a row that is in an index and not in its table, which happens only in a damaged file.
     """
     if row is None:
         raise MistypedRowError
@@ -51,7 +47,7 @@ def typed_row(row: Row | None, kinds: Sequence[frozenset[type]]) -> Row:
 
 
 def texts(values: Texts) -> Texts:
-    """Return values that are all texts; raises MistypedRowError where one is not."""
+    """Return values that are all texts; raise MistypedRowError if one is not."""
     if not TEXT.issuperset(map(type, values)):
         raise MistypedRowError
     return values

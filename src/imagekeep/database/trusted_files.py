@@ -1,16 +1,16 @@
-"""Whether the files of a store can be trusted, asked before SQLite opens any of them.
+"""Checks, before SQLite opens a store, that no other user could have written its files.
 
-SQLite believes what lies beside a store: a forged -wal is read into it, a forged -journal is rolled back into it,
-and a FIFO of such a name is waited for. So, as sshd's StrictModes does for its files:
+SQLite trusts the files beside a store: it reads a forged -wal into the store, rolls a forged -journal back into it,
+and waits for a FIFO of such a name. So, as sshd's StrictModes does for its files:
 
-* every directory above the store is owned by the store's owner, this user or root, and no other user may write to
-  it unless it is sticky, like /tmp; the owner's private group may;
-* the store, -wal, -shm, -journal and -lock are regular files of the same owners, have one name, are no mount
+* every directory above the store belongs to the store's owner, this user or root, and no other user may write to it
+  unless it is sticky, like /tmp; the owner's private group may;
+* the store, -wal, -shm, -journal and -lock are regular files of the same owners, have one name, are not mount
   points, and are not writable by everyone;
-* in a sticky directory, where anyone may have made the store, only root's or this user's own is written to, and the
-  companions that are missing are made, empty, before the last look: nobody can put one there after it.
+* in a sticky directory, where anyone may have created the store, only root's or this user's own is written to, and
+  missing companions are created, empty, before the last check: nobody can put one there after it.
 
-Nothing is opened but with O_PATH: closing any other descriptor of the store would drop the locks that SQLite holds
+Files are opened only with O_PATH: closing any other descriptor of the store would drop the locks that SQLite holds
 in this process (https://sqlite.org/howtocorrupt.html, 2.2).
 """
 
@@ -21,15 +21,13 @@ import os
 import pwd
 import stat
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from imagekeep.database.files import create_private
+from imagekeep.database.files import Named, create_private, look, user_name
 from imagekeep.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotAStoreError,
-    PermissionDeniedError,
-    StoreUnavailableError,
     UntrustedFileError,
     printable,
 )
@@ -39,10 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPANIONS = ("-wal", "-shm", "-journal", "-lock")
-"""What follows the store's name in the names of the files beside it: SQLite's three, and imagekeep's lock."""
-
-LONGEST_PATH = 504
-"""Bytes that an absolute path may have: SQLite's 512 (MAX_PATHNAME) less what `-journal` takes."""
+"""Suffixes of the files beside a store: SQLite's three, and imagekeep's lock."""
 
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -60,19 +55,12 @@ _WHOLE_RANGE = ["0", "0", "4294967295"]
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-class Named(NamedTuple):
-    """A file or directory by its name, and what lstat says about it."""
-
-    name: str
-    status: os.stat_result
-
-
 def require_trusted(path: Path, store: Named | None, *, writing: bool) -> list[str]:
-    """Raise UntrustedFileError, saying what to do, if another user could have made what SQLite would read.
+    """Raise UntrustedFileError if another user could have written what SQLite would read.
 
     `store` is what `look` found at the path; if that is None nothing is checked. Returns the suffixes of the
-    companions that exist. Raises NotAStoreError if the store is not a regular file of one name, and as
-    `require_no_remains` and `look` do.
+    companions that exist, without the dash. Raises NotAStoreError if the store is not a regular file of one name,
+    and as `require_no_remains` and `look` do.
     """
     if store is None:
         return []
@@ -103,14 +91,14 @@ def _require_trusted(path: Path, store: Named, *, writing: bool) -> tuple[Named,
 
 
 def require_trusted_directory(path: Path, what: str = "store") -> None:
-    """Raise UntrustedFileError if another user could replace a store, or `what` it is, that is made at `path`."""
+    """Raise UntrustedFileError if another user could replace the file that is created at `path`."""
     _require_directories(_directories(path), trusted_owners(None), what)
 
 
 def require_no_remains(path: Path) -> None:
-    """Raise FailedPreconditionError beside what SQLite would take for an empty store's and is of one that is gone.
+    """Raise FailedPreconditionError if a store that is gone has left its -wal file or journal at an empty path.
 
-    SQLite deletes such a -wal file, and with it what was last written to that store.
+    SQLite would delete such a -wal file, and with it what was last written to that store.
     """
     suffixes = ("-wal", "-journal") if look(str(path)) is None else ("-wal",)
     for suffix in suffixes:
@@ -118,7 +106,7 @@ def require_no_remains(path: Path) -> None:
         if left is None or not left.status.st_size:
             continue
         store = look(str(path))
-        if store is None or not store.status.st_size:  # no other process has made it meanwhile
+        if store is None or not store.status.st_size:  # unless another process has just created it
             raise FailedPreconditionError(
                 f"{printable(left.name)}: belongs to a store that is not there (move it to where that store is, or "
                 f"run `rm {_quoted(left)}`)"
@@ -126,38 +114,13 @@ def require_no_remains(path: Path) -> None:
 
 
 def require_no_companion(path: Path) -> None:
-    """Raise InvalidArgumentError if a new file would be taken for the companion of a file that is there."""
+    """Raise InvalidArgumentError if a new file would be taken for the companion of an existing file."""
     for suffix in COMPANIONS:
         base = look(str(path).removesuffix(suffix)) if path.name.endswith(suffix) else None
         if base is not None and stat.S_ISREG(base.status.st_mode):
             raise InvalidArgumentError(
                 f"{printable(path)}: would be taken for a part of {printable(base.name)} (choose another name)"
             )
-
-
-def require_openable_name(path: Path) -> None:
-    """Raise InvalidArgumentError if a path is longer than SQLite can open."""
-    length = len(os.fsencode(path.absolute()))
-    if length > LONGEST_PATH:
-        raise InvalidArgumentError(
-            f"store {printable(path)}: path of {length} bytes, of which SQLite opens at most {LONGEST_PATH} "
-            "(use a shorter one)"
-        )
-
-
-def look(name: str) -> Named | None:
-    """Return what is at a name, or None, not following links.
-
-    Raises PermissionDeniedError or StoreUnavailableError.
-    """
-    try:
-        return Named(name, os.lstat(name))
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{printable(name)}: {error.strerror}") from error
-    except (OSError, ValueError) as error:
-        raise StoreUnavailableError(f"{printable(name)}: {error}") from error
 
 
 def trusted_owners(store: Named | None) -> set[int]:
@@ -191,7 +154,7 @@ def require_own(file: Named, owners: set[int], store: Named | None) -> None:
 
 
 def require_regular(file: Named, kind: type[NotAStoreError | UntrustedFileError]) -> None:
-    """Raise an error of the kind that is given unless a file is a regular one."""
+    """Raise an error of this kind unless a file is a regular one."""
     if stat.S_ISREG(file.status.st_mode):
         return
     found = _KINDS.get(stat.S_IFMT(file.status.st_mode), "special file")
@@ -230,7 +193,7 @@ def _upwards(directory: str) -> Iterator[Named]:
 def _require_directories(directories: Iterable[Named], owners: set[int], what: str = "store") -> None:
     """Raise UntrustedFileError if a user who is not trusted can replace what is in a directory.
 
-    All but the first may belong to a user who is none of this user namespace, as `/` does in some containers.
+    All but the first may belong to a user outside this user namespace, as `/` does in some containers.
     """
     for number, directory in enumerate(directories):
         if directory.status.st_uid not in owners or directory.status.st_mode & _WRITABLE_BY_OTHERS:
@@ -262,7 +225,7 @@ def _require_directory(directory: Named, owners: set[int], what: str, *, or_unma
 
 
 def _is_shared(directory: Named) -> bool:
-    """Return whether users other than its owner may make files in a directory."""
+    """Return whether users other than its owner may create files in a directory."""
     status = directory.status
     return bool(status.st_mode & stat.S_IWOTH) or (
         bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_uid, status.st_gid)
@@ -270,10 +233,10 @@ def _is_shared(directory: Named) -> bool:
 
 
 def _occupy(path: Path, store: Named) -> bool:
-    """Make SQLite's companions that are missing, empty, if others may make files there; return whether they may.
+    """Create SQLite's missing companions, empty, if this user may; return whether it did.
 
-    SQLite takes empty ones for none, and deletes them as it does its own. As root it makes what it opens the store
-    owner's, so that afterwards nobody could see who made it.
+    SQLite treats empty ones as missing, and deletes them like its own. As root it gives what it opens to the
+    store's owner, so that nobody could see afterwards who created it.
     """
     owner, user = store.status.st_uid, os.geteuid()
     if user not in (0, owner):
@@ -291,7 +254,7 @@ def _occupy(path: Path, store: Named) -> bool:
 
 
 def _require_same_mount(directory: Named, store: Named, companions: Iterable[Named]) -> None:
-    """Raise if a file is a mount point, and so not the one that its directory has for other programs."""
+    """Raise if a file is a mount point: other programs may see another file in its directory."""
     in_directory = directory.name, directory.status.st_dev, directory.status.st_ino
     for file in (store, *companions):
         status = file.status
@@ -317,9 +280,9 @@ def _companions(path: Path) -> list[Named]:
 
 
 def _mount_id(name: str) -> int | None:
-    """Return the number of the mount that a name is on, or None if it is gone or there is no /proc.
+    """Return the number of the mount that a name is on; None if it is gone or there is no /proc.
 
-    The device is not enough: a file bound over another may be of the same device, and on overlayfs each file has
+    The device does not show it: a file bound over another may be on the same device, and on overlayfs each file has
     the device of its layer.
     """
     try:
@@ -341,7 +304,7 @@ def _mount_id(name: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def _is_private_group(owner: int, group: int) -> bool:
-    """Return whether a group is its user's own: primary, named or numbered like the user, without other members."""
+    """Return whether a group is the user's own: primary, with the user's name or number, and no other members."""
     import grp  # an opening seldom needs it, and has to be quick
 
     try:
@@ -353,7 +316,7 @@ def _is_private_group(owner: int, group: int) -> bool:
 
 
 def _is_unmapped(user: int) -> bool:
-    """Return whether a user is none of this user namespace: in a rootless container the host's root is one."""
+    """Return whether a user is outside this user namespace, as the host's root is in a rootless container."""
     try:
         with open("/proc/sys/kernel/overflowuid") as overflow, open("/proc/self/uid_map") as ranges:  # noqa: PTH123
             return user == int(overflow.read()) and ranges.readline().split() != _WHOLE_RANGE
@@ -362,33 +325,22 @@ def _is_unmapped(user: int) -> bool:
 
 
 def _refuse(file: Named, why: str, remedy: str) -> UntrustedFileError:
-    """Return the error about a file or directory that another user could have made or changed."""
     return UntrustedFileError(f"{printable(file.name)}: {why} ({remedy})")
 
 
 def _not_alone(
     file: Named, store: Named | None, why: str, remedy: str
 ) -> NotAStoreError | UntrustedFileError:
-    """Return the error about a file that is reached by another name too, beside which it has other companions."""
+    """Return the error for a file that also has another name, with other companions beside it."""
     kind = NotAStoreError if file is store else UntrustedFileError
     return kind(f"{printable(file.name)}: {why}, apart from its -wal and -lock files ({remedy})")
 
 
 def _described(file: Named) -> str:
-    """Return mode and owner in words."""
     return f"mode {stat.S_IMODE(file.status.st_mode):04o}, owner {user_name(file.status.st_uid)}"
 
 
-def user_name(number: int) -> str:
-    """Return a user's name, or the number if it has none."""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
 def _group(number: int) -> str:
-    """Return a group's name, or the number if it has none."""
     import grp
 
     try:
@@ -398,7 +350,6 @@ def _group(number: int) -> str:
 
 
 def _quoted(file: Named) -> str:
-    """Return a name as a shell takes it."""
     import shlex
 
     return shlex.quote(printable(file.name))
