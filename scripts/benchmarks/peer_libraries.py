@@ -36,11 +36,6 @@ def version(package: str) -> str:
     return importlib.metadata.version(package)
 
 
-def imagekeep_version() -> str:
-    """Return imagekeep's own version."""
-    return importlib.metadata.version("imagekeep")
-
-
 def facts(image: MadeImage) -> dict[str, Any]:
     """Return the facts of an image as JSON values."""
     return {

@@ -45,12 +45,16 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("imagekeep, library", peer_libraries.imagekeep_version, peer_libraries.imagekeep),
+    Kind("imagekeep, library", lambda: peer_libraries.version("imagekeep"), peer_libraries.imagekeep),
     Kind("LMDB", lambda: peer_libraries.version("lmdb"), peer_libraries.lmdb),
     Kind("sqlite-utils", lambda: peer_libraries.version("sqlite-utils"), peer_libraries.sqlite_utils),
     Kind("diskcache", lambda: peer_libraries.version("diskcache"), peer_libraries.diskcache),
     Kind("TinyDB, in memory", lambda: peer_libraries.version("tinydb"), peer_libraries.tinydb),
-    Kind("`imagekeep images -q`, `image inspect`", peer_libraries.imagekeep_version, peer_commands.imagekeep),
+    Kind(
+        "`imagekeep images -q`, `image inspect`",
+        lambda: peer_libraries.version("imagekeep"),
+        peer_commands.imagekeep,
+    ),
     Kind("`ctr images ls -q`", peer_commands.ctr_version, peer_commands.ctr),
     Kind(
         "`containers-storage images`, `image`",

@@ -66,13 +66,11 @@ SCENARIOS = {
 
 @click.command(context_settings={"show_default": True})
 @click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)))
+@click.option("--count", type=click.IntRange(1), help="Number of rounds; by default that of a full run.")
+@click.option("--kind", "kinds", multiple=True, help="Kind within a scenario; repeatable.")
+@click.option("--seed", type=int, help="Random seed; chosen at random by default.")
 @click.option(
-    "--count", type=click.IntRange(1), help="How many rounds; by default what the scenario is worth."
-)
-@click.option("--kind", "kinds", multiple=True, help="Only this kind of a scenario.")
-@click.option("--seed", type=int, help="What everything is drawn from; random if not given.")
-@click.option(
-    "--directory", type=click.Path(path_type=Path), help="Where the files are; by default a new directory."
+    "--directory", type=click.Path(path_type=Path), help="Directory for the files; temporary by default."
 )
 def torture(
     scenarios: tuple[str, ...],
