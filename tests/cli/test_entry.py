@@ -196,6 +196,20 @@ def test_global_options_work_after_the_command(run: Run, directory: Path, words:
     assert run(*words.split()).code == 0
 
 
+@pytest.mark.parametrize("words", ["images -q --store=", "--store= images -q"])
+def test_empty_store_is_the_default_before_and_after_the_command(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.delenv("IMAGEKEEP_STORE")
+    for module in ("settings", "root"):
+        monkeypatch.setattr(f"imagekeep.cli.{module}.default_store", lambda: directory / "images.db")
+    assert run(*words.split()).code == 0
+
+
+def test_word_that_would_remove_a_store_is_not_taken_for_one_of_images(run: Run) -> None:
+    assert "image rm" not in run("db", "delete").err
+
+
 def test_source_can_be_given_after_the_command(run: Run) -> None:
     assert run("sync", "--store", "new.db", "--source", "oci:busybox").code == 0
     assert run("images", "-q", "--store", "new.db") == run("images", "-q")

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound="Callable[..., object]")
 
 
+def _store(path: str) -> Path:
+    """Return the store that an option names; as before the command, an empty one means the default."""
+    if path:
+        return Path(path)
+    from imagekeep.cli.settings import default_store
+
+    return default_store()
+
+
 class GlobalOption(NamedTuple):
     """An option accepted before and after the command's name; `field` is the field of Settings it sets."""
 
@@ -54,7 +63,7 @@ class GlobalOption(NamedTuple):
         if context.resilient_parsing:  # during completion there are no Settings
             context.find_root().params[self.field] = value
         else:
-            given: dict[str, Any] = {self.field: Path(value) if self.field == "path" else value}
+            given: dict[str, Any] = {self.field: _store(value) if self.field == "path" else value}
             context.obj = context.obj._replace(**given)
 
 

@@ -51,10 +51,13 @@ ELSEWHERE = {
 }
 """Commands of crictl, ctr, nerdctl, podman and others, and imagekeep's equivalents, by group."""
 
+_OF_IMAGES = ("delete", "remove", "rm")
+"""Words that hardly mean an image after `db`."""
+
 OF_OTHER_GROUPS = {
     **{name: f"imagekeep {name}" for name in ("completion", "diff", "images", "query", "serve", "sync")},
     **{name: f"imagekeep {name}" for name in ("systemd-units", "watch")},
-    **ELSEWHERE["imagekeep"],
+    **{word: meant for word, meant in ELSEWHERE["imagekeep"].items() if word not in _OF_IMAGES},
 }
 """Equivalents of words typed in the wrong group."""
 
