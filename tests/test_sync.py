@@ -56,7 +56,7 @@ def bytes_of(path: Path) -> list[bytes]:
 def test_configs_that_are_too_large_to_be_held_together_are_all_written(
     store: Store, source: MemorySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekeep.sync.HELD_BYTES", 0)
+    monkeypatch.setattr("imagekeep.sync.HELD_BYTES_MAX", 0)
     source.put(THREE, 3)
     sync(store)
     source.put(ZERO, 5)

@@ -11,7 +11,7 @@ from imagekeep.errors import ImagekeepError
 from imagekeep.internals import is_current, read_image, require_source
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
-from imagekeep.sync import is_of_source
+from imagekeep.sync import is_source_failure
 from imagekeep.transition import ReferenceState, Transition, decide
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _compare(
     try:
         after = state_at_source(store, before, record, ids) if record else None
     except ImagekeepError as error:
-        if is_of_source(error):
+        if is_source_failure(error):
             raise
         return Difference(name, DifferenceKind.INCOMPLETE, store_id, None, str(error))
     kind = _KINDS.get(decide(before, after))

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 BATCH = 128
 """References written in one transaction; about 1 MB with configs of the usual size."""
 
-HELD_BYTES = 64 << 20
+HELD_BYTES_MAX = 64 << 20
 """Maximum bytes of configs to hold before writing; a larger batch takes several transactions."""
 
 MAX_WORKERS = 8
@@ -75,8 +75,8 @@ SOURCE_FAILURES = (
 MAX_PENDING = 2 * MAX_WORKERS
 """Maximum reads in flight or finished but not consumed; enough to keep every worker busy."""
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+Subject = TypeVar("Subject")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ def sync(
     return report
 
 
-def is_of_source(error: ImagekeepError) -> bool:
+def is_source_failure(error: ImagekeepError) -> bool:
     """Return whether a source failed as a whole, so that other references would fail too."""
     return isinstance(error, SOURCE_FAILURES) and not isinstance(error, SourceFaultError)
 
@@ -202,7 +202,7 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
     observed: dict[str, ObservedImage | None] = {}
     held = 0
     with ThreadPoolExecutor(MAX_WORKERS) as pool:
-        found = dict(_ask(pool, require_source(store).get, batch, failures))
+        found = dict(_map(pool, require_source(store).get, batch, failures))
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
         for name in gone:
             del failures[name]
@@ -213,7 +213,7 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
         for name, image in _read(pool, run, unread, failures):
             observed[name] = image
             held += len(image.config_json)
-            if held > HELD_BYTES:
+            if held > HELD_BYTES_MAX:
                 _apply(run, observed, {})
                 observed, held = {}, 0
     _apply(run, observed | dict.fromkeys(gone), failures)
@@ -238,30 +238,30 @@ def _read(
         by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
     read = partial(read_image, run.store, shared=run.shared)
-    for target, facts in _ask(pool, read, by_target, unreadable):
+    for target, facts in _map(pool, read, by_target, unreadable):
         for record in by_target[target]:
             yield record.reference, observed_of(record, facts)
     failures.update({r.reference: error for target, error in unreadable.items() for r in by_target[target]})
 
 
-def _ask(
+def _map(
     pool: ThreadPoolExecutor,
-    question: Callable[[Asked], Answer],
-    subjects: Iterable[Asked],
-    failures: dict[Asked, ImagekeepError],
-) -> Iterator[tuple[Asked, Answer]]:
-    """Yield each subject with the result of `question`, computed concurrently; collect errors by subject.
+    function: Callable[[Subject], Result],
+    subjects: Iterable[Subject],
+    failures: dict[Subject, ImagekeepError],
+) -> Iterator[tuple[Subject, Result]]:
+    """Yield each subject with the result of `function`, computed concurrently; collect errors by subject.
 
     Limits the results not yet consumed, because each may hold a document.
     """
     rest = iter(subjects)
-    asked = deque((subject, pool.submit(question, subject)) for subject in islice(rest, MAX_PENDING))
-    while asked:
-        subject, future = asked.popleft()
+    pending = deque((subject, pool.submit(function, subject)) for subject in islice(rest, MAX_PENDING))
+    while pending:
+        subject, future = pending.popleft()
         try:
             answer = future.result()
         except ImagekeepError as error:
-            if is_of_source(error):
+            if is_source_failure(error):
                 # If the source hangs, each would take its whole timeout, with the references locked.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -269,7 +269,7 @@ def _ask(
             failures[subject] = copy.copy(error)
         else:
             yield subject, answer
-        asked.extend((subject, pool.submit(question, subject)) for subject in islice(rest, 1))
+        pending.extend((subject, pool.submit(function, subject)) for subject in islice(rest, 1))
 
 
 def _batches(names: list[str]) -> Iterator[list[str]]:

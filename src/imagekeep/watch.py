@@ -129,7 +129,7 @@ class Watcher:
                     break
                 if time.monotonic() - begun > self._intervals.max_delay:
                     pause = self._intervals.back_off
-                self._record_lost(error, first=pause == self._intervals.back_off)
+                self._record_error(error, first=pause == self._intervals.back_off)
                 self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, self._intervals.max_delay)
 
@@ -144,7 +144,7 @@ class Watcher:
 
     def _follow(self, take_lock: Callable[[], None]) -> None:
         """Subscribe, reconcile, and process events until the source, the stream or the store is lost."""
-        with contextlib.closing(_Pump(self._source.subscribe(), self._inbox)):
+        with contextlib.closing(_EventThread(self._source.subscribe(), self._inbox)):
             store = incarnation(self._store)
             self._reconcile()
             self._record(connected_at=current_time())
@@ -220,7 +220,7 @@ class Watcher:
         )
         return self.state
 
-    def _record_lost(self, error: ImagekeepError, *, first: bool) -> None:
+    def _record_error(self, error: ImagekeepError, *, first: bool) -> None:
         """Log and record an error of source or store; log a repeated error once."""
         again = not first and str(error) == self.state.last_error
         log.log(logging.DEBUG if again else logging.ERROR, "%s", error)
@@ -247,17 +247,17 @@ MAX_CHARACTERS = 8 << 20
 """Maximum total length of their names; one may have 32,768 bytes."""
 
 
-class _Pump:
+class _EventThread:
     """Moves events from a blocking subscription to the watcher's inbox, in a thread."""
 
     def __init__(self, events: Events, inbox: SimpleQueue[SourceEvent | ImagekeepError | None]) -> None:
         self._events = events
         self._inbox = inbox
         self._closing = False
-        self._thread = threading.Thread(target=self._carry, name="imagekeep-events", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="imagekeep-events", daemon=True)
         self._thread.start()
 
-    def _carry(self) -> None:
+    def _run(self) -> None:
         lost: ImagekeepError = SourceUnavailableError("source ended the event stream")
         characters = 0
         try:

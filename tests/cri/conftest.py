@@ -54,12 +54,12 @@ class RunningServer(threading.Thread):
         self._ending = asyncio.Event()
 
         @contextlib.asynccontextmanager
-        async def beside() -> AsyncIterator[None]:
-            async with self._serving.beside():
+        async def background() -> AsyncIterator[None]:
+            async with self._serving.background():
                 self._ready.set()
                 yield
 
-        fields = {**vars(self._serving), "beside": beside}
+        fields = {**vars(self._serving), "background": background}
         await serve(ServerConfig(**fields), self._ending)
 
     def end(self) -> None:

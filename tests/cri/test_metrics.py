@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.cri.metrics import CLIENTS_MAX, Loopback, Metrics, OneAtATime, is_local, parse_target, scraping
+from imagekeep.cri.metrics import (
+    CLIENTS_MAX,
+    Loopback,
+    Metrics,
+    OneAtATime,
+    is_local,
+    parse_target,
+    serving_metrics,
+)
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, InvalidArgumentError
 from imagekeep.image import Image
@@ -47,8 +55,8 @@ def port() -> int:
 @pytest.fixture
 def shown(metrics: Metrics, port: int) -> dict[str, Any]:
     """Return the fields of a server with metrics at the port."""
-    show = functools.partial(scraping, Loopback("127.0.0.1", port), metrics.page())
-    return {"observe": metrics.observe, "beside": show}
+    show = functools.partial(serving_metrics, Loopback("127.0.0.1", port), metrics.page())
+    return {"observe": metrics.observe, "background": show}
 
 
 def connect(port: int) -> sockets.socket:
@@ -181,7 +189,7 @@ def test_metrics_are_served_on_ipv6_loopback(begin: Serve, metrics: Metrics, por
             other.bind(("::1", port))
     except OSError:
         pytest.skip("this machine has no IPv6")
-    begin(beside=functools.partial(scraping, Loopback("::1", port), metrics.page()))
+    begin(background=functools.partial(serving_metrics, Loopback("::1", port), metrics.page()))
     with urllib.request.urlopen(f"http://[::1]:{port}/metrics", timeout=20) as page:
         assert b"imagekeep_images 0.0" in page.read()
 
@@ -195,7 +203,7 @@ def test_a_port_in_use_is_refused(begin: Serve, metrics: Metrics, socket: Path) 
             FailedPreconditionError,
             match=r"cannot serve metrics at 127\.0\.0\.1:\d+: Address already in use$",
         ):
-            begin(beside=functools.partial(scraping, taken, metrics.page()))
+            begin(background=functools.partial(serving_metrics, taken, metrics.page()))
     assert not socket.exists()
 
 

@@ -71,7 +71,7 @@ def test_only_containerd_has_a_cri_to_compare_with(store_path: Path, tmp_path: P
     for source in (OCILayout(tmp_path), other):
         with (
             Store.open(store_path, source=source) as store,
-            pytest.raises(FailedPreconditionError, match="only containerd has one"),
+            pytest.raises(FailedPreconditionError, match="only containerd has a CRI"),
         ):
             find_stale(store)
 

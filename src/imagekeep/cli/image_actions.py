@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imagekeep.image_actions import ActionResult
     from imagekeep.sources.protocol import Source
 
-_OF_ONE_NAME = (AmbiguousError, ImageNotFoundError, ImagePinnedError, InvalidArgumentError)
+_NAME_ERRORS = (AmbiguousError, ImageNotFoundError, ImagePinnedError, InvalidArgumentError)
 """Errors of one name, which do not stop the others."""
 
 _ignore = click.option("--ignore", is_flag=True, help="Ignore images that do not exist.")
@@ -112,7 +112,7 @@ def _act(
         for name in names:
             try:
                 action(actions, name)
-            except _OF_ONE_NAME as error:
+            except _NAME_ERRORS as error:
                 if ignore and isinstance(error, ImageNotFoundError):
                     continue
                 complain(str(error))

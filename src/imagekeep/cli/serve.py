@@ -131,11 +131,11 @@ def _store_of(settings: Settings) -> Iterator[Store]:
 
 def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
     # Imported here because prometheus_client is an extra.
-    from imagekeep.cri.metrics import Metrics, parse_target, scraping
+    from imagekeep.cri.metrics import Metrics, parse_target, serving_metrics
 
-    metrics = Metrics(config.reader, config.following)
-    show = functools.partial(scraping, parse_target(target), metrics.page())
-    return dataclasses.replace(config, observe=metrics.observe, beside=show)
+    metrics = Metrics(config.reader, config.watcher_report)
+    show = functools.partial(serving_metrics, parse_target(target), metrics.page())
+    return dataclasses.replace(config, observe=metrics.observe, background=show)
 
 
 def _image_directory(settings: Settings) -> Path:

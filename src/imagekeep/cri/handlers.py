@@ -106,8 +106,8 @@ class Replies:
         return release
 
 
-One = Callable[[Any, Call], Awaitable[Any]]
-Many = Callable[[Any, Call], AsyncIterator[Any]]
+AnswerOne = Callable[[Any, Call], Awaitable[Any]]
+AnswerMany = Callable[[Any, Call], AsyncIterator[Any]]
 Observe = Callable[[str, str, float], None]
 """Called with a method's path, the name of the code, and the call's seconds."""
 
@@ -119,7 +119,7 @@ class Endpoint(NamedTuple):
     """
 
     method: Method[Any, Any]
-    answer: One | Many
+    answer: AnswerOne | AnswerMany
     converses: bool = False
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from imagekeep.cri.watcher_thread import Following
+    from imagekeep.cri.watcher_thread import WatcherReport
     from imagekeep.reader import Reader
 
 log = logging.getLogger("imagekeep.metrics")
@@ -55,7 +55,7 @@ _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 class Metrics:
     """Counts calls and, when scraped, reads the store."""
 
-    def __init__(self, reader: Reader, watcher: Following) -> None:
+    def __init__(self, reader: Reader, watcher: WatcherReport) -> None:
         self._registry = CollectorRegistry()
         self._calls = Counter(
             "imagekeep_grpc_calls", "Completed calls.", ["method", "code"], registry=self._registry
@@ -83,7 +83,7 @@ class Metrics:
 class _StoreCollector:
     """Collects the metrics of the store and of the watcher."""
 
-    def __init__(self, reader: Reader, watcher: Following) -> None:
+    def __init__(self, reader: Reader, watcher: WatcherReport) -> None:
         self._reader = reader
         self._current = watcher
 
@@ -173,7 +173,7 @@ def parse_target(target: str) -> Loopback:
 
 
 @contextlib.asynccontextmanager
-async def scraping(target: Loopback, page: WSGIApplication) -> AsyncIterator[None]:
+async def serving_metrics(target: Loopback, page: WSGIApplication) -> AsyncIterator[None]:
     """Serve the page within this context; raises FailedPreconditionError if the address cannot be bound."""
     server = _listen(target)
     pages = OneAtATime(page)

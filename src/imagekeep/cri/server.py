@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from imagekeep.cri.handlers import Observe
     from imagekeep.cri.mutations import StoreFactory
-    from imagekeep.cri.watcher_thread import Following, WatcherThread
+    from imagekeep.cri.watcher_thread import WatcherReport, WatcherThread
     from imagekeep.reader import Reader
 
 log = logging.getLogger("imagekeep.cri")
@@ -105,10 +105,10 @@ class ServerConfig:
     cri_socket: str | None = None
     filter_images: bool = False
     observe: Observe = lambda _path, _code, _seconds: None
-    beside: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
+    background: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
 
     @property
-    def following(self) -> Following:
+    def watcher_report(self) -> WatcherReport:
         """Return the watcher of this process, or of another."""
         return self.watcher or OtherWatcher(self.reader)
 
@@ -144,7 +144,7 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
             log.info("serving at %s", printable(config.path))
             if config.watcher is not None:
                 config.watcher.begin(asyncio.get_running_loop(), stop)
-            async with config.beside():
+            async with config.background():
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
@@ -183,7 +183,7 @@ def endpoints(config: ServerConfig, mutations: Mutations, proxy: CriProxy | None
         mountpoint=config.mountpoint,
         filter_images=config.filter_images,
     )
-    runtime = RuntimeService(config.following)
+    runtime = RuntimeService(config.watcher_report)
     health, reflection = Health(config.reader), Reflection()
     return [
         Endpoint(protocol.LIST_IMAGES, images.list_images),

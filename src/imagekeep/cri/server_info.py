@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from imagekeep.cri.handlers import Call
-    from imagekeep.cri.watcher_thread import Following
+    from imagekeep.cri.watcher_thread import WatcherReport
     from imagekeep.protobuf import cri_pb2 as cri
     from imagekeep.reader import Reader
     from imagekeep.watcher_status import WatcherState
@@ -123,7 +123,7 @@ NAME: Final = "imagekeep"
 class RuntimeService:
     """Answers Version and Status."""
 
-    def __init__(self, watcher: Following) -> None:
+    def __init__(self, watcher: WatcherReport) -> None:
         self._watcher = watcher
         self._version = installed_version()
 

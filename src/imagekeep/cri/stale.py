@@ -25,7 +25,7 @@ from imagekeep.internals import require_source
 from imagekeep.reference import repo_digests, repo_tags
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
 from imagekeep.sources.containerd.connection import Connection
-from imagekeep.sync import is_of_source
+from imagekeep.sync import is_source_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,7 +79,7 @@ def find_stale(store: Store, pause: float = PAUSE) -> list[Stale]:
     socket = cri_socket_of(require_source(store))
     if socket is None:
         raise FailedPreconditionError(
-            f"source has no CRI to compare; only containerd has one, in namespace {DEFAULT_NAMESPACE}"
+            f"source has no CRI: only containerd has a CRI, for namespace {DEFAULT_NAMESPACE}"
         )
     with closing(Connection(socket, DEFAULT_NAMESPACE)) as connection:
         first = compare(_shown(connection), _recorded(store))
@@ -136,7 +136,7 @@ def _recorded(store: Store) -> Recorded:
         try:
             image_id = state_at_source(store, states.get(record.reference), record, ids).image_id
         except ImagekeepError as error:
-            if is_of_source(error):
+            if is_source_failure(error):
                 raise
             unread.add(record.reference)
         else:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imagekeep.watcher_status import WatcherState
 
 
-class Following(Protocol):
+class WatcherReport(Protocol):
     """Reports the status of a running watcher."""
 
     def state(self) -> WatcherState | None:
