@@ -1,8 +1,7 @@
 """The config document of an image (image-spec v1.1.1, config), as Go reads and writes it.
 
-The result is Go's own encoding: the fields that image-spec's Go types know, in their order, empty ones left
-out where Go leaves them out. So `json.dumps` of it is containerd's JSON of the same image, but for white
-space.
+The result has the fields of image-spec's Go types, in their order, without the empty ones that Go omits. So its
+`json.dumps` is containerd's JSON of the same image, except for white space.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HISTORY_LIMIT: Final = 100_000
-"""The most history entries of a config: a thousand times what real images have, and millions would fit."""
+"""Maximum number of history entries in a config: real images have a thousandth; millions would fit."""
 
 Empty = TypedDict("Empty", {})  # noqa: UP013 - beside the functional form below
 """An object without fields: what Go keeps of each value in a set."""
@@ -61,14 +60,14 @@ class ExecutionConfig(TypedDict, total=False):
 
 
 class RootFS(TypedDict):
-    """The layers, lowest first, by the digests of their uncompressed content; None where there is no list."""
+    """The layers, lowest first, by the digests of their uncompressed content; None without a list."""
 
     type: str
     diff_ids: list[str] | None
 
 
 class HistoryEntry(TypedDict, total=False):
-    """How one step of the build came about."""
+    """One step of the build."""
 
     created: str
     created_by: str
@@ -99,14 +98,14 @@ def parse_config(document: bytes, name: str) -> ImageConfig:
 def parse_diff_ids(document: bytes, name: str) -> list[str]:
     """Return the digests of the layers that a config names, lowest first, by their uncompressed content.
 
-    The whole document is looked at; raises as `parse_config` does.
+    The whole document is checked; raises as `parse_config` does.
     """
     rootfs = decode(_IMAGE, parse(document, name), name).get("rootfs", {})
     return rootfs.get("diff_ids") or []
 
 
 def _created(node: Node, previous: str | None) -> str | None:
-    """Take a pointer to a Go time.Time, as Go would write it again."""
+    """Decode a pointer to a Go time.Time, as Go would write it again."""
     if node is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the reading of documents needs of a source, and the one place where its bytes are verified."""
+"""Reads documents from a source and verifies their digests."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
 
 DOCUMENT_LIMIT: Final = 8 * 1024 * 1024
-"""The most bytes that one document may have.
+"""Maximum size of a document in bytes.
 
 Real manifests, indexes and configs have kilobytes, and a registry need not take a manifest above 4 MiB. The
-limit holds whatever size the descriptor says, and keeps a hostile image from filling the memory of who
-looks at it.
+limit holds whatever size the descriptor states, and keeps a hostile image from filling the reader's memory.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ContentInfo:
-    """What a source knows of a blob without reading it: its digest, and its size in bytes."""
+    """The digest of a blob and its size in bytes, known without reading it."""
 
     digest: str
     size: int
@@ -30,13 +29,13 @@ class ContentInfo:
 
 @runtime_checkable
 class ContentReader(Protocol):
-    """Gives blobs by digest; the counterpart of containerd's content.InfoReaderProvider."""
+    """Reads blobs by digest; the counterpart of containerd's content.InfoReaderProvider."""
 
     def read(self, descriptor: Descriptor) -> bytes:
         """Return the blob that `descriptor` names, at most the document cap; the caller verifies it.
 
-        Raises ContentNotFoundError where there is no such blob, InvalidDigestError where the digest is
-        none, CorruptContentError where the blob is larger than the cap, SourceUnavailableError.
+        Raises ContentNotFoundError if there is no such blob, InvalidDigestError if the digest is invalid,
+        CorruptContentError if the blob is larger than the cap, and SourceUnavailableError.
         """
         ...
 
@@ -46,14 +45,13 @@ class ContentReader(Protocol):
 
 
 def read_document(content: ContentReader, descriptor: Descriptor) -> bytes:
-    """Return the document that a descriptor names: at most DOCUMENT_LIMIT bytes, which have its digest.
+    """Return the verified document that a descriptor names, of at most DOCUMENT_LIMIT bytes.
 
-    The descriptor's own inline bytes are taken where they have its size and its digest, and the content is
-    asked otherwise (containerd: core/content, ReadBlob). A size that differs from the blob's is ignored, as
-    in Go.
+    The descriptor's inline bytes are used if they match its size and digest; otherwise the blob is read
+    (containerd: core/content, ReadBlob). A size that differs from the blob's is ignored, as in Go.
 
-    Raises InvalidDigestError where the descriptor's digest is none, CorruptContentError where the bytes have
-    another digest or are too many, and what `content.read` raises.
+    Raises InvalidDigestError if the descriptor's digest is invalid, CorruptContentError if the bytes have another
+    digest or are too many, and as `content.read` does.
     """
     if _is_inline(descriptor):
         document = descriptor.data
@@ -66,7 +64,7 @@ def read_document(content: ContentReader, descriptor: Descriptor) -> bytes:
 
 
 def _is_inline(descriptor: Descriptor) -> bool:
-    """Return whether a descriptor carries the very bytes that it names; raises InvalidDigestError."""
+    """Return whether a descriptor carries its blob inline; raises InvalidDigestError."""
     algorithm, _ = split(descriptor.digest)
     inline = descriptor.data
     return len(inline) == descriptor.size and digest_of(inline, algorithm) == descriptor.digest

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Descriptor(NamedTuple):
     """Names a blob by media type, digest and size in bytes.
 
-    `size` is what the descriptor says, which may be wrong or negative. `data` is the blob itself where the
-    descriptor carries it inline. `platform` is None where the descriptor has none.
+    `size` is what the descriptor states, which may be wrong or negative. `data` is the blob itself if the
+    descriptor carries it inline. `platform` is None if the descriptor has none.
 
     It is a tuple because an image has many of them, each made once and looked up several times: a dataclass took
     three times as long.

@@ -35,9 +35,9 @@ INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
 """The media types that containerd reads as an index, matched exactly (core/images: IsIndexType)."""
 
 ENTRIES_LIMIT: Final = 100_000
-"""The most entries of one manifest or index.
+"""Maximum number of entries in a manifest or index.
 
-The largest document holds fewer, if each entry has a digest and a size; without them it could hold millions.
+The largest document holds fewer if each entry has a digest and a size; without them it could hold millions.
 """
 
 
@@ -59,8 +59,8 @@ class Index:
 def parse_manifest(document: bytes, name: str) -> Manifest:
     """Decode a manifest (core/images: Manifest, validateMediaType).
 
-    `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError where
-    it is no manifest, or says or shows that it is another kind of document.
+    `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError if
+    it is not a manifest, or its media type or fields are those of another kind of document.
     """
     root = parse(document, name)
     marks = decode(_MARKS, root, name)
@@ -74,8 +74,8 @@ def parse_manifest(document: bytes, name: str) -> Manifest:
 def parse_index(document: bytes, name: str) -> Index:
     """Decode an index, or a Docker manifest list (core/images: Manifest, validateMediaType).
 
-    `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError where
-    it is no index, or says or shows that it is another kind of document.
+    `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError if
+    it is not an index, or its media type or fields are those of another kind of document.
     """
     root = parse(document, name)
     marks = decode(_MARKS, root, name)
@@ -88,14 +88,14 @@ def parse_index(document: bytes, name: str) -> Index:
 def parse_config_platform(document: bytes, name: str) -> Platform:
     """Decode only the platform of a config document, as it stands there (core/images: ConfigPlatform).
 
-    Other fields are not looked at, so that a config may pass here and still be rejected by `parse_config`.
+    Other fields are ignored, so a config may pass here and still be rejected by `parse_config`.
     Raises InvalidDocumentError.
     """
     return _platform(decode(_PLATFORM, parse(document, name), name))
 
 
 def _reject_schema_1(marks: dict[str, Any], name: str) -> None:
-    """Refuse Docker's first manifest schema, which is known by its `fsLayers`."""
+    """Reject Docker's manifest schema 1, recognized by its `fsLayers`."""
     if "fsLayers" in marks:
         raise InvalidDocumentError(name, Reason.MEDIA_TYPE, "a manifest of Docker's schema 1")
 
@@ -153,7 +153,7 @@ _MARKS: Final = struct(
         "fsLayers": any_value,
     }
 )
-"""What tells kinds of documents apart whatever their media type says: a key that is there, even with null."""
+"""Keys whose presence, even with null, shows the kind of document whatever its media type says."""
 
 
 def _descriptors(taken: list[Node] | None) -> tuple[Descriptor, ...]:

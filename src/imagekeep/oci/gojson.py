@@ -1,10 +1,10 @@
 """JSON as Go's encoding/json reads it into structs, so that both see one image in the same bytes.
 
-A document is read in two steps: `scan` checks the grammar of the whole and returns its tree, and a shape
-takes from the tree what it knows, as a Go struct does::
+A document is read in two steps: `parse` checks the whole grammar and returns the tree, and `decode` takes the
+known fields from it by a shape, as a Go struct does::
 
-    LAYER = struct({"digest": text, "size": whole, "urls": list_of(text)})
-    fields = take(LAYER, scan(document, name), name)      # {"digest": …} with only the keys that occurred
+    LAYER = struct({"digest": text, "size": int64, "urls": list_of(text)})
+    fields = decode(LAYER, parse(document, name), name)      # {"digest": …} with only the keys that occurred
 
 What Go does, and JSON readers elsewhere do not (encoding/json; v1 semantics of encoding/json/v2):
 
@@ -31,16 +31,16 @@ Reason = InvalidDocumentError.Reason
 T = TypeVar("T")
 
 Node: TypeAlias = Any
-"""A value of a scanned document: None, bool, str, Number, a list, or a tuple of an object's (key, value)."""
+"""A value of a parsed document: None, bool, str, Number, a list, or a tuple of an object's (key, value)."""
 
 Shape: TypeAlias = Callable[[Node, T | None], T]
-"""Takes from a node what one Go type takes, given what an earlier value of the same key left, or None."""
+"""Decodes a node as one Go type; the second argument is what an earlier value of the same key left, or None."""
 
 NESTING_LIMIT: Final = 10_000
 """The deepest nesting that Go reads (encoding/json: maxNestingDepth)."""
 
 _LEVELS: Final = 256
-"""How deep the scanner is let down at once: it counts against Python's recursion limit, 1,000 by default."""
+"""Levels parsed at once: they count against Python's recursion limit, 1,000 by default."""
 
 _INT64: Final = range(-(2**63), 2**63)
 _INT64_LENGTH: Final = len(str(-(2**63)))
@@ -55,7 +55,7 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 
 
 class Number(str):
-    """A number as it was written: the fields that are whole decide what it may be."""
+    """A number as it was written; the field decides which numbers are valid."""
 
     __slots__ = ()
 
@@ -73,7 +73,7 @@ class _Remembering(list[Any]):
         self.memory = memory
 
 
-class Mismatch(Exception):  # noqa: N818 - it never leaves this package: `take` makes an InvalidDocumentError
+class Mismatch(Exception):  # noqa: N818 - never leaves this package: `decode` raises InvalidDocumentError
     """Raised by a shape for a node that it cannot take; `path` grows from the inside out."""
 
     def __init__(self, detail: str, reason: Reason = Reason.TYPE) -> None:
@@ -83,7 +83,7 @@ class Mismatch(Exception):  # noqa: N818 - it never leaves this package: `take` 
 
 
 def parse(document: bytes, name: str) -> Node:
-    """Return the tree of a document, whose whole grammar has been checked.
+    """Parse a document into a tree, checking its whole grammar.
 
     `name` is what errors call the document: its digest, or a file's name. Raises InvalidDocumentError.
     """
@@ -99,7 +99,7 @@ def parse(document: bytes, name: str) -> Node:
 
 
 def decode(shape: Shape[T], node: Node, name: str) -> T:
-    """Return what `shape` takes from a scanned document; raises InvalidDocumentError naming the field."""
+    """Decode a parsed document by a shape; raises InvalidDocumentError, which names the field."""
     try:
         return shape(node, None)
     except Mismatch as mismatch:
@@ -126,7 +126,7 @@ def boolean(node: Node, previous: bool | None) -> bool:
 
 
 _TAKEN_AS_IS: Final[Mapping[Shape[Any], type]] = {text: str, boolean: bool}
-"""The shapes that take a node as it is where it has this very type."""
+"""Shapes that return a node of exactly this type unchanged."""
 
 
 def int64(node: Node, previous: int | None) -> int:
@@ -305,7 +305,7 @@ def _decoded(document: bytes) -> str:
 
 def _lone_surrogates_replaced(text: str) -> str:
     """Return the text with every escape of a lone surrogate as one of U+FFFD."""
-    if "\\" not in text:  # told in no time; the longer "\\ud" took as long as the scan itself
+    if "\\" not in text:  # a fast check; the longer "\\ud" took as long as the scan itself
         return text
     return _ESCAPE.sub(lambda escape: r"\ufffd" if escape[1] else escape[0], text)
 

@@ -1,11 +1,11 @@
-"""What the documents beneath a target say of an image on one platform (containerd: internal/cri/store/image).
+"""Reads the image of a target for one platform (containerd: internal/cri/store/image).
 
 ::
 
     target ──> index ──> manifest ──> config     `choose_manifest`, then the ids of `ImageFacts`
                    └──────────┴──> layers        `compressed_size`
 
-`imagekeep.oci.image_reader` has the limits within which that is done.
+`imagekeep.oci.image_reader` has the limits.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PLATFORMS_NAMED: Final = 10
 """How many platforms an error lists."""
 
 _DOCUMENT_TYPES: Final = MANIFEST_TYPES | INDEX_TYPES
-"""Media types of the documents that are followed; all others are counted as blobs, by their size."""
+"""Media types that are followed; all others count as blobs, by their size."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image is on a platform.
+    """An image on a platform.
 
     `id` is the digest of `config_json`, the config document byte for byte; `chain_id` is empty for an image
     without layers; `size` counts compressed bytes, and wraps at 64 bits as in Go.
@@ -65,8 +65,8 @@ def read_image(
     """Read the image that a target stands for on a platform (containerd: getImage, once it has the record).
 
     Images read with the same `shared` share its limits. Raises ContentNotFoundError, InvalidDigestError,
-    InvalidDocumentError, CorruptContentError and what the content raises. The error's `stage` says whether it
-    came while the layers' ids or the size was read.
+    InvalidDocumentError, CorruptContentError and what the content raises. The error's `stage` says whether
+    the layers' ids or the size was being read.
     """
     with ImageReader(content, shared) as reader:
         with _at(Stage.DIFF_IDS):
@@ -80,7 +80,7 @@ def read_image(
 
 @contextmanager
 def _at(stage: Stage) -> Iterator[None]:
-    """Note the stage on an error that passes."""
+    """Set the stage of an error raised within."""
     try:
         yield
     except ImagekeepError as error:
@@ -91,9 +91,8 @@ def _at(stage: Stage) -> Iterator[None]:
 def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> Manifest:
     """Return the manifest that a target stands for on a platform (containerd: core/images, Manifest).
 
-    A target that is a manifest is taken whatever its platform. Of an index only the best entry is followed,
-    with no second try, level by level; a manifest whose entry says no platform is judged by its config
-    document.
+    A manifest is returned whatever its platform. Of an index only the best entry is followed, level by level and
+    without a second try; a manifest whose entry has no platform is matched by its config document.
 
     Raises ContentNotFoundError if nothing fits or a blob is missing, and InvalidDocumentError,
     InvalidDigestError and CorruptContentError for the documents on the way.
@@ -159,9 +158,9 @@ def _no_match(
 
 
 def _offer(entries: Sequence[Descriptor], reader: ImageReader, matcher: PlatformMatcher) -> str:
-    """Say which platform is wanted, and which of those that an index names are here.
+    """Return which platform is wanted, and which of an index's are present or absent.
 
-    An attestation has the platform unknown, and is no choice.
+    Attestations, whose platform is unknown, are left out.
     """
     wanted = matcher.accepted[0].format_all() if matcher.accepted else "an unknown platform"
     offered = {
@@ -184,13 +183,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def compressed_size(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> int:
-    """Return the sum of the sizes that descriptors say, from the target down; it wraps at 64 bits as in Go.
+    """Return the sum of the sizes in descriptors, from the target down; it wraps at 64 bits as in Go.
 
     It is what Go computes (containerd: core/images/usage, CalculateImageUsage) with a limit of one manifest for
     each index and sizes from manifests alone: an index counts with its best entry, whether that matches the
     platform or not; a manifest with its config and every occurrence of a layer, and what has the media type of a
     manifest or index is followed wherever it stands. Negative sizes are left out. Blobs without children are not
-    looked at.
+    read.
 
     Raises as `choose_manifest` does.
 

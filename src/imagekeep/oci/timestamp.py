@@ -23,7 +23,7 @@ _DAYS_IN_EVERY_MONTH: Final = "28"
 
 @functools.lru_cache(maxsize=1024)  # the steps of a build, and the images upon one base, share their times
 def reformat(written: str) -> str:
-    """Return a time as Go writes it after reading it; raises ValueError where Go cannot read it.
+    """Return a time as Go writes it after reading it; raises ValueError if Go cannot read it.
 
     Reading is looser than RFC 3339: the hour may have one digit, the fraction may follow a comma and be of
     any length, the offset goes up to 24:60. It is stricter in that T and Z are capitals and no second is

@@ -1,4 +1,4 @@
-"""The user of an image, as the CRI tells it: a number or a name."""
+"""The user of an image as the CRI reports it: a number or a name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NUMBER = re.compile(r"(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,19})")
 def split_user(user: str) -> tuple[int | None, str]:
     """Return the uid and the user name that a config's User stands for: one of them, or neither.
 
-    A group after a colon is left out, and what is no 64-bit number is a name (containerd:
+    A group after a colon is left out; anything but a 64-bit number is a name (containerd:
     internal/cri/server/images, getUserFromImage).
     """
     name = user.partition(":")[0]

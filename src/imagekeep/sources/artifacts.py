@@ -1,15 +1,14 @@
-"""Which entries of an index.json are images: signatures, SBOMs and other artifacts stand beside them.
+"""Tells the images in an index.json from signatures, SBOMs and other artifacts.
 
-An artifact is known by its own descriptor or by its manifest:
+An artifact is recognized by its descriptor or its manifest:
 
 - `artifactType`, unless it is the type of an image's config (image-spec, Guidelines for Artifact Usage);
-- a config whose media type is no image config's, or layers that are all of an artifact's kind (cosign's
-  signatures have an image's config);
+- the media type of its config, or of all its layers (cosign's signatures have an image's config);
 - BuildKit's annotation of an attestation, and cosign's `kind` in what `cosign save` writes.
 
-An entry without a name is also none if it has a `subject`, to which it belongs, or if the index of another entry
-lists it. An index is an image if one of its entries may be one, so the fallback tags of referrers are not.
-What cannot be read now may be an image: its reader gets the error.
+An entry without a name is not an image either if it has a `subject`, or if the index of another entry lists it.
+An index is an image if one of its entries may be one, so the fallback tags of referrers are not. Content that
+cannot be read may be an image: its reader gets the error.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ if TYPE_CHECKING:
     from imagekeep.oci.content import ContentReader
 
 ATTACHED_TYPE: Final = "vnd.docker.reference.type"
-"""The annotation of a manifest that is no image but belongs to one: an attestation (BuildKit)."""
+"""The annotation of an attestation, which belongs to an image (BuildKit)."""
 
 KIND: Final = "kind"
-"""The annotation by which `cosign save` says what an entry is (cosign: pkg/oci/layout)."""
+"""The annotation in which `cosign save` writes the kind of an entry (cosign: pkg/oci/layout)."""
 
 DOCUMENT_LIMIT: Final = 1 << 20
-"""Bytes of a manifest that is looked at: an artifact's is small, and a larger one may be an image."""
+"""Maximum size of a manifest that is read; an artifact's is small, and a larger one may be an image."""
 
 LISTING_LIMIT: Final = 32 << 20
-"""Bytes that are looked at for one listing; what is left over may be an image."""
+"""Maximum bytes read for one listing; the rest may be images."""
 
 _IMAGE_TYPES: Final = MANIFEST_TYPES | INDEX_TYPES
 _ARTIFACT_KINDS: Final = frozenset(
@@ -61,7 +60,7 @@ _ARTIFACT_LAYERS: Final = (
 _SIGNS: Final = tuple(
     sign.encode() for sign in ('"artifactType"', '"subject"', '"manifests"', "\\u", *_ARTIFACT_LAYERS)
 )
-"""What a manifest without any of these, and with an image's config, need not be decoded for."""
+"""A manifest with an image's config and none of these is an image, and is not decoded."""
 
 _LISTED: Final = struct(
     {
@@ -94,7 +93,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a target's document shows: whether it may be an image, with a name and without; what it lists."""
+    """Whether a target may be an image, with a name and without one, and the digests that it lists."""
 
     named: bool = True
     unnamed: bool = True
@@ -107,7 +106,7 @@ _UNLOOKED: Final = Verdict()
 
 
 class ArtifactFilter:
-    """Tells images from artifacts by what a content reader has; remembers what each digest showed."""
+    """Tells images from artifacts by their content; remembers the verdict on each digest."""
 
     def __init__(self, content: ContentReader) -> None:
         self._content = content
@@ -115,19 +114,19 @@ class ArtifactFilter:
         self._left = LISTING_LIMIT
 
     def begin(self, entries: Iterable[Entry]) -> None:
-        """Begin a listing of these entries, and forget what others showed."""
+        """Begin a listing of these entries, and forget the verdicts on others."""
         self._left = LISTING_LIMIT
         wanted = {entry.target.digest for entry in entries}
         self._verdicts = {digest: seen for digest, seen in self._verdicts.items() if digest in wanted}
 
     def verdict(self, entry: Entry) -> Verdict:
-        """Return what an entry is, by its descriptor and its document."""
+        """Return the verdict on an entry, by its descriptor and its document."""
         if not _may_be_image(entry):
             return Verdict(named=False, unnamed=False)
         return self._judge(entry.target)
 
     def _judge(self, target: Descriptor) -> Verdict:
-        """Return what a target's document shows, read once in a listing unless it is missing."""
+        """Return the verdict on a target, whose document is read once in a listing unless it is missing."""
         seen = self._verdicts.get(target.digest)
         if seen is None:
             seen = self._look(target)
@@ -186,7 +185,7 @@ def _may_be_image(entry: Entry) -> bool:
 
 
 def _is_plain(document: bytes) -> bool:
-    """Return whether a manifest is an image's at a glance, which most are: decoding takes a millisecond."""
+    """Return whether a manifest is surely an image's, as most are, without the millisecond of decoding it."""
     has_config = any(config_type.encode() in document for config_type in _CONFIG_TYPES)
     return has_config and not any(sign in document for sign in _SIGNS)
 

@@ -1,8 +1,8 @@
-"""Reading files inside a directory that is not trusted: a path never leaves it, and no reading ever waits.
+"""Reads files in an untrusted directory: a path never leaves it, and opening never blocks.
 
-Every step from the directory down is opened by itself, relative to the one above, and never through a link
-(openat with O_NOFOLLOW), so that no link, `..` or swap in between leads elsewhere. Only regular files are
-read, and they are opened without blocking, so that a FIFO put in the place of a blob holds nobody up.
+Each step of a path is opened relative to the one above and never through a link (openat with O_NOFOLLOW), so no
+link, `..` or swap in between leads elsewhere. Only regular files are read, and they are opened without blocking, so
+a FIFO in place of a blob does not hang.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Signature:
 def open_regular(directory: Path, *parts: str) -> Iterator[int]:
     """Yield a descriptor of the regular file at `parts` beneath `directory`, closed afterwards.
 
-    `directory` itself is the caller's own word and may be a link. Raises FileNotFoundError where a part is
+    `directory` itself is trusted and may be a link. Raises FileNotFoundError if a part is
     missing, SourceUnavailableError if `directory` is missing or reading fails, InvalidArgumentError if it is not
     a directory, CorruptContentError if a part is a link or not a regular file, and PermissionDeniedError.
     """
@@ -101,7 +101,7 @@ def too_large(name: str, limit: int) -> CorruptContentError:
 
 
 def _open_directory(directory: Path) -> int:
-    """Open the directory that everything else is beneath."""
+    """Open the trusted directory."""
     try:
         return os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     except PermissionError as failure:

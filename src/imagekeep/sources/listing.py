@@ -1,7 +1,7 @@
-"""What an index.json lists: from its entries to records by reference.
+"""Turns the entries of an index.json into records by reference.
 
-If two entries give the same reference, the later one has it, as the later of two imports would (containerd:
-client.Import creates or updates each in turn). The earlier one is still there by its digest.
+If two entries have the same reference, the later one gets it, as with two imports (containerd: client.Import
+creates or updates each in turn). The earlier one stays listed by its digest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("imagekeep.sources")
 
 DROPPED_SHOWN: Final = 20
-"""How many dropped names a listing logs, before it only counts them."""
+"""Maximum number of dropped names logged one by one."""
 
 _INDEX_SCHEMA: Final = 2
 _ANNOTATED: Final = struct(
@@ -40,9 +40,9 @@ _ANNOTATED: Final = struct(
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The records that the entries stand for, by reference, in the entries' order.
+    """The records by reference, in the entries' order.
 
-    `dropped` says which names were not taken and why. `is_final` is false while a document is missing that would
+    `dropped` has a line for each name that was dropped. `is_final` is false while a document is missing that would
     show whether its entry is an image.
     """
 
@@ -72,8 +72,7 @@ class Listing:
 def parse_entries(document: bytes, name: str) -> tuple[Entry, ...]:
     """Decode an index.json; `name` is what errors call it. Raises InvalidDocumentError.
 
-    One without entries must say that it is an index, by its schema version: any `{}` would otherwise mean
-    that every image is gone.
+    Without entries it must have the schema version of an index: any `{}` would otherwise delete every image.
     """
     targets = parse_index(document, name).manifests
     fields = decode(_ANNOTATED, parse(document, name), name)
@@ -89,7 +88,7 @@ def parse_entries(document: bytes, name: str) -> tuple[Entry, ...]:
 
 
 def list_entries(entries: Sequence[Entry], base: Reference | None, artifacts: ArtifactFilter) -> Listing:
-    """Return what the entries give, each reference once; artifacts and the parts of other images are left out."""
+    """Return the listing of these entries, without artifacts and the parts of other images."""
     artifacts.begin(entries)
     judged = [
         (entry, names_of(entry.annotations, entry.target.digest, base), artifacts.verdict(entry))
@@ -119,17 +118,16 @@ def _is_listed(entry: Entry, names: Names, verdict: Verdict, parts: set[str]) ->
 
 
 def _say_dropped(names: Names) -> list[str]:
-    """Return a line for each name of an entry that was not taken."""
+    """Return a line for each dropped name of an entry."""
     listed = names.tag or names.at_digest
     instead = f"listed as {listed}" if listed else "the image is not listed"
     return [f"dropped the name {name} ({instead}; see --base-name)" for name in names.dropped]
 
 
 def labels_of(annotations: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the labels that an entry's annotations stand for.
+    """Return the labels in an entry's annotations: `io.cri-containerd.pinned=pinned`, and no others.
 
-    Annotations are not labels. The one exception lets a layout say what no layout else could: an entry whose
-    annotation `io.cri-containerd.pinned` is exactly `pinned` is pinned.
+    Annotations are not labels, but a layout could not pin an image otherwise.
     """
     pinned = annotations.get(PINNED_LABEL) == PINNED_VALUE
     return {PINNED_LABEL: PINNED_VALUE} if pinned else {}

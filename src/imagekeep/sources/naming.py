@@ -1,19 +1,18 @@
-"""What an image in a layout or an archive is called.
+"""Names the images in a layout or an archive.
 
-An entry of index.json is named by its annotations, the first of these that gives a reference:
+An entry of index.json is named by the first of these annotations that has a valid reference:
 
 1. `io.containerd.image.name`, which containerd and docker write: a whole reference;
 2. `org.opencontainers.image.ref.name`, if it has a `/`, a `:` or a `@`: a whole reference
    (containerd: core/images/archive/reference.go);
 3. the same annotation as a tag of the base name, which is the caller's, else that of the directory or the file.
 
-Each is completed as ParseDockerRef completes it. A name that does not parse is dropped, and said to be. Of one with
-a digest the repository and the tag count, and the digest is the target's: Docker writes the index's when it saves
-one platform of it. As the CRI plugin leaves an image after a pull, an
-entry has two references of these: its tag, and its repository at its target's digest. An entry without a
-usable name has the base name at its digest; without a usable base name too, `docker.io/library/import` at its
-digest, as `ctr images import` names it `import-DATE` (containerd: cmd/ctr/commands/images/import.go). The target's
-digest alone would be no name: among the references of a CRI image, a bare digest is an image's id.
+Each is normalized as by ParseDockerRef. A name that does not parse is dropped with a warning. A name with a digest
+keeps its repository and tag, but gets the target's digest: Docker writes the index's when it saves one platform.
+An entry has two references, as the CRI plugin creates for a pull: its tag, and its repository at its target's
+digest. An entry without a valid name has the base name at its digest, or else `docker.io/library/import` at its
+digest; `ctr images import` would name it `import-DATE` (containerd: cmd/ctr/commands/images/import.go). The digest
+alone is not a name: among the references of a CRI image, a bare digest is an image's id.
 
 The base name of a directory or a file is its name in lower case, without a suffix of archives: `Shop.tar.gz`
 gives `docker.io/library/shop`. If that is not a valid repository, there is none.
@@ -40,7 +39,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that holds a tag, or by many tools a whole reference (image-spec, annotations)."""
 
 FALLBACK_REPOSITORY = Reference("docker.io", "library/import")
-"""The repository of an entry for which neither its annotations nor the base name give one."""
+"""The repository of an entry if neither its annotations nor the base name have one."""
 
 _COMPRESSED = (".gz", ".zst", ".zstd", ".xz", ".bz2")
 _ARCHIVE_SUFFIXES = (
@@ -52,10 +51,10 @@ _ARCHIVE_SUFFIXES = (
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The references that an entry has by name: a tag, and a repository at a digest; None where it has none.
+    """The references of an entry: its tag, and its repository at its digest; None if it has none.
 
-    `own` tells whether the annotations gave the name, not the base name alone. `dropped` has each name that they
-    give and that was not taken, quoted, with the reason.
+    `own` is true if the name is from the annotations, not from the base name alone. `dropped` has each dropped
+    name, quoted, with the reason.
     """
 
     tag: str | None
@@ -65,7 +64,7 @@ class Names:
 
 
 def parse_base_name(text: str) -> Reference:
-    """Parse the name that tags are appended to: a repository's, with neither tag nor digest.
+    """Parse the repository that tags are appended to, which has neither tag nor digest.
 
     Raises InvalidReferenceError, with the reason base_name_has_tag_or_digest or one of `parse_normalized`.
     """
@@ -76,7 +75,7 @@ def parse_base_name(text: str) -> Reference:
 
 
 def default_base_name(path: Path) -> Reference | None:
-    """Return the base name that a directory's or a file's name gives, or None if it is not a valid one."""
+    """Return the base name of a directory or a file, or None if its name is not a valid repository."""
     # Not resolve(), which would follow a link to another name.
     name = Path(os.path.abspath(path)).name.lower()  # noqa: PTH100
     for suffix in _ARCHIVE_SUFFIXES:
@@ -105,7 +104,7 @@ def names_of(annotations: Mapping[str, str], digest: str, base: Reference | None
 
 
 def _named(annotations: Mapping[str, str], base: Reference | None, dropped: list[str]) -> Reference | None:
-    """Return the first reference that the annotations give, without its digest; note those that are none."""
+    """Return the first valid reference in the annotations, without its digest; add the others to `dropped`."""
     image_name = annotations.get(IMAGE_NAME)
     if image_name and (reference := _parsed(image_name, image_name, dropped)):
         return reference
@@ -120,7 +119,7 @@ def _named(annotations: Mapping[str, str], base: Reference | None, dropped: list
 
 
 def _parsed(text: str, name: str, dropped: list[str]) -> Reference | None:
-    """Return a reference without its digest, or None and note `name`, which the annotation gave."""
+    """Return a reference without its digest; if it is invalid, add the annotation's `name` to `dropped`."""
     try:
         reference = parse_docker_ref(text)
     except InvalidReferenceError as error:

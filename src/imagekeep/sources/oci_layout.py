@@ -6,11 +6,10 @@
     DIRECTORY/index.json                 the entries: see imagekeep.sources.naming for what they are called
     DIRECTORY/blobs/ALGORITHM/ENCODED    every document and layer by its digest
 
-Nothing is held open. Each call looks whether index.json is still the file that was read, by its inode, size
-and times; a file that changed within the last two seconds before it was read is read again in any case,
-because a second change could fall into the same tick of the file system's clock. A directory whose index.json
-is missing, half written or no index is an error and never "no images", so that a store does not drop what a
-copy in progress, or a file system that is not mounted, fails to show.
+No file stays open. Each call compares the inode, size and times of index.json with those of the last reading; a
+file that had changed less than two seconds before is read again in any case, because another change could have
+the same times. A missing, incomplete or invalid index.json is an error and never "no images": a copy in progress
+or a file system that is not mounted must not empty a store.
 """
 
 from __future__ import annotations
@@ -55,14 +54,14 @@ BLOBS = "blobs"
 LAYOUT_VERSION = "1.0.0"
 
 SETTLING_TIME = 2_000_000_000
-"""How many nanoseconds after a change the next one surely shows in a file's times: FAT's are 2 s apart."""
+"""Nanoseconds after which another change surely shows in a file's times: FAT counts in 2 s."""
 
 SKOPEO_FILE = "version"
 SKOPEO_MARK = b"Directory Transport Version:"
-"""What a directory of skopeo's `dir:` transport is known by (containers/image: directory)."""
+"""How the version file of skopeo's `dir:` transport begins (containers/image: directory)."""
 
 SAVED_FILE = "manifest.json"
-"""What Docker lists an archive's images in, beside a layout."""
+"""Docker's list of an archive's images, beside a layout."""
 
 _SAVED = list_of(struct({"RepoTags": list_of(text, ENTRIES_LIMIT)}), ENTRIES_LIMIT)
 _LAYOUT = struct({"imageLayoutVersion": text})
@@ -91,9 +90,9 @@ class OCILayout:
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.
 
-        Raises ImageNotFoundError; SourceUnavailableError where the directory is missing, InvalidArgumentError where
-        it is a file, PermissionDeniedError; InvalidDocumentError if it is not a layout, and CorruptContentError
-        where a link stands in it.
+        Raises ImageNotFoundError, SourceUnavailableError if the directory is missing, InvalidArgumentError if it is
+        a file, PermissionDeniedError, InvalidDocumentError if it is not a layout, and CorruptContentError if a file
+        in it is a link.
         """
         return self._listing().get(reference)
 
@@ -107,7 +106,7 @@ class OCILayout:
     def read(self, descriptor: Descriptor) -> bytes:
         """Return a blob of at most the document cap, not verified.
 
-        Raises InvalidDigestError, ContentNotFoundError, CorruptContentError where it is larger, a link or no
+        Raises InvalidDigestError, ContentNotFoundError, CorruptContentError if it is larger, a link or not a
         regular file, SourceUnavailableError and PermissionDeniedError.
         """
         algorithm, encoded = split(descriptor.digest)
@@ -118,7 +117,7 @@ class OCILayout:
             raise self._missing_blob(descriptor.digest) from None
 
     def info(self, digest: str) -> ContentInfo:
-        """Return the size of a blob; raises as `read` does, but for its size."""
+        """Return the size of a blob, of any size; raises as `read` does."""
         algorithm, encoded = split(digest)
         try:
             with open_regular(self.directory, BLOBS, algorithm, encoded) as opened:
@@ -129,7 +128,7 @@ class OCILayout:
     def _listing(self, *, look_again: bool = False) -> Listing:
         """Return what index.json lists now, parsed again only if it changed.
 
-        With `look_again`, an entry whose document was missing is looked at again: it may be an artifact.
+        With `look_again`, an entry whose document was missing is judged again: it may be an artifact.
         """
         try:
             with self._lock, open_regular(self.directory, INDEX_FILE) as opened:
@@ -145,7 +144,7 @@ class OCILayout:
             raise self._not_a_layout(INDEX_FILE) from None
 
     def _read_index(self, opened: int, signature: Signature) -> _Reading:
-        """Read and parse index.json; the same bytes give the same listing, so that what hangs on it stays."""
+        """Read index.json; parse it unless its content is that of the last reading."""
         self._check_version()
         started = time.time_ns()
         name = str(self.directory / INDEX_FILE)
@@ -196,7 +195,7 @@ class OCILayout:
             raise InvalidDocumentError(name, Reason.TYPE, detail)
 
     def _not_a_layout(self, missing: str) -> InvalidDocumentError:
-        """Return the error for a directory without a file of a layout, after a look at what it is."""
+        """Return the error for a directory that lacks a file of a layout; names skopeo's `dir:` format."""
         try:
             with open_regular(self.directory, SKOPEO_FILE) as opened:
                 if read_whole(opened, DOCUMENT_LIMIT, SKOPEO_FILE).startswith(SKOPEO_MARK):
@@ -211,7 +210,7 @@ class OCILayout:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One reading of index.json; `settled` where a change after it would show in the signature."""
+    """One reading of index.json; `settled` if a later change must show in the signature."""
 
     signature: Signature
     document: bytes
@@ -236,7 +235,7 @@ def check_layout_version(document: bytes, name: str) -> None:
 
 
 def skopeo_directory(name: str) -> InvalidDocumentError:
-    """Return the error for what `skopeo copy … dir:` made, in a directory or an archive."""
+    """Return the error for the output of `skopeo copy … dir:`, in a directory or an archive."""
     return InvalidDocumentError(
         name,
         Reason.SYNTAX,
@@ -245,6 +244,6 @@ def skopeo_directory(name: str) -> InvalidDocumentError:
 
 
 def _missing(path: Path) -> InvalidDocumentError:
-    """Return the error for a file without which a directory is no layout."""
+    """Return the error for a missing file of a layout."""
     detail = "missing (not an OCI layout, or an unfinished one)"
     return InvalidDocumentError(str(path), Reason.SYNTAX, detail)

@@ -1,7 +1,7 @@
-"""The protocol of a source: what each one does, and the capabilities that some have.
+"""The protocols of a source and of the capabilities that some sources have.
 
 A source lists references and reads content; it knows no platform. It is the counterpart of the Getter and the
-InfoReaderProvider that containerd's image store is made with. A class need not inherit from these protocols.
+InfoReaderProvider of containerd's image store. A class need not inherit from these protocols.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 @runtime_checkable
 class Source(ContentReader, Protocol):
-    """Where images really are. Its methods may be called from several threads at once.
+    """An image source. Its methods may be called from several threads at once.
 
     `read` and `info` are those of ContentReader.
     """

@@ -1,4 +1,4 @@
-"""The content of one member of an archive: where it lies in a file, or what was kept as it passed by."""
+"""The content of an archive's members: ranges of a file, or what was kept of a stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive.tar import Member, TarInput
 
 HELD_LIMIT = 64 << 20
-"""How many bytes of documents are held of an archive that cannot be read twice: some ten thousand images."""
+"""Maximum bytes of documents held of an archive that cannot be read twice: some ten thousand images."""
 
 SCALAR_LIMIT = 1024
 """Bytes besides white space up to which a member of any other JSON is held: `null` is a config in Go."""
@@ -46,19 +46,19 @@ class Blob(Protocol):
 
     @property
     def size(self) -> int:
-        """Return how many bytes there are."""
+        """Return the size in bytes."""
         ...
 
     def read(self) -> bytes:
-        """Return the content, at most the document cap; raises CorruptContentError for more."""
+        """Return the content; raises CorruptContentError if it exceeds the document cap."""
         ...
 
     def digest(self) -> str:
-        """Return the sha256 digest of the content, in one pass that holds a chunk at a time."""
+        """Return the sha256 digest of the content, read a chunk at a time."""
         ...
 
     def beginning(self) -> bytes:
-        """Return the first bytes, as many as tell compressions apart."""
+        """Return the first MAGIC_LENGTH bytes."""
         ...
 
 
@@ -66,8 +66,7 @@ class Blob(Protocol):
 class FileBlob:
     """A range of a plain archive, read in place.
 
-    `read`, `digest` and `beginning` raise SourceUnavailableError where the file is not the one that was
-    listed.
+    `read`, `digest` and `beginning` raise SourceUnavailableError if the file has changed since it was listed.
     """
 
     path: Path
@@ -107,7 +106,7 @@ class FileBlob:
 
 @dataclass(frozen=True, slots=True)
 class HashedBlob:
-    """What is known of a member that passed by in a stream, and is not held."""
+    """A member of a stream whose content is not held."""
 
     size: int
     hashed: str
@@ -115,7 +114,7 @@ class HashedBlob:
     name: str
 
     def read(self) -> bytes:
-        """Raise: it is too large for a document, or not JSON."""
+        """Raise CorruptContentError if it exceeds the document cap, InvalidDocumentError otherwise."""
         if self.size > DOCUMENT_LIMIT:
             raise too_large(self.name, DOCUMENT_LIMIT)
         raise InvalidDocumentError(self.hashed, InvalidDocumentError.Reason.SYNTAX, "not valid JSON")
@@ -131,7 +130,7 @@ class HashedBlob:
 
 @dataclass(slots=True)
 class BufferedBlob:
-    """What may be a document, held in memory until the buffer needs the room."""
+    """A possible document, held in memory until the buffer drops it."""
 
     content: bytes
     name: str = ""
@@ -162,16 +161,16 @@ class BufferedBlob:
         return self.dropped.first if self.dropped else self.content[:MAGIC_LENGTH]
 
     def drop(self) -> None:
-        """Forget the content, but its size, digest and first bytes."""
+        """Drop the content; keep its size, digest and first bytes."""
         self.dropped = HashedBlob(len(self.content), self.digest(), self.beginning(), self.name)
         self.content = b""
 
 
 class DocumentBuffer:
-    """Takes the members of a stream as they pass by: holds what may be a document, hashes the rest.
+    """Reads the members of a stream: holds what may be a document, hashes the rest.
 
-    A layer can be JSON too (an SBOM, an attestation). So once more is held than fits, the largest is dropped: a
-    layer is larger than a manifest or a config, and nobody reads it.
+    A layer can be JSON too (an SBOM, an attestation). So once the buffer is full, the largest is dropped: a layer
+    is larger than a manifest or a config, and is never read.
     """
 
     def __init__(self, limit: int = HELD_LIMIT) -> None:
@@ -181,7 +180,7 @@ class DocumentBuffer:
         self._largest: list[tuple[int, int, BufferedBlob]] = []
 
     def take(self, member: Member, tar: TarInput) -> Blob:
-        """Return the blob of a member whose content is next."""
+        """Return the blob of a member whose content `tar` is at."""
         name = f"{tar.name}, member {member.name}"
         first = tar.read(min(CHUNK, member.size))
         if _may_be_document(first, member.size):
@@ -194,7 +193,7 @@ class DocumentBuffer:
         return HashedBlob(member.size, f"sha256:{hasher.hexdigest()}", first[:MAGIC_LENGTH], name)
 
     def _hold(self, content: bytes, name: str) -> Blob:
-        """Hold one more, and drop the largest until all fit."""
+        """Hold a member; drop the largest ones until the rest fit."""
         blob = BufferedBlob(content, name)
         self._held += len(content)
         heapq.heappush(self._largest, (-len(content), next(self._taken), blob))
@@ -237,7 +236,7 @@ def open_archive(path: Path) -> Iterator[int]:
 
 
 def _open(path: Path) -> int:
-    """Open a file for reading, without waiting for the other end of a pipe."""
+    """Open a file for reading; O_NONBLOCK keeps a FIFO from blocking."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except PermissionError as failure:

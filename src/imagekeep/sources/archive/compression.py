@@ -1,8 +1,7 @@
-"""Which compression a stream has, and the stream without it, checked to its end.
+"""Detects the compression of a stream and decompresses it, verifying its checksums.
 
-Each format's own checksum is compared, members or frames one after another are read as one stream, and zeros
-after the last are padding. Anything else that follows is an error, as in Go's gzip: it may be the rest of a member
-whose header was damaged.
+Consecutive members or frames are read as one stream, and zeros after the last are padding. Anything else after it
+is an error, as in Go's gzip: it may be a member whose header was damaged.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHUNK: Final = 1 << 18
-"""How many bytes are held at once while a member passes by."""
+"""Bytes of a member held at once while it is read."""
 
 MAGIC_LENGTH: Final = 10
-"""How many leading bytes tell one compression from another (containerd: DecompressStream peeks as many)."""
+"""Leading bytes by which a compression is detected (containerd: DecompressStream peeks as many)."""
 
 MEMORY_LIMIT: Final = 128 << 20
-"""Bytes of window that xz may ask for: what its own presets need at most. zstd's own limit is the same."""
+"""Maximum bytes of memory for xz, enough for all its presets; the zstd library has the same limit."""
 
 _GZIP: Final = b"\x1f\x8b\x08"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -42,7 +41,7 @@ _BZIP2: Final = b"BZh"
 _UNREADABLE: Final = {b"\x04\x22\x4d\x18": "lz4", b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
 
 FAILURES: Final = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError)
-"""What reading a damaged or truncated stream raises; bzip2's is an OSError without a number."""
+"""Errors of a damaged or truncated stream; bzip2's is an OSError without an errno."""
 
 
 def needs_memory(failure: Exception) -> bool:
@@ -51,7 +50,7 @@ def needs_memory(failure: Exception) -> bool:
 
 
 class ByteStream(Protocol):
-    """Gives bytes until there are none: what `sys.stdin.buffer` and opened files have in common."""
+    """A stream of bytes, such as `sys.stdin.buffer` or an open file."""
 
     def read(self, count: int, /) -> bytes | None:
         """Return up to `count` bytes, none at the end."""
@@ -59,7 +58,7 @@ class ByteStream(Protocol):
 
 
 class _Decompressor(Protocol):
-    """What the decompressors of xz, bzip2 and zstd have in common; each reads one member or frame."""
+    """A decompressor of one member or frame of xz, bzip2 or zstd."""
 
     @property
     def eof(self) -> bool: ...
@@ -76,8 +75,7 @@ class _Decompressor(Protocol):
 def decompressed(stream: io.BufferedReader[Any], beginning: bytes, name: str) -> ByteStream:
     """Return a stream without its compression; `beginning` is a copy of its first bytes.
 
-    Raises InvalidDocumentError for a compression that imagekeep does not read, saying what to do; what the
-    stream raises as it is read is in FAILURES.
+    Raises InvalidDocumentError for a compression that is not supported. Reading the stream raises FAILURES.
     """
     kind = compression_of(beginning)
     if kind in _UNREADABLE.values():
@@ -94,7 +92,7 @@ def decompressed(stream: io.BufferedReader[Any], beginning: bytes, name: str) ->
 
 
 def compression_of(beginning: bytes) -> str | None:
-    """Return the name of the compression that these first bytes show, or None."""
+    """Return the name of the compression that begins with these bytes, or None."""
     if beginning.startswith(_GZIP):
         return "gzip"
     if beginning.startswith(_ZSTD) or _is_skippable(beginning):
@@ -107,12 +105,12 @@ def compression_of(beginning: bytes) -> str | None:
 
 
 def is_compressed(beginning: bytes) -> bool:
-    """Return whether containerd takes a layer for compressed (containerd: DetectCompression: gzip or zstd)."""
+    """Return whether containerd treats a layer as compressed: with gzip or zstd (DetectCompression)."""
     return compression_of(beginning) in ("gzip", "zstd")
 
 
 def _is_skippable(beginning: bytes) -> bool:
-    """Return whether a zstd frame that holds no content begins here; pzstd writes one first."""
+    """Return whether these bytes begin a skippable zstd frame, as pzstd writes first."""
     return len(beginning) >= 8 and int.from_bytes(beginning[:4], "little") in _ZSTD_SKIPPABLE
 
 
@@ -124,9 +122,9 @@ _DECOMPRESSORS: Final[dict[str, Callable[[], _Decompressor]]] = {
 
 
 class _Frames:
-    """Members or frames of one format, one after another, as one stream.
+    """Consecutive members or frames of one format as one stream.
 
-    The standard library's own files ignore what follows the last one, so damage there would go unseen.
+    The standard library's file classes ignore what follows the last one, so damage there would go unnoticed.
     """
 
     def __init__(self, stream: ByteStream, start: Callable[[], _Decompressor]) -> None:

@@ -1,12 +1,12 @@
-"""The archives of `docker save` before version 25, `podman save` and `skopeo copy … docker-archive:`.
+"""Reads the archives of `docker save` before version 25, `podman save` and `skopeo copy … docker-archive:`.
 
-Such an archive has no manifest of the kind that registries have. `manifest.json` lists files::
+Such an archive has no registry manifests. `manifest.json` lists files::
 
     [{"Config": "CONFIG.json", "RepoTags": ["busybox:1.36"], "Layers": ["LAYER.tar", …]}]
 
-containerd makes a manifest from them when it imports one, whose digest becomes the image's target. This
-makes the same, byte for byte, so that targets, ids and sizes are those that `ctr images import` shows
-(containerd: core/images/archive/importer.go, with no layer that is already known in compressed form).
+containerd makes a manifest from them on import, whose digest becomes the image's target. This module makes the
+same, byte for byte, so targets, ids and sizes are those of `ctr images import` (containerd:
+core/images/archive/importer.go, if no layer is already in its content store in compressed form).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
 COMPRESSED_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-"""What containerd calls every compressed layer of such an archive, zstd too."""
+"""The media type that containerd gives every compressed layer of such an archive, even zstd."""
 
 CONFIGS_LIMIT = 32 << 20
 """Maximum bytes of the configs that manifest.json names, of which each 8 MiB can take seconds to decode."""
 
 LAYERS_LIMIT = 200_000
-"""How many layers the images of an archive may have together, each occurrence counted."""
+"""Maximum number of layers of all images in an archive, counting each occurrence."""
 
 _SAVED = list_of(
     struct(
@@ -51,7 +51,7 @@ _SAVED = list_of(
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """One image of a manifest.json: the names of its members, and its tags as they stand there."""
+    """One image of a manifest.json: the names of its members, and its tags as written."""
 
     config: str
     layers: tuple[str, ...]
@@ -59,7 +59,7 @@ class SavedImage:
 
 
 class Converter:
-    """Makes the manifests of saved images, and has the blobs that they lead to by digest.
+    """Makes the manifests of saved images, and finds their blobs by digest.
 
     Each member is hashed once, a chunk at a time, and each config decoded once, however many images share it.
     """
@@ -74,7 +74,7 @@ class Converter:
         self._layers_left = LAYERS_LIMIT
 
     def find(self, digest: str) -> Blob | None:
-        """Return the blob with this digest, if a converted image leads to one."""
+        """Return the blob with this digest if it is part of a converted image."""
         return self._blobs.get(digest)
 
     def image_id(self, saved: SavedImage) -> str:
@@ -99,10 +99,10 @@ class Converter:
         return Descriptor(DOCKER_MANIFEST, digest, manifest.size)
 
     def _compare(self, saved: SavedImage, layers: list[dict[str, Any]]) -> None:
-        """Check the layers by the config's diff ids: their number, and the content of the uncompressed ones.
+        """Compare the layers with the config's diff ids: their number, and the digests of uncompressed ones.
 
-        A config that cannot be read is left to its reader. A compressed layer is not checked: it would have to be
-        decompressed whole.
+        A config that cannot be read is skipped: its reader gets the error. A compressed layer is not compared: it
+        would have to be decompressed.
         """
         diff_ids = self._read_diff_ids(saved.config)
         if diff_ids is None:
@@ -136,7 +136,7 @@ class Converter:
         return InvalidDocumentError(self._where, Reason.TYPE, f"{printable(member)} {reason}")
 
     def _layer(self, member: str) -> dict[str, Any]:
-        """Return the descriptor of a layer; its first bytes tell whether it is compressed."""
+        """Return the descriptor of a layer; its first bytes show whether it is compressed."""
         compressed = is_compressed(self._find(member).beginning())
         return self._descriptor(member, COMPRESSED_LAYER_TYPE if compressed else LAYER_TYPE)
 
@@ -180,5 +180,5 @@ def saved_images(table: MemberTable, name: str) -> tuple[SavedImage, ...] | None
 
 
 def entries_of(saved: SavedImage, target: Descriptor) -> list[Entry]:
-    """Return the entries that an image's tags stand for at a target: one without a name if it has none."""
+    """Return an entry for each of an image's tags, or one without a name if it has none."""
     return [Entry(target, {IMAGE_NAME: tag}) for tag in saved.tags] or [Entry(target, {})]

@@ -1,8 +1,8 @@
-"""The images of an archive, of either kind: by index.json, by manifest.json, or by both.
+"""Lists the images of an archive from its index.json and its manifest.json.
 
-Docker from version 25 and `ctr images export` write both. Either list can lack images that the other has: an image
-saved by its digest is only in manifest.json, and so may be all but one of several. So both are read, and an
-image of manifest.json is taken for one of index.json if that leads to the same config.
+Docker from version 25 and `ctr images export` write both. Either can lack images that the other has: an image
+saved by its digest, or all but one of several, may be only in manifest.json. So both are read, and images of the
+two with the same config are the same.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ArchivedImages:
     def _missing(
         self, listed: tuple[Entry, ...], saved: tuple[SavedImage, ...], base: Reference | None
     ) -> list[Entry]:
-        """Return entries for the images and the tags that manifest.json has, and index.json has not."""
+        """Return entries for the images and tags that only manifest.json has."""
         if not listed:
             return [entry for image in saved for entry in entries_of(image, self._converter.target(image))]
         configs = self._configs_by_target(listed) if saved else {}
@@ -113,7 +113,7 @@ class ArchivedImages:
         return missing
 
     def _configs_by_target(self, listed: tuple[Entry, ...]) -> dict[Descriptor, set[str]]:
-        """Return the configs that each target of index.json leads to."""
+        """Return the digests of the configs beneath each target of index.json."""
         shared = SharedDocuments()
         configs: dict[Descriptor, set[str]] = {}
         for target in dict.fromkeys(entry.target for entry in listed):
@@ -141,7 +141,7 @@ class ArchivedImages:
 
 
 def _configs(target: Descriptor, reader: ImageReader) -> set[str]:
-    """Return the digests of the configs that a target leads to; what cannot be read leads to none."""
+    """Return the digests of the configs beneath a target; skip what cannot be read."""
     configs: set[str] = set()
     seen: set[str] = set()
     waiting = [target]
@@ -161,6 +161,6 @@ def _configs(target: Descriptor, reader: ImageReader) -> set[str]:
 
 
 def _is_skopeo_directory(table: MemberTable) -> bool:
-    """Return whether the archive packs what `skopeo copy … dir:` wrote."""
+    """Return whether the archive is a tar of the output of `skopeo copy … dir:`."""
     version = table.find(SKOPEO_FILE)
     return version is not None and version.beginning().startswith(SKOPEO_MARK[:10])

@@ -1,4 +1,4 @@
-"""The table of an archive's members, made in one pass over its headers."""
+"""Builds the table of an archive's members in one pass over its headers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive.tar import Member, TarInput
 
 NAMES_LIMIT = 16 << 20
-"""How many bytes the names and links of an archive may have together: those of 200,000 blobs."""
+"""Maximum bytes of all names and links in an archive: enough for 200,000 blobs."""
 
 LINK_LIMIT = 16
-"""How many links are followed from one name: more than any tool makes, and an end to circles."""
+"""Maximum number of links followed from one name, more than any tool makes; ends cycles."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberTable:
-    """The regular members of an archive by name, and what its links lead to.
+    """The regular members of an archive by name, and the targets of its links.
 
-    Names are cleaned as Go's path.Clean does; they are looked up in this table and nowhere else, so that one
-    with `..` or a leading `/` leads nowhere. Of two members with one name the later counts, as in containerd.
+    Names are cleaned as by Go's path.Clean and looked up only in this table, so `..` or a leading `/` leads
+    nowhere. The later of two members with one name counts, as in containerd.
     """
 
     regular: dict[str, Blob] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class MemberTable:
         return None
 
     def add(self, member: Member, take: Callable[[Member], Blob]) -> None:
-        """Note a member; directories, devices and the like are passed over."""
+        """Add a member; skip directories, devices and the like."""
         name = clean(member.name)
         if member.kind is MemberType.REGULAR:
             self.regular[name] = take(member)
@@ -53,7 +53,7 @@ class MemberTable:
             self._add_link(name, clean(member.link))
 
     def _add_link(self, name: str, target: str) -> None:
-        """Note a link; GNU tar writes one to itself where a file was given twice."""
+        """Add a link, but not to itself, as GNU tar writes if a file was given twice."""
         if target != name:
             self.regular.pop(name, None)
             self.links[name] = target

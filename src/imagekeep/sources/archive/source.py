@@ -2,18 +2,18 @@
 
 `docker save`, `podman save`, `skopeo copy … oci-archive:` and `docker-archive:` make them, plain or compressed
 with gzip, zstd, xz or bzip2; see `imagekeep.sources.archive.images` for what one lists. An archive that lists no
-image is an error and never "no images": nobody saves an empty archive, and a store would lose all it has.
+image is an error and never "no images": nobody saves an empty archive, and it would empty a store.
 
-How the bytes are come by:
+How an archive is read:
 
-- a **plain file**: one pass over the headers, skipping all content. A document is read from its place when
-  it is asked for. The file is opened anew each time, and listed again when its inode, size or times have
-  changed, so nothing is held open and an archive that is replaced is seen.
-- a **compressed file**, which cannot be read from the middle, and **standard input**, which cannot be read
-  twice: one pass over the whole, to its end, so that its checksum is compared. What may be a document (a member
-  that begins as JSON, at most the document cap) is held, up to `HELD_LIMIT` bytes; the rest is hashed as it
-  passes, a chunk at a time, and forgotten. So nothing is spooled to disk, and a bomb costs time but no memory.
-  Standard input is read when the source is made.
+- A **plain file** in one pass over its headers, skipping all content. Documents are read in place on demand. The
+  file is opened for each read, and listed again if its inode, size or times have changed, so a replaced archive is
+  noticed.
+- A **compressed file**, which cannot be read from the middle, and **standard input**, which cannot be read twice,
+  in one pass to the end, which verifies the checksum. What may be a document (a member that begins as JSON, at
+  most the document cap) is held, up to `HELD_LIMIT` bytes; the rest is hashed a chunk at a time. So nothing is
+  spooled to disk, and a decompression bomb takes time but no memory. Standard input is read when the source is
+  constructed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     from imagekeep.sources.listing import Listing
 
 STANDARD_INPUT = "stdin"
-"""What standard input is called in errors, and the base name of what has only a tag in it."""
+"""The name of standard input in errors, and its base name."""
 
 
 class Archive:
     """The images of an archive; fulfils `Source`, and may be called from several threads at once."""
 
     def __init__(self, file: Path | str | ByteStream, *, base_name: str | None = None) -> None:
-        """Name the file, of which nothing is read yet, or hand over a stream, which is read to its end.
+        """Take the path of a file, which is read later, or a stream, which is read to its end now.
 
         `base_name` is the repository of entries that have only a tag, by default the file's name without
         its suffix, `stdin` for a stream. Raises InvalidReferenceError, and for a stream as `get` does.
@@ -82,7 +82,7 @@ class Archive:
     def get(self, reference: str) -> ImageRecord:
         """Return the record of exactly this reference.
 
-        Raises ImageNotFoundError; SourceUnavailableError where the file is missing, PermissionDeniedError;
+        Raises ImageNotFoundError, SourceUnavailableError if the file is missing, PermissionDeniedError, and
         InvalidDocumentError if it is not an archive of images, is damaged, truncated or exceeds a limit.
         """
         return self._current().listing.get(reference)
@@ -106,7 +106,7 @@ class Archive:
         return self._current().images.info(digest)
 
     def _current(self) -> _Opened:
-        """Return what the archive holds now, listed again only if the file changed."""
+        """Return the listed archive, listing it again only if the file changed."""
         if self._passed is not None:
             return self._passed
         with self._lock, open_archive(self._path) as descriptor:
@@ -128,7 +128,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An archive that was listed; a stream has no signature."""
+    """A listed archive; a stream has no signature."""
 
     signature: Signature | None
     images: ArchivedImages
@@ -150,10 +150,10 @@ def _read_file(descriptor: int, path: Path, signature: Signature) -> MemberTable
 
 
 def _read_passing(stream: ByteStream, name: str) -> MemberTable:
-    """Return the members of an archive that passes by once."""
+    """Return the members of an archive that can be read only once."""
     tar = stream_input(stream, name)
-    holder = DocumentBuffer()
-    table = read_members(tar, lambda member: holder.take(member, tar))
-    # What follows the tar is read too: the compression's checksum comes last.
+    buffer = DocumentBuffer()
+    table = read_members(tar, lambda member: buffer.take(member, tar))
+    # The checksum of the compression comes last, after the end of the tar.
     tar.drain()
     return table

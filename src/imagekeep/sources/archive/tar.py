@@ -1,12 +1,12 @@
-"""The grammar of tar, read as Go's archive/tar reads it, in bounded memory.
+"""Reads tar as Go's archive/tar does, in bounded memory.
 
-An archive is a row of members, each a header block of 512 bytes and then its content, padded to whole blocks;
-two blocks of zeros end it. What does not fit a header stands in members of its own before it: pax records
-(POSIX.1-2001), or GNU's long names.
+An archive is a sequence of members, each a header block of 512 bytes and its content, padded to whole blocks; two
+blocks of zeros end it. What does not fit in a header is in extra members before it: pax records (POSIX.1-2001) or
+GNU's long names.
 
-The standard library's reader is the wrong one here. It believes the sizes that such members state and reads them
-whole, so a few hundred bytes of gzip could take all memory; and it takes a damaged header for the end of the
-archive, so images would vanish without an error. This one has limits, and an archive that ends early is an error.
+The standard library's tarfile does not fit. It reads such extra members whole, whatever size they state, so a few
+hundred bytes of gzip could take all memory; and it treats a damaged header as the end of the archive, so images
+would vanish without an error. This reader has limits, and a truncated archive is an error.
 
     for member in members(tar):
         if member.kind is MemberType.REGULAR:
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 BLOCK = 512
 
 HEADER_LIMIT = 200_000
-"""How many headers an archive may have: each one that is kept takes about 400 bytes of memory."""
+"""Maximum number of headers in an archive: each takes about 400 bytes of memory."""
 
 EXTENSION_LIMIT = 1 << 20
-"""How many bytes of pax records or of a long name one member may have; Go's limit is the same."""
+"""Maximum bytes of pax records, or of a long name, of one member, as in Go."""
 
 EXTENSIONS_LIMIT = 32 << 20
 """Maximum bytes of these in one archive: compressed, a few hundred bytes of pax records take a second to read."""
 
 NAME_LIMIT = 4096
-"""How many bytes a member's name or its link's target may have: Linux's longest path."""
+"""Maximum bytes of a member's name or its link's target: Linux's longest path."""
 
 _ZEROS = bytes(BLOCK)
 _CHECKSUM = slice(148, 156)
@@ -46,7 +46,7 @@ _CONTENTLESS = frozenset(b"123456")
 
 
 class TarInput(Protocol):
-    """Gives an archive's bytes in their order; `name` is for messages, `position` counts bytes from 0."""
+    """Reads an archive forward; `name` is for messages, `position` counts bytes from 0."""
 
     name: str
     position: int
@@ -56,12 +56,12 @@ class TarInput(Protocol):
         ...
 
     def skip(self, count: int) -> int:
-        """Pass over the next `count` bytes; return how many there were, fewer only at the end."""
+        """Skip the next `count` bytes; return how many there were, fewer only at the end."""
         ...
 
 
 class MemberType(enum.Enum):
-    """What a member is; directories, devices and all else are OTHER, and are passed over."""
+    """The type of a member; directories, devices and all else are OTHER, and are skipped."""
 
     REGULAR = "regular"
     HARD_LINK = "hard link"
@@ -89,7 +89,7 @@ class Member:
 
 @dataclass(slots=True)
 class _Extension:
-    """What the members before a header say that replaces its own fields."""
+    """Fields of extra members, which replace those of the next header."""
 
     path: bytes = b""
     link: bytes = b""
@@ -101,8 +101,8 @@ class _Extension:
 def members(tar: TarInput) -> Iterator[Member]:
     """Yield each member, with `tar` at the start of its content, of which the caller may read any part.
 
-    Raises InvalidDocumentError for what is not a tar archive, is damaged, truncated, or exceeds a limit, and
-    for sparse members, whose stored bytes are not their content.
+    Raises InvalidDocumentError if this is not a tar archive, is damaged or truncated, exceeds a limit, or has a
+    sparse member, whose stored bytes are not its content.
     """
     extension = _Extension()
     extensions_left = EXTENSIONS_LIMIT
@@ -134,7 +134,7 @@ def damaged(tar: TarInput, what: str) -> InvalidDocumentError:
 def _next_header(tar: TarInput) -> bytes | None:
     """Return the next header block, or None at the end of the archive.
 
-    Go takes the end of the file for the end of the archive too, with no blocks of zeros before it.
+    As in Go, the file may end without the blocks of zeros.
     """
     start = tar.position
     block = tar.read(BLOCK)
@@ -154,7 +154,7 @@ def _next_header(tar: TarInput) -> bytes | None:
 
 
 def _checksum_fits(block: bytes, tar: TarInput) -> bool:
-    """Return whether a header's checksum is right; some old programs summed signed bytes."""
+    """Return whether a header's checksum is right; some old programs sum signed bytes."""
     try:
         stated = _number(block[_CHECKSUM], tar)
     except InvalidDocumentError:
@@ -165,7 +165,7 @@ def _checksum_fits(block: bytes, tar: TarInput) -> bool:
 
 
 def _number(field: bytes, tar: TarInput) -> int:
-    """Return a header's number: octal digits, or binary where the first bit is set (GNU, star)."""
+    """Return a header's number: octal digits, or binary if the first bit is set (GNU, star)."""
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         negative = bool(field[0] & 0x40)
@@ -180,7 +180,7 @@ def _number(field: bytes, tar: TarInput) -> int:
 
 
 def _extension_content(tar: TarInput, size: int) -> bytes:
-    """Return the content of a pax or long-name member, and pass over its padding."""
+    """Return the content of a pax or long-name member, and skip its padding."""
     if size > EXTENSION_LIMIT:
         raise damaged(tar, f"has a header of {size} bytes at byte {tar.position}")
     end = tar.position + size
@@ -190,7 +190,7 @@ def _extension_content(tar: TarInput, size: int) -> bytes:
 
 
 def _extend(extension: _Extension, flag: int, content: bytes, tar: TarInput) -> None:
-    """Note what a pax or long-name member says; global pax records (`g`) are ignored, as in Go."""
+    """Apply a pax or long-name member; global pax records (`g`) are ignored, as in Go."""
     if flag == ord("L"):
         extension.path = content.partition(b"\0")[0]
     elif flag == ord("K"):
@@ -200,7 +200,7 @@ def _extend(extension: _Extension, flag: int, content: bytes, tar: TarInput) -> 
 
 
 def _extend_by_pax(extension: _Extension, content: bytes, tar: TarInput) -> None:
-    """Note the pax records that matter here; an empty value means the header's own (POSIX pax)."""
+    """Apply the pax records in use here; an empty value leaves the header's own (POSIX pax)."""
     for key, value in _pax_records(content, tar):
         if key.startswith(b"GNU.sparse."):
             extension.sparse = True
@@ -248,7 +248,7 @@ def _member(block: bytes, size: int, extension: _Extension, tar: TarInput) -> Me
 
 
 def _path(block: bytes) -> bytes:
-    """Return the name in a header; in the POSIX format its first part may stand in a field of its own."""
+    """Return the name in a header; in the POSIX format its first part may be in a separate field."""
     name = _text(block[:100])
     if block[257:263] != b"ustar\0":
         return name
@@ -262,12 +262,12 @@ def _text(field: bytes) -> bytes:
 
 
 def _decode(name: bytes) -> str:
-    """Return a name as text; bytes that are no UTF-8 are kept apart, so that two names never become one."""
+    """Return a name as text; bytes that are not UTF-8 become surrogates, so names stay distinct."""
     return name.decode("utf-8", "surrogateescape")
 
 
 def _pass_to(tar: TarInput, end: int) -> None:
-    """Skip what is left before `end`, then the padding; Go lets the last member's padding be missing."""
+    """Skip the rest up to `end` and the padding, which the last member may lack, as in Go."""
     left = end - tar.position
     if tar.skip(left) < left:
         raise damaged(tar, f"is truncated: a member ends at byte {end}, the archive at {tar.position}")

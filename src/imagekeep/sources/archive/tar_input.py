@@ -1,4 +1,4 @@
-"""The two ways through an archive: a file that can be skipped through, and a stream that only passes by."""
+"""Reads an archive from a file, skipping content, or from a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FileTarInput:
-    """A plain tar in an open file: content that is not asked for is never read."""
+    """A plain tar in an open file; skipped content is not read."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         self.name = name
@@ -38,14 +38,14 @@ class FileTarInput:
         return content
 
     def skip(self, count: int) -> int:
-        """Move on by `count` bytes, at most to the end; return how far it was."""
+        """Skip `count` bytes, at most to the end; return how many were skipped."""
         skipped = max(0, min(count, self._size - self.position))
         self.position += skipped
         return skipped
 
 
 class StreamTarInput:
-    """A tar that passes by once: from a pipe, or decompressed; only a chunk of it is held at a time."""
+    """A tar from a pipe or decompressed, read once, a chunk at a time."""
 
     def __init__(self, stream: ByteStream, name: str) -> None:
         self.name = name
@@ -64,14 +64,14 @@ class StreamTarInput:
         return b"".join(chunks)
 
     def skip(self, count: int) -> int:
-        """Read `count` bytes and forget them; return how many there were; raises as `read` does."""
+        """Read and discard `count` bytes; return how many there were; raises as `read` does."""
         start = self.position
         while (left := count - (self.position - start)) > 0 and self._next(min(left, CHUNK)):
             pass
         return self.position - start
 
     def drain(self) -> None:
-        """Read the rest and forget it; raises as `read` does."""
+        """Read and discard the rest; raises as `read` does."""
         while self._next(CHUNK):
             pass
 
@@ -102,8 +102,7 @@ class StreamTarInput:
 def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
     """Return `count` bytes of an open file from `offset`, and fewer only at its end.
 
-    The file's own position is not used, so that threads do not disturb one another. Raises
-    SourceUnavailableError.
+    The file's own position is not used, because threads share it. Raises SourceUnavailableError.
     """
     chunks = []
     try:
@@ -124,7 +123,7 @@ def stream_input(stream: ByteStream, name: str) -> StreamTarInput:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream with the bytes that were read off its beginning put back."""
+    """A stream whose first bytes, already read, are put back."""
 
     def __init__(self, beginning: bytes, read: Callable[[int], bytes | None]) -> None:
         self._beginning = beginning
@@ -134,7 +133,6 @@ class _Rejoined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        """Give what was read off first, then what the stream has."""
         chunk = self._beginning[: len(buffer)] or self._read(len(buffer)) or b""
         self._beginning = self._beginning[len(chunk) :] if self._beginning else b""
         buffer[: len(chunk)] = chunk
