@@ -108,7 +108,7 @@ class Model:
     def find(self, image_id: str) -> str:
         """Return the id of sha256 that an id, full or truncated, stands for, by looking at each."""
         if not image_id:
-            raise InvalidArgumentError("an image id must not be empty")
+            raise InvalidArgumentError("image id is empty")
         algorithm, _, encoded = image_id.rpartition(":")
         bare = algorithm in ("", "sha256") and image_id != f":{encoded}"
         found = [each for each in self.known if bare and encoded and each[7:].startswith(encoded)]

@@ -18,7 +18,6 @@ from imagekeep.image import Image
 from imagekeep.internals import apply_all, record_watcher
 from imagekeep.reader import Reader
 from imagekeep.store import Store
-from imagekeep.times import from_microseconds, to_microseconds
 from imagekeep.watcher_status import WatcherState
 from tests.model import IMAGES
 
@@ -112,13 +111,3 @@ def test_times_are_aware(store_path: Path) -> None:
     assert incomplete.since == incomplete.tried_at == entry.at
     assert watcher is not None
     assert (watcher.started_at, watcher.stopped_at) == (before, before + timedelta(seconds=1))
-
-
-@pytest.mark.parametrize("microseconds", [0, 1, -1, 1_700_000_000_123_456, -(10**15), 2**53 + 1])
-def test_a_time_is_kept_to_the_microsecond(microseconds: int) -> None:
-    assert to_microseconds(from_microseconds(microseconds)) == microseconds
-
-
-@pytest.mark.parametrize(("microseconds", "year"), [(2**63 - 1, 9999), (-(2**63), 1)])
-def test_a_time_that_no_calendar_has_becomes_the_nearest(microseconds: int, year: int) -> None:
-    assert from_microseconds(microseconds).year == year

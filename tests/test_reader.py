@@ -84,12 +84,15 @@ def test_get_of_an_ambiguous_id_lists_every_candidate(store_path: Path) -> None:
     with kept(store_path, ids) as store, pytest.raises(AmbiguousError) as raised:
         store.get("ab")
     assert (raised.value.candidates, raised.value.total) == (tuple(ids), 4)
-    assert str(raised.value) == f"ambiguous image id ab: {', '.join(ids)}; give more characters"
+    assert str(raised.value) == f"ambiguous image id ab: {', '.join(ids)} (give more characters)"
 
 
 def test_get_of_a_very_ambiguous_id_lists_ten_candidates_and_counts_the_rest(store_path: Path) -> None:
     ids = [f"sha256:ab{number:062x}" for number in range(13)]
-    with kept(store_path, ids) as store, pytest.raises(AmbiguousError, match="9 and 3 more; give") as raised:
+    with (
+        kept(store_path, ids) as store,
+        pytest.raises(AmbiguousError, match=r"9 and 3 more \(give") as raised,
+    ):
         store.get("sha256:ab")
     assert (raised.value.candidates, raised.value.total) == (tuple(ids[:10]), 13)
 
@@ -112,7 +115,7 @@ def test_get_of_an_unknown_image_is_not_found(reader: Reader, query: str) -> Non
 
 
 def test_get_of_an_empty_id_is_invalid(reader: Reader) -> None:
-    with pytest.raises(InvalidArgumentError, match="must not be empty"):
+    with pytest.raises(InvalidArgumentError, match="is empty"):
         reader.get("")
 
 

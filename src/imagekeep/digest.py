@@ -86,7 +86,7 @@ def verify(digest: str, content: bytes) -> None:
     algorithm, _ = split(digest)
     actual = digest_of(content, algorithm)
     if actual != digest:
-        raise CorruptContentError(f"content named {digest} has the digest {actual}")
+        raise CorruptContentError(f"content of {digest}: its digest is {actual}")
 
 
 class DigestQuery(NamedTuple):
@@ -157,7 +157,7 @@ def parse_query(query: str) -> DigestQuery:
     an empty query, to which digestset returns the only digest of a set of one.
     """
     if not query:
-        raise InvalidArgumentError("an image id must not be empty")
+        raise InvalidArgumentError("image id is empty")
     if _why_invalid(query) is Reason.FORMAT:
         return DigestQuery("", query)
     algorithm, _, encoded = query.partition(":")

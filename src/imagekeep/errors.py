@@ -168,7 +168,7 @@ class AmbiguousError(ImagekeepError):
         self.total = len(candidates) if total is None else total
         unlisted = self.total - len(self.candidates)
         listed = ", ".join(self.candidates) + (f" and {unlisted} more" if unlisted else "")
-        super().__init__(f"ambiguous image id {printable(truncated_id)}: {listed}; give more characters")
+        super().__init__(f"ambiguous image id {printable(truncated_id)}: {listed} (give more characters)")
 
 
 class FailedPreconditionError(ImagekeepError):
@@ -217,7 +217,7 @@ class MissingExtraError(FailedPreconditionError, ImportError):
     """Raised when a package of one of imagekeep's extras is not installed; says what to install."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; it comes with: pip install 'imagekeep[{extra}]'")
+        super().__init__(f"{package} is not installed (run: pip install 'imagekeep[{extra}]')")
 
 
 class PermissionDeniedError(ImagekeepError):

@@ -74,7 +74,7 @@ def require_storable(reference: str, image: ObservedImage | None) -> None:
     if image is not None:
         validate(image.id)
         if not _SMALLEST <= image.size <= _LARGEST:
-            raise InvalidArgumentError(f"image {image.id}: its size does not fit in 64 bits")
+            raise InvalidArgumentError(f"image {image.id}: size does not fit in 64 bits")
         if image.target_digest is not None:
             validate(image.target_digest)
 

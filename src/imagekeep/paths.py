@@ -18,7 +18,7 @@ def full_path(path: str | os.PathLike[str]) -> Path:
         return (path if isinstance(path, Path) else Path(path)).absolute()
     except FileNotFoundError as error:
         raise UnavailableError(
-            f"{printable(path)}: the current directory has been removed; change to another, or give a full path"
+            f"{printable(path)}: the current directory has been removed (change to another, or use a full path)"
         ) from error
 
 

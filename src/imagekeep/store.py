@@ -221,12 +221,12 @@ class Store(Reader):
                 write_changes(cursor, [change], timestamp())
             elif pinned:
                 raise PinNeedsReferenceError(
-                    f"image {found} has no reference {printable(reference)} to pin it"
+                    f"image {found}: has no reference {printable(reference)} to pin it"
                 )
 
     def _require_source(self) -> Source:
         if self.source is None:
-            raise FailedPreconditionError(f"store {printable(self.path)}: opened without a source to ask")
+            raise FailedPreconditionError(f"store {printable(self.path)}: opened without a source")
         return self.source
 
     def _lock(self, references: Iterable[str] | None) -> AbstractContextManager[None]:

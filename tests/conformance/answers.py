@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
 
 Operation = dict[str, Any]
-ReferenceState = dict[str, Any]
+StoreState = dict[str, Any]
 Answer = tuple[str, Any]
 """A result class, and the result if the operation has one."""
 
-NOTHING: ReferenceState = {"images": {}, "pinned_refs": {}, "ref_cache": {}}
+NOTHING: StoreState = {"images": {}, "pinned_refs": {}, "ref_cache": {}}
 
 IMAGES = "SELECT image_key, id, chain_id, size FROM images"
 NAMES = (
@@ -122,7 +122,7 @@ def looking_into(path: Path) -> Iterator[sqlite.Connection]:
         yield connection
 
 
-def state_of(connection: sqlite.Connection) -> ReferenceState:
+def state_of(connection: sqlite.Connection) -> StoreState:
     """Read the whole observable state from the tables."""
     images, pinned_refs = {}, {}
     for key, image_id, chain_id, size in connection.execute(IMAGES).fetchall():
@@ -141,7 +141,7 @@ def state_of(connection: sqlite.Connection) -> ReferenceState:
     return {"images": images, "pinned_refs": pinned_refs, "ref_cache": cache}
 
 
-def recorded_state(operation: Operation, before: ReferenceState) -> ReferenceState:
+def recorded_state(operation: Operation, before: StoreState) -> StoreState:
     """Return the recorded state after an operation, or the one before it if none is recorded."""
     state = operation.get("state")
     return before if state is None else {part: state[part] for part in NOTHING}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.holders import DocumentBuffer, KeptOpen, Reopened, TwoProcesses
+from tests.conformance.holders import Holder, KeptOpen, Reopened, TwoProcesses
 from tests.volatile import volatile_directory
 from tests.worker import Worker
 
@@ -33,9 +33,9 @@ def worker() -> Iterator[Worker]:
 
 
 @pytest.fixture
-def holder(request: pytest.FixtureRequest) -> Iterator[DocumentBuffer]:
+def holder(request: pytest.FixtureRequest) -> Iterator[Holder]:
     """The holder of the store, by mode."""
-    held: DocumentBuffer
+    held: Holder
     if request.param == TwoProcesses.mode:
         held = TwoProcesses(request.getfixturevalue("worker"))
     else:

@@ -1,7 +1,7 @@
-"""Which departure of DESIGN.md ("Where the Go code has a quirk") an operation runs into, by rule.
+"""Finds the departure from containerd (docs/containerd.md) that an operation meets.
 
-The rule looks at the operation and at the state before it, which both stores share until then; it never looks at
-what Go answered, nor at which case it is in.
+The rule depends on the operation and the state before it, which both stores share until then; not on Go's answer or
+the case.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tests.conformance.answers import NOTHING, recorded_state
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.conformance.answers import Operation, ReferenceState
+    from tests.conformance.answers import Operation, StoreState
 
 READING = ("resolve", "get", "list", "is_pinned")
 
 
 class Departure(enum.StrEnum):
-    """What imagekeep does otherwise than containerd, in DESIGN.md's words."""
+    """The ways in which imagekeep departs from containerd."""
 
     EXACT = "references are compared exactly"
     AS_GIVEN = "a reference is stored as it was given"
@@ -38,7 +38,7 @@ class Departure(enum.StrEnum):
 def departures(operations: Sequence[Operation]) -> Iterator[tuple[int, Departure]]:
     """Return each operation that a departure excludes, by number, up to the first that writes.
 
-    From there on the two stores are in different states, and nothing more can be compared.
+    After that the two stores differ, and nothing more can be compared.
     """
     state = NOTHING
     for number, operation in enumerate(operations):
@@ -49,7 +49,7 @@ def departures(operations: Sequence[Operation]) -> Iterator[tuple[int, Departure
         state = recorded_state(operation, state)
 
 
-def departure(operation: Operation, state: ReferenceState) -> Departure | None:
+def departure(operation: Operation, state: StoreState) -> Departure | None:
     """Name the departure that excludes an operation in a state, or return None."""
     match operation:
         case {"op": "get" | "is_pinned" | "pin" | "unpin", "id": ""}:
@@ -63,7 +63,7 @@ def departure(operation: Operation, state: ReferenceState) -> Departure | None:
     return None
 
 
-def departure_of_update(operation: Operation, state: ReferenceState) -> Departure | None:
+def departure_of_update(operation: Operation, state: StoreState) -> Departure | None:
     """Name the departure that excludes an update: a removal, an addition, or both if a reference moves."""
     reference, image = operation["ref"], operation.get("image")
     old = state["ref_cache"].get(reference)
@@ -74,7 +74,7 @@ def departure_of_update(operation: Operation, state: ReferenceState) -> Departur
     return departure_of_addition(reference, image, state) if image else None
 
 
-def departure_of_addition(reference: str, image: Operation, state: ReferenceState) -> Departure | None:
+def departure_of_addition(reference: str, image: Operation, state: StoreState) -> Departure | None:
     """Name the departure that excludes adding an image under a reference."""
     if not image["references"]:
         return Departure.NAMED
@@ -105,7 +105,7 @@ def _simple_fold(character: str) -> str:
     return character
 
 
-def look_up(image_id: str, state: ReferenceState) -> str | None:
+def look_up(image_id: str, state: StoreState) -> str | None:
     """Return the only image that a full or truncated id matches, or None; an empty id matches the only image."""
     images = list(state["images"])
     if not image_id:

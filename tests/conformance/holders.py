@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 MODES = ("kept open", "reopened", "two processes")
 
 
-class DocumentBuffer(Protocol):
+class Holder(Protocol):
     """Holds a store and performs operations on it."""
 
     mode: str

@@ -21,14 +21,14 @@ from tests.conformance.answers import (
 )
 from tests.conformance.data import cases
 from tests.conformance.departures import READING, Departure, departures, equal_fold, look_up
-from tests.conformance.holders import MODES, DocumentBuffer
+from tests.conformance.holders import MODES, Holder
 from tests.worker import PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tests.conformance.answers import Answer, Operation, ReferenceState
+    from tests.conformance.answers import Answer, Operation, StoreState
     from tests.conformance.data import Case
 
 CASES = [pytest.param(case["ops"], id=name) for name, case in cases("quirks")]
@@ -37,9 +37,7 @@ CASES = [pytest.param(case["ops"], id=name) for name, case in cases("quirks")]
 class Meeting:
     """A scenario's step that meets a departure: the state before, and both answers."""
 
-    def __init__(
-        self, operation: Operation, before: ReferenceState, answer: Answer, after: ReferenceState
-    ) -> None:
+    def __init__(self, operation: Operation, before: StoreState, answer: Answer, after: StoreState) -> None:
         self.operation = operation
         self.before = before
         self.go_class, self.go_result = operation["class"], operation.get("result")
@@ -89,7 +87,7 @@ def meeting(request: pytest.FixtureRequest, store: Store) -> Meeting:
 @pytest.mark.parametrize("holder", MODES, indirect=True)
 @pytest.mark.parametrize("operations", CASES)
 def test_a_scenario_agrees_except_for_its_departures(
-    operations: Sequence[Operation], holder: DocumentBuffer, volatile_path: Path
+    operations: Sequence[Operation], holder: Holder, volatile_path: Path
 ) -> None:
     excluded = dict(departures(operations))
     state = NOTHING
@@ -122,7 +120,7 @@ def test_references_are_compared_exactly(meeting: Meeting) -> None:
 def test_a_reference_that_differs_in_case_still_names_its_image(meeting: Meeting) -> None:
     """Go's cache resolves the other reference to an image that lacks it or is gone; here both agree."""
 
-    def astray(state: ReferenceState) -> list[str]:
+    def astray(state: StoreState) -> list[str]:
         images, cache = state["images"], state["ref_cache"]
         return [
             name for name in cache if name not in images.get(cache[name], {"references": []})["references"]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conformance.answers import NOTHING, looking_into, perform, recorded_state, state_of
 from tests.conformance.departures import READING, Departure, departures
-from tests.conformance.holders import MODES, DocumentBuffer
+from tests.conformance.holders import MODES, Holder
 from tests.conformance.traces import traces
 from tests.tally import count
 
@@ -33,7 +33,7 @@ EACH_MODE = pytest.mark.parametrize("holder", MODES, indirect=True)
 @EACH_MODE
 @pytest.mark.parametrize("operations", REGULAR)
 def test_a_regular_trace_agrees_in_full(
-    operations: Sequence[Operation], holder: DocumentBuffer, volatile_path: Path, request: Count
+    operations: Sequence[Operation], holder: Holder, volatile_path: Path, request: Count
 ) -> None:
     excluded = agree(operations, holder, volatile_path, request, "regular")
     assert set(excluded.values()) <= {Departure.EMPTY_ID}
@@ -43,13 +43,13 @@ def test_a_regular_trace_agrees_in_full(
 @EACH_MODE
 @pytest.mark.parametrize("operations", LOOSE)
 def test_a_loose_trace_agrees_up_to_its_first_departure(
-    operations: Sequence[Operation], holder: DocumentBuffer, volatile_path: Path, request: Count
+    operations: Sequence[Operation], holder: Holder, volatile_path: Path, request: Count
 ) -> None:
     agree(operations, holder, volatile_path, request, "loose")
 
 
 def agree(
-    operations: Sequence[Operation], holder: DocumentBuffer, path: Path, request: Count, kind: str
+    operations: Sequence[Operation], holder: Holder, path: Path, request: Count, kind: str
 ) -> dict[int, Departure]:
     """Assert the answer and the state after each step that no departure excludes; return those that one does."""
     excluded = dict(departures(operations))

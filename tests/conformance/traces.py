@@ -9,7 +9,7 @@ from tests.conformance.data import documents
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.conformance.answers import Operation, ReferenceState
+    from tests.conformance.answers import Operation, StoreState
 
 Pool = dict[str, Any]
 
@@ -78,7 +78,7 @@ def image_of(pool: Pool, listed: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def state_of_trace(pool: Pool, state: dict[str, Any]) -> ReferenceState:
+def state_of_trace(pool: Pool, state: dict[str, Any]) -> StoreState:
     """Return a state of a trace in the words of quirks.json."""
     ids = [image["id"] for image in pool["images"]]
     return {

@@ -271,7 +271,7 @@ except MissingExtraError as error:
     print(error)
 """
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "is not installed; it comes with: pip install 'imagekeep[containerd]'" in printed.stdout
+    assert "is not installed (run: pip install 'imagekeep[containerd]')" in printed.stdout
 
 
 def test_no_other_source_imports_grpc(tmp_path: Path) -> None:
