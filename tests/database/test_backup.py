@@ -383,7 +383,7 @@ def test_a_copy_that_differs_from_the_store_gets_no_name(
     monkeypatch.setattr("imagekeep.database.backup.require_same", change_and_compare)
     (tmp_path / "copies").mkdir()
 
-    with pytest.raises(CorruptStoreError, match="its copy has other rows"):
+    with pytest.raises(CorruptStoreError, match=r"its copy has other rows|alembic_version is empty"):
         copy_store(store, tmp_path / "copies" / "copy.db")
     assert not names_in(tmp_path / "copies")
 

@@ -13,6 +13,7 @@ import pytest
 
 from imagekeep.database import restore
 from imagekeep.database.backup import copy_store
+from imagekeep.database.check import find_problems
 from imagekeep.database.create import read_revision
 from imagekeep.database.restore import restore_store
 from imagekeep.errors import (
@@ -79,6 +80,22 @@ def test_a_restored_store_has_its_own_id(store: Path, backup: Path, tmp_path: Pa
     ids = {store_id(path) for path in (store, backup, tmp_path / "new")}
     assert len(ids) == 3
     assert store_id(tmp_path / "first") == store_id(backup)
+
+
+def test_a_copy_without_an_id_gets_one(store: Path, backup: Path) -> None:
+    with contextlib.closing(sqlite3.connect(backup)) as connection, connection:
+        connection.execute("DELETE FROM identity")
+    restore_store(store, backup)
+    with opened(store) as connection:
+        assert not [problem for problem in find_problems(connection) if problem.table == "identity"]
+
+
+def test_a_copy_without_a_revision_is_named_as_damaged(store: Path, backup: Path) -> None:
+    with contextlib.closing(sqlite3.connect(backup)) as connection, connection:
+        connection.execute("DELETE FROM alembic_version")
+    assert_refused(store, backup, CorruptStoreError)
+    with pytest.raises(CorruptStoreError, match="table alembic_version is empty"):
+        Store.open(backup)
 
 
 def test_a_copy_of_an_older_revision_is_restored(store: Path, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def read_schema(cursor: sqlite.Cursor, path: Path) -> Schema:
 
     Until the schema is known to be imagekeep's, statements on the connection are interrupted UNKNOWN_WAIT seconds
     from now: they may read a view that never ends. Raises NotAStoreError if the file is another program's, and
-    CorruptStoreError if its table of revisions is changed. SQLite's own errors pass.
+    CorruptStoreError if its table of revisions is changed or was emptied. SQLite's own errors pass.
     """
     bound_reads(cursor.connection)
     # In this order: a store that another process creates between the two has its mark when it has its tables.
@@ -170,6 +170,8 @@ def read_schema(cursor: sqlite.Cursor, path: Path) -> Schema:
         raise CorruptStoreError(f"store {printable(path)}: table alembic_version is changed ({_RESTORE})")
     else:
         revision = current_revision(cursor)
+        if revision is None and _has_tables(objects):
+            raise CorruptStoreError(f"store {printable(path)}: table alembic_version is empty ({_RESTORE})")
         schema = Schema(revision, compare(revision, objects)) if revision in REVISIONS else Schema(revision)
     if not schema.comparison.differences and (schema.revision in REVISIONS or not objects):
         lift_bound(cursor.connection)
@@ -321,6 +323,11 @@ def _version_table(objects: tuple[SchemaObject, ...]) -> Literal["missing", "cha
         return "missing"
     expected = expected_objects(HEAD)["table alembic_version"]
     return "unchanged" if digest_of_object(table) == expected else "changed"
+
+
+def _has_tables(objects: tuple[SchemaObject, ...]) -> bool:
+    """Return whether there is an object that a revision creates, beside the table of revisions."""
+    return any(str(one) in expected_objects(HEAD) and one.name != "alembic_version" for one in objects)
 
 
 def _require_application_id(cursor: sqlite.Cursor, objects: tuple[SchemaObject, ...], path: Path) -> None:

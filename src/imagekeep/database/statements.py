@@ -223,7 +223,8 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 INTEGRITY_CHECK = "PRAGMA integrity_check"
 
 RENEW_STORE_ID = """
-UPDATE identity SET store_id = lower(hex(randomblob(16)))
+INSERT INTO identity (identity_key, store_id) VALUES (1, lower(hex(randomblob(16))))
+ON CONFLICT (identity_key) DO UPDATE SET store_id = excluded.store_id
 """
 """A copy that becomes a store is a store of its own."""
 
