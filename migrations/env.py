@@ -1,7 +1,6 @@
-"""Runs the revisions in imagekeep's own transaction, with its lock, its backup and its checks.
+"""Runs the revisions in imagekeep's own transaction, with its lock, backup and checks.
 
-From a checkout: `alembic -x store=PATH upgrade head`, or with IMAGEKEEP_STORE set; the same code runs beneath
-`imagekeep db migrate`.
+`imagekeep db migrate` runs this; so does `alembic -x store=PATH upgrade head` in a checkout, or with IMAGEKEEP_STORE.
 """
 
 from __future__ import annotations

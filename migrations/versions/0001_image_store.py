@@ -1,4 +1,4 @@
-"""Make the four tables of the image store, and the views for people.
+"""Create the tables of the image store, and the views.
 
 Revision: 0001
 """

@@ -1,7 +1,7 @@
-"""Keep what each reference named, and when: reference_history, append-only.
+"""Add reference_history, append-only: what each reference named, and when.
 
-A store that is upgraded begins its history with one `recorded` row for each reference it has, at the time
-when the source last said so; a reference that no source spoke of begins at the time of the upgrade.
+The history of an upgraded store begins with a `recorded` row for each reference, at the time when the source last
+confirmed it, or at the time of the upgrade if no source has.
 
 Revision: 0002
 """

@@ -1,4 +1,4 @@
-"""Keep what the watcher of a source does, and which references could not be read.
+"""Add the watcher's status, and the references that could not be read.
 
 Revision: 0003
 """

@@ -1,6 +1,6 @@
-"""Add what a store is and follows, and the last reply about the file system of the source's images.
+"""Add a store's id and source, and the last report about the filesystem of the source's images.
 
-A store that is upgraded gets a random id; what it follows stays unknown until its next sync of all references.
+An upgraded store gets a random id; its source is unknown until its next sync of all references.
 
 Revision: 0004
 """

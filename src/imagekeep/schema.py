@@ -1,4 +1,4 @@
-"""The tables and views of a store, in SQLAlchemy, for queries of one's own and for alembic.
+"""The tables and views of a store in SQLAlchemy, for your own queries and for alembic.
 
 ::
 
@@ -9,24 +9,23 @@
         for image in connection.execute(select(schema.image_list).order_by(schema.image_list.c.size)):
             print(image.id, image.size, image.reference_names)
 
-The views, `image_list` and so on, stay as they are from one release to the next, and leave out a config's
-environment and labels, where people put secrets. The tables are imagekeep's own::
+The views, such as `image_list`, are stable across releases, and leave out a config's environment and labels, which
+often hold secrets. The tables are imagekeep's own::
 
     images ─┬─< references ─┬─ pinned_refs    (at most one a reference)
             │               └─ ref_cache      (at most one a reference)
             └── configs                       (exactly one an image)
-    reference_history                         (append-only; outlives what it tells of)
-    incomplete_refs                           (what a source has and the store could not read)
+    reference_history                         (append-only; outlives images and references)
+    incomplete_refs                           (references whose images could not be read)
     watcher                                   (at most one row)
     identity                                  (exactly one row)
     image_filesystem                          (at most one row)
 
-SQLite's constraints hold this: a reference names one image; a pin and a cache row belong to a reference, agree with
-it on the image, move with it and are deleted with it; an image is deleted with its last reference. What they cannot
-hold (an image without a reference; an id that is the digest of its config) is checked by `imagekeep db check`.
+SQLite's constraints enforce that a reference names one image; a pin and a cache row belong to a reference, agree
+with it on the image, move with it and are deleted with it; an image is deleted with its last reference.
+`imagekeep db check` checks the rest: every image has a reference, and its id is the digest of its config.
 
-The migrations make the file, with triggers and with the comments below; tests compare their tokens with these
-declarations.
+The migrations create the file, with the triggers and the comments below; tests compare both.
 """
 
 from __future__ import annotations
@@ -102,7 +101,6 @@ def engine(path: str | os.PathLike[str]) -> Engine:
 
 
 def _check(name: str) -> CheckConstraint:
-    """Return the constraint of this name."""
     return CheckConstraint(CHECKS[name].condition, name=name)
 
 

@@ -1,12 +1,13 @@
-"""Connections that are kept open between uses, as long as that is right.
+"""Connections that stay open between uses.
 
-A kept connection is closed, and opened again at its next use, when the process forks, and when the path no longer
-names the files that it has open: a store may be moved, restored or deleted, its -wal file removed, or another
-copy of SQLite in this process may have dropped its locks. Readers look every CHECK_INTERVAL seconds and after each
+A kept connection is closed, and opened again at its next use, when the process forks and when the path no longer
+names the files that it has open: a store may be moved, restored or deleted, its -wal file removed, or its locks
+dropped by another copy of SQLite in this process. Readers check this every CHECK_INTERVAL seconds and after each
 error, writers before and after each transaction.
 
-A reader's use takes no lock. Its thread sets `busy` and then reads `check_at`; who wants to close the connection
-sets `check_at` to 0 and then waits until `busy` is false. One of the two always sees the other.
+Reading takes no lock. The thread that reads sets `busy` and then reads `check_at`; the thread that wants to
+close the connection sets `check_at` to 0 and then waits until `busy` is false. One of the two always sees the
+other.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from imagekeep.database.connection import StoreConnection
 
 CHECK_INTERVAL: Final = 0.05
-"""Seconds for which a reader trusts that its files are still the store's; looking takes 5 µs."""
+"""Seconds between a reader's checks that its files are still the store's; a check takes 5 µs."""
 
 NEVER: Final = float("inf")
 
@@ -81,15 +82,15 @@ class KeptConnection:
         self.check_at = 0.0
         self.thread = threading.get_ident()
         self.generation = 0
-        """Another number each time the connection is opened."""
+        """Changes each time the connection is opened."""
         self.connection: StoreConnection | None = None
         self.cursor: sqlite.Cursor
         self.files = _NOTHING
         self.forked = False
-        """Whether a fork has closed the connection."""
+        """Whether a fork closed the connection."""
 
     def open(self, name: Path | None = None) -> None:
-        """Open what the path names now, inside an activity; `name` is the path as the errors of opening have it.
+        """Open the files that the path names now, inside an activity; errors call the path `name`.
 
         Raises StoreUnavailableError if there is no store, and as `connect`, `read_schema` and `require_current` do.
         """
@@ -115,7 +116,7 @@ class KeptConnection:
         connection.allow_forks()
 
     def close(self) -> None:
-        """Close the connection, if it is open; it may be opened again."""
+        """Close the connection if it is open; it may be opened again."""
         connection, self.connection = self.connection, None
         self.check_at = 0.0
         _open_ones.discard(self)
@@ -123,15 +124,15 @@ class KeptConnection:
             connection.close()
 
     def close_if_stuck(self) -> None:
-        """Close the connection if an error left its transaction open: no other could begin."""
+        """Close the connection if an error left a transaction open: no other could begin."""
         if self.connection is not None and self.connection.in_transaction:
             self.close()
 
     def is_current(self) -> bool:
-        """Return whether the connection is open, on the files that the path names now.
+        """Return whether the connection is open on the files that the path names now.
 
-        If nothing but a -wal or -shm file is missing, a process that only reads goes on with what it has open: to
-        make new ones would hide from a writer that its own are lost, with what only they hold.
+        If only a -wal or -shm file is missing, a process that only reads keeps its connection: creating new ones
+        would hide from a writer that its own are lost, with what only they hold.
         """
         if self.connection is None:
             return False
@@ -142,7 +143,7 @@ class KeptConnection:
         )
 
     def save(self) -> bool:
-        """Move what is only in the -wal file into the database; return whether all of it was moved."""
+        """Move the content of the -wal file into the database; return whether all of it was moved."""
         try:
             ((busy, pages, moved),) = self.cursor.execute(statements.CHECKPOINT).fetchall()
         except sqlite.Error:
@@ -151,7 +152,7 @@ class KeptConnection:
 
 
 class Guard:
-    """Closes a connection once nobody holds this any longer, as when a thread ends."""
+    """Closes a connection when the last reference to this object goes, as when a thread ends."""
 
     __slots__ = ("_kept",)
 
@@ -165,12 +166,12 @@ class Guard:
 
 _open_ones: set[KeptConnection] = set()
 _dropped: list[KeptConnection] = []
-"""Those whose guard went at a moment when it could not close them."""
+"""Connections whose guard could not close them when it was finalized."""
 
 
 @contextlib.contextmanager
 def current(kept: KeptConnection, name: Path | None = None) -> Iterator[None]:
-    """Hold an activity in which a connection is open on the files that the path names.
+    """Keep a connection open on the files that the path names, and delay forks, until the context ends.
 
     A connection that writes needs the writers' lock. Raises StoreReplacedError if the files change faster than they
     can be opened, and as `KeptConnection.open` does.
@@ -194,11 +195,11 @@ def current(kept: KeptConnection, name: Path | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterator[sqlite.Cursor]:
-    """Yield the cursor of a transaction that no other writer's overlaps; with `dry_run` it is rolled back.
+    """Yield the cursor of a write transaction, which no other writer's overlaps; with `dry_run` roll it back.
 
     It begins as BEGIN IMMEDIATE: one that begins deferred and writes later fails with "locked", whatever the
-    timeout, if another has committed in between. The schema is looked at again each time, because another process
-    may have migrated it. Raises StoreReplacedError if the path names another file at the end, StoreBusyError, and
+    timeout, if another has committed in between. The revision is read each time, because another process may have
+    migrated the store. Raises StoreReplacedError if the path names another file at the end, StoreBusyError, and
     as `current` and `translate` do.
     """
     with writer_lock(kept.path), current(kept), translating(kept.path):
@@ -222,9 +223,9 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
 
 
 def close_those_of(owner: object) -> None:
-    """Close the connections of one owner, after waiting for the threads that are using them.
+    """Close the connections of one owner, after waiting for the threads that use them.
 
-    A connection that is closed in the middle of a statement crashes the process.
+    Closing a connection in the middle of a statement crashes the process.
     """
     mine = sorted((kept for kept in tuple(_open_ones) if kept.owner is owner), key=attrgetter("writes"))
     for kept in mine:
@@ -238,10 +239,10 @@ def close_those_of(owner: object) -> None:
 
 
 def close_outdated(path: Path, *, locked: bool = False) -> None:
-    """Close this process's connections to a store whose files are no longer those that are open.
+    """Close this process's connections to a store whose path names other files by now.
 
-    What is only in a -wal file that lost its name is saved first, under the writers' lock unless the caller has
-    it. Raises StoreReplacedError if another reader keeps it from being saved, and as `writer_lock` does.
+    What only a -wal file without a name holds is saved first, under the writers' lock unless the caller has it.
+    Raises StoreReplacedError if another reader prevents that, and as `writer_lock` does.
     """
     saves = any(kept.writes and has_lost_wal(path, kept.files) for kept in _those_of(path))
     with writer_lock(path) if saves and not locked else contextlib.nullcontext(), forks.at_rest():
@@ -253,16 +254,16 @@ def close_outdated(path: Path, *, locked: bool = False) -> None:
 
 
 def _save(path: Path, connections: list[KeptConnection]) -> bool:
-    """Save what only lost -wal files hold; return whether that is in the database now."""
+    """Save what only lost -wal files hold; return whether all of it is in the database."""
     return all(kept.save() for kept in connections if kept.writes and has_lost_wal(path, kept.files))
 
 
 def _close(path: Path, connections: list[KeptConnection]) -> None:
     """Close all of this process's kept connections to a path.
 
-    The last connection to close moves its -wal file into the database and removes it by name. With a -wal or -shm
-    file that is no longer the store's, that would destroy what others have written since, so it is kept from
-    believing that it is the last.
+    SQLite's last connection to close moves its -wal file into the database and removes it by name. If that -wal
+    or -shm file is no longer the store's, this would destroy what others have written since; a shared lock keeps
+    SQLite from taking the connection for the last.
     """
     found = identify(path)
     stale = any(
@@ -274,7 +275,7 @@ def _close(path: Path, connections: list[KeptConnection]) -> None:
 
 
 def missing(path: Path) -> StoreUnavailableError:
-    """Return the error for a store that was never there."""
+    """Return the error for a store that does not exist."""
     return StoreUnavailableError(f"no store at {printable(path)}; `imagekeep sync` makes one")
 
 
@@ -299,7 +300,7 @@ def forked(path: Path) -> FailedPreconditionError:
 
 
 def _has_outdated(path: Path) -> bool:
-    """Return whether a connection has other files open than one that is opened now: SQLite would mix them."""
+    """Return whether a connection has other files open than a new one would: SQLite would mix them."""
     files = {kept.files for kept in tuple(_open_ones) if kept.path == path}
     return bool(files) and files != {identify(path)}
 
@@ -309,7 +310,7 @@ def _those_of(path: Path) -> list[KeptConnection]:
 
 
 def _all() -> list[KeptConnection]:
-    """Return the open connections; those that write come last, because only they remove the -wal file."""
+    """Return the open connections, those that write last, because only they remove the -wal file."""
     return sorted(_open_ones, key=attrgetter("writes"))
 
 
@@ -324,7 +325,7 @@ def _wait_for(connections: list[KeptConnection]) -> None:
 
 
 def _close_all() -> None:
-    """Close every connection ahead of a fork."""
+    """Close every connection before a fork."""
     connections = _all()
     _wait_for(connections)
     for path in {kept.path for kept in connections}:
@@ -336,7 +337,7 @@ def _close_all() -> None:
 
 
 def _forget_inherited(prepared: bool) -> None:
-    """Leave the parent's connections alone in a child for which they were not closed."""
+    """Forget, in a child, the parent's connections that were not closed before the fork."""
     if not prepared:
         for kept in tuple(_open_ones):
             kept.connection, kept.check_at = None, 0.0

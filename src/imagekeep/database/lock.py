@@ -1,16 +1,16 @@
 """Locks between processes and threads, on the bytes of one file beside the store's.
 
-Byte 0 is the writers' lock: held for the time of one write transaction, so that writers wait in line here,
-briefly, and not in SQLite's busy handler, whose back-off is unfair (waits of seconds with four writers).
-Byte 1 is a turnstile, and the others stand for references: an update holds its reference's byte from before it
-asks the source until it has committed, so that of two updates of one reference the later answer always ends on
-top. Everyone passes the turnstile before waiting for references; who waits for all of them stays in it, so that
-those already inside finish, and newcomers do not keep it waiting for ever.
-The byte after them is the watcher's, held for as long as it runs: whether a store is watched is asked of the kernel
-(F_OFD_GETLK), because a PID means nothing in another PID namespace, and may be another process by now.
+Byte 0 is the writers' lock. A writer holds it for one write transaction, so that writers queue here, briefly,
+and not in SQLite's busy handler, whose back-off is unfair (waits of seconds with four writers). Byte 1 is a
+turnstile, and the others stand for references. An update holds its reference's byte from before it asks the
+source until it has committed, so that of two updates of one reference the later answer stays. Every update
+passes the turnstile before it waits for references; one that waits for all of them stays in it, so that those
+already inside finish, and newcomers cannot keep it waiting for ever. The last byte is the watcher's, held while
+it runs. Whether a store is watched is asked of the kernel (F_OFD_GETLK), because a PID means nothing in another
+PID namespace, and may belong to another process by now.
 
-The locks are Linux's open file description locks: they exclude threads of one process as well as processes,
-and the kernel drops them when their holder dies. Readers take none.
+The locks are Linux's open file description locks: they exclude threads of one process as well as processes, and the
+kernel drops them when their holder dies. Readers take none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LAST_BYTE = 2**62
 
 
 class ByteRange(NamedTuple):
-    """A run of bytes of the lock file: what one lock covers."""
+    """The bytes of the lock file that one lock covers."""
 
     start: int
     length: int
@@ -64,7 +64,7 @@ TURNSTILE = ByteRange(1, 1)
 ALL_REFERENCES = ByteRange(2, _LAST_BYTE - 2)
 WATCHER = ByteRange(_LAST_BYTE, 1)
 SQLITE_SHARED = ByteRange(0x40000002, 510)
-"""Of the database itself (SQLite: os.h, SHARED_FIRST and SHARED_SIZE)."""
+"""In the database itself (SQLite: os.h, SHARED_FIRST and SHARED_SIZE)."""
 
 
 def writer_lock(path: Path) -> AbstractContextManager[None]:
@@ -73,17 +73,16 @@ def writer_lock(path: Path) -> AbstractContextManager[None]:
 
 
 def lock_references(path: Path, references: Iterable[str] | None) -> AbstractContextManager[None]:
-    """Hold these references of the store at `path`, or with None all of them; raises as `locked` does."""
+    """Lock these references of the store at `path`, or all of them with None; raises as `locked` does."""
     if references is None:
         return locked(path, [TURNSTILE, ALL_REFERENCES], REFERENCE_WAIT)
     return locked(path, ranges_of(references), REFERENCE_WAIT, through=TURNSTILE)
 
 
 def ranges_of(references: Iterable[str]) -> list[ByteRange]:
-    """Return the bytes that stand for references, in the one order in which everyone takes them.
+    """Return the bytes that stand for references, in order, so that two batches never wait for each other.
 
-    The common order keeps two batches from each waiting for the other. Two references on one byte (chance:
-    2**-56) only wait for each other.
+    Two references that share a byte (probability 2**-56) only wait for each other.
     """
     first = ALL_REFERENCES.start
     bytes_ = {int.from_bytes(blake2b(r.encode(), digest_size=7).digest()) + first for r in references}
@@ -94,11 +93,11 @@ def ranges_of(references: Iterable[str]) -> list[ByteRange]:
 def locked(
     path: Path, byte_ranges: Iterable[ByteRange], wait: float, *, through: ByteRange | None = None
 ) -> Iterator[None]:
-    """Hold `byte_ranges` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
+    """Lock `byte_ranges` of the lock file of the store at `path`, waiting at most `wait` seconds in all.
 
-    `through` is held only for a moment, before the others are waited for. A lock that is held at a fork stays the
-    parent's. Raises StoreBusyError when the wait is over, PermissionDeniedError or StoreUnavailableError if the
-    lock file cannot be opened or locked.
+    `through` is locked first, and only for a moment. A lock that is held at a fork stays the parent's. Raises
+    StoreBusyError after `wait` seconds, PermissionDeniedError or StoreUnavailableError if the lock file cannot be
+    opened or locked.
     """
     file = _LockFile(path)
     try:
@@ -114,8 +113,6 @@ def locked(
 
 
 class _LockFile:
-    """An open lock file."""
-
     def __init__(self, path: Path) -> None:
         activity = forks.begin_activity()
         try:
@@ -125,19 +122,19 @@ class _LockFile:
             forks.end_activity(activity)
 
     def is_at(self, path: Path) -> bool:
-        """Return whether this is the lock file that the store at `path` has now."""
+        """Return whether this is still the lock file of the store at `path`."""
         try:
             return os.path.samestat(os.fstat(self.descriptor), os.lstat(f"{path}-lock"))
         except OSError:
             return False
 
     def close(self) -> None:
-        """Drop the locks and close the file, except in a forked child, to which neither belongs."""
+        """Drop the locks and close the file, except in a forked child: they are the parent's."""
         if self not in _files:
             return
         _files.discard(self)
-        # Closing alone would leave the locks to a child that was forked meanwhile and has the descriptor too. What
-        # fails here never held a lock, and must not hide why.
+        # Closing alone would leave the locks to a child that was forked meanwhile and has the descriptor too. If
+        # this fails, no lock was held, and the error that says why must not be hidden.
         with contextlib.suppress(OSError):
             _request(self.descriptor, fcntl.F_UNLCK, ByteRange(0, 0))
         os.close(self.descriptor)
@@ -147,7 +144,7 @@ _files: set[_LockFile] = set()
 
 
 def _close_inherited(_prepared: bool) -> None:
-    """Close a child's copies of its parent's lock files: they would keep the locks of a parent that was killed."""
+    """Close a child's copies of its parent's lock files, which would keep the locks of a killed parent."""
     for file in _files:
         os.close(file.descriptor)
     _files.clear()
@@ -164,9 +161,9 @@ class WatcherLock:
         self._file: _LockFile | None = None
 
     def take(self) -> None:
-        """Take the lock without waiting, unless it is held on the lock file that is there now.
+        """Take the lock without waiting, unless it is held on the present lock file.
 
-        A store may be deleted and made anew, together with its lock file. Raises AlreadyWatchedError if another
+        A store may be deleted and created anew, together with its lock file. Raises AlreadyWatchedError if another
         watcher holds it, and as `locked` does.
         """
         if self._file is not None and self._file.is_at(self._path):
@@ -192,9 +189,9 @@ class WatcherLock:
 
 @contextlib.contextmanager
 def shared_lock(path: Path) -> Iterator[None]:
-    """Hold SQLite's shared lock on a database, as another program would that reads it.
+    """Hold SQLite's shared lock on a database, like another program that reads it.
 
-    Closing the file drops the locks of every connection of this process to it: there may be none when this ends.
+    When this ends, no connection of this process to the file may be open: closing the file drops their locks.
     """
     with contextlib.ExitStack() as stack, forks.activity():
         with contextlib.suppress(OSError):
@@ -206,7 +203,7 @@ def shared_lock(path: Path) -> Iterator[None]:
 
 
 def is_watched(path: Path) -> bool:
-    """Return whether a watcher of the store at `path` runs, in whatever PID namespace.
+    """Return whether a watcher of the store at `path` is running, in any PID namespace.
 
     Raises PermissionDeniedError or StoreUnavailableError if the lock file cannot be opened.
     """
@@ -226,7 +223,7 @@ def is_watched(path: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    """Open the lock file, making it where there is none; only its owner may use it."""
+    """Open the lock file, or create it so that only its owner may use it."""
     name = f"{path}-lock"
     try:
         descriptor = _open_or_create(name, path)
@@ -247,16 +244,16 @@ def _open_or_create(name: str, path: Path) -> int:
         try:
             return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):  # another may make it first
+            with contextlib.suppress(FileExistsError):  # another process may create it first
                 descriptor = create_private(name)
                 _give_to_owner(descriptor, path)
                 return descriptor
 
 
 def _give_to_owner(descriptor: int, path: Path) -> None:
-    """Give a lock file that root has made to the owner of the store, who could not open it otherwise.
+    """Give a lock file that root created to the store's owner, who could not open it otherwise.
 
-    SQLite does the same with the files that it makes.
+    SQLite does the same with the files that it creates.
     """
     if os.geteuid() == 0 and (store := look(str(path))) is not None:
         os.fchown(descriptor, store.status.st_uid, store.status.st_gid)
@@ -284,9 +281,9 @@ def _unlockable(path: Path, error: OSError) -> StoreUnavailableError:
 
 
 def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, wait: float) -> None:
-    """Take one lock, asking again after short pauses: the kernel's own wait has no limit.
+    """Take one lock, retrying after short pauses: the kernel's own wait has no timeout.
 
-    The pauses are drawn at random, so that waiters do not ask in step.
+    The pauses are random, so that waiters do not retry in step.
     """
     pause = _FIRST_PAUSE
     while True:
@@ -301,7 +298,7 @@ def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, w
 
 
 def _try(descriptor: int, byte_range: ByteRange, path: Path) -> bool:
-    """Take one lock if nobody else has it; return whether it was taken."""
+    """Take one lock if it is free; return whether it was taken."""
     try:
         _request(descriptor, fcntl.F_WRLCK, byte_range)
     except OSError as error:
@@ -312,7 +309,7 @@ def _try(descriptor: int, byte_range: ByteRange, path: Path) -> bool:
 
 
 def _request(descriptor: int, kind: int, byte_range: ByteRange) -> None:
-    """Ask the kernel to take or drop a lock, without waiting; a length of 0 reaches to the end."""
+    """Take or drop a lock without waiting; a length of 0 reaches to the end."""
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(kind, byte_range))
 
 

@@ -1,10 +1,10 @@
-"""Makes images and states of the rows that the statements give; each function runs in its caller's transaction.
+"""Reads images, references and their states from rows, in the caller's transaction.
 
-It runs on its caller's cursor too, of which nothing is left to be read when it returns: making a cursor for each
-statement took a look-up a tenth of its time.
+Each function uses the caller's cursor, and leaves no rows unread when it returns: a cursor for each statement would
+take a tenth of the time of a look-up.
 
-What lists everything reads each table in the table's own order and puts it in order here: SQLite would look up
-each row by itself, and took 1.6 times as long.
+Lists read each table in its own order and sort here: SQLite would look up each row by itself, in 1.6 times the
+time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class HistoryEntry(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How much a store holds, and when its source last confirmed the oldest and the newest of it."""
+    """How much a store holds, and when its source last confirmed the oldest and the newest reference."""
 
     images: int
     references: int
@@ -67,7 +67,7 @@ class Counts(NamedTuple):
 
 
 MAX_SINGLE_LOOKUPS = 1_000
-"""References at most: to ask for more of them is to list a source, and one scan takes a third of the time."""
+"""References to look up one by one; for more, one scan takes a third of the time."""
 
 Row = tuple[Any, ...]
 
@@ -97,7 +97,7 @@ def find_image(cursor: sqlite.Cursor, image_id: str) -> Image:
 
 
 def find_id(cursor: sqlite.Cursor, image_id: str) -> str:
-    """Return the whole id that a full or truncated one stands for (go-digest: digestset's Lookup).
+    """Return the full id that a full or truncated one stands for (go-digest: digestset's Lookup).
 
     Raises ImageNotFoundError, AmbiguousError with the first candidates of all that there are, or
     InvalidArgumentError for the empty id.
@@ -110,23 +110,23 @@ def find_id(cursor: sqlite.Cursor, image_id: str) -> str:
     try:
         rows = cursor.execute(statements.IDS_IN_RANGES, bounds).fetchall()
         return query.choose(texts([found for (found,) in rows]))
-    except AmbiguousError:  # it knows of the two that make it so: only now is it worth looking for all
+    except AmbiguousError:  # it has two candidates; only now is it worth finding all
         raise _ambiguous(cursor, query) from None
 
 
 def find_reference(cursor: sqlite.Cursor, reference: str) -> str | None:
-    """Return the id of the image that `reference`, spelt exactly so, names; None where it names none."""
+    """Return the id of the image that `reference`, spelt exactly so, names, or None."""
     row = _one(cursor, statements.RESOLVE, reference)
     return texts(row)[0] if row else None
 
 
 def find_by_any_name(cursor: sqlite.Cursor, reference_or_id: str) -> Image:
-    """Return the image of a whole digest, else of a reference once normalised, else of a truncated id.
+    """Return the image of a full digest, else of a reference once normalised, else of a truncated id.
 
     The order is that of containerd's LocalResolve (internal/cri/server/images); raises as `find_id` does.
     """
     if not is_digest(reference_or_id):
-        with suppress(InvalidReferenceError):  # what is no reference may still be an id
+        with suppress(InvalidReferenceError):  # it may still be an id
             if found := find_reference(cursor, str(parse_docker_ref(reference_or_id))):
                 return find_image(cursor, found)
     return find_image(cursor, reference_or_id)
@@ -140,7 +140,7 @@ def find_by_name(cursor: sqlite.Cursor, name: str) -> Image:
 
 
 def each_image(cursor: sqlite.Cursor, after: str = "") -> Iterator[Image]:
-    """Yield the images whose ids follow `after`, in order, and read the references of each as it comes."""
+    """Yield the images whose ids follow `after`, in order; read the references of each as it is yielded."""
     others = cursor.connection.cursor()
     for row in cursor.execute(statements.IMAGES_BY_ID, (after,)):
         key, image_id, chain_id, size, document = typed_row(row, _IMAGE)
@@ -149,7 +149,7 @@ def each_image(cursor: sqlite.Cursor, after: str = "") -> Iterator[Image]:
 
 
 def all_images(cursor: sqlite.Cursor) -> list[Image]:
-    """Return every image in the order of ids, by one scan of the references and one of the images."""
+    """Return every image in the order of ids, with one scan of each table."""
     references, pinned = _references_by_image(cursor), _pinned_images(cursor)
     found = [
         Image(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, document)
@@ -160,7 +160,7 @@ def all_images(cursor: sqlite.Cursor) -> list[Image]:
 
 
 def all_summaries(cursor: sqlite.Cursor) -> list[ImageSummary]:
-    """Return every image without its config in the order of ids, by one scan of each table."""
+    """Return every image without its config in the order of ids, with one scan of each table."""
     references, pinned = _references_by_image(cursor), _pinned_images(cursor)
     found = [
         ImageSummary(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned)
@@ -177,7 +177,7 @@ def is_pinned(cursor: sqlite.Cursor, image_id: str, reference: str) -> bool:
 
 
 def state_of(cursor: sqlite.Cursor, reference: str) -> ReferenceState | None:
-    """Return what the store says of one reference, or None."""
+    """Return the state of one reference, or None."""
     row = _one(cursor, statements.REFERENCE_STATE, reference)
     if row is None:
         return None
@@ -186,14 +186,14 @@ def state_of(cursor: sqlite.Cursor, reference: str) -> ReferenceState | None:
 
 
 def states_of(cursor: sqlite.Cursor, references: Collection[str]) -> dict[str, ReferenceState]:
-    """Return what the store says of those of these references that it has, and perhaps of others."""
+    """Return the states of these references that the store has, and perhaps of others."""
     if len(references) > MAX_SINGLE_LOOKUPS:
         return all_states(cursor)
     return {name: state for name in references if (state := state_of(cursor, name))}
 
 
 def all_states(cursor: sqlite.Cursor) -> dict[str, ReferenceState]:
-    """Return what the store says of every reference."""
+    """Return the state of every reference."""
     return {
         name: ReferenceState(image_id, bool(pinned), target_digest, platform)
         for name, image_id, pinned, target_digest, platform in typed(
@@ -209,7 +209,7 @@ def all_references(cursor: sqlite.Cursor) -> list[str]:
 
 def history_of(cursor: sqlite.Cursor, reference: str) -> list[HistoryEntry]:
     """Return every change to a reference, the oldest first."""
-    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+    from imagekeep.times import from_microseconds  # a command that reads must start quickly
 
     rows = typed(cursor.execute(statements.HISTORY_OF_REFERENCE, (reference,)), _HISTORY)
     return [
@@ -232,7 +232,7 @@ def data_version(cursor: sqlite.Cursor) -> int:
 
 def incomplete_references(cursor: sqlite.Cursor) -> list[IncompleteReference]:
     """Return the references whose images could not be read, by name."""
-    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+    from imagekeep.times import from_microseconds  # a command that reads must start quickly
     from imagekeep.watcher_status import IncompleteReference
 
     rows = typed(cursor.execute(statements.INCOMPLETE_REFERENCES), _INCOMPLETE)
@@ -244,7 +244,7 @@ def incomplete_references(cursor: sqlite.Cursor) -> list[IncompleteReference]:
 
 def identity(cursor: sqlite.Cursor) -> StoreIdentity:
     """Return which store it is and which source it follows."""
-    from imagekeep.identity import SourceIdentity, StoreIdentity  # not needed by what has to start quickly
+    from imagekeep.identity import SourceIdentity, StoreIdentity  # a command that reads must start quickly
 
     row = cursor.execute(statements.IDENTITY).fetchone() or ("", None, None)
     store_id, source, namespace = typed_row(row, _IDENTITY)
@@ -252,8 +252,8 @@ def identity(cursor: sqlite.Cursor) -> StoreIdentity:
 
 
 def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:
-    """Return how far the last watcher has come, or None where there was none."""
-    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+    """Return how far the last watcher has come, or None if there was none."""
+    from imagekeep.times import from_microseconds  # a command that reads must start quickly
     from imagekeep.watcher_status import WatcherState
 
     row = cursor.execute(statements.WATCHER).fetchone()
@@ -281,24 +281,24 @@ def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:
 
 def image_filesystem(cursor: sqlite.Cursor) -> FilesystemUsage | None:
     """Return what the source last reported about its filesystem, or None if it never has."""
-    from imagekeep.watcher_status import FilesystemUsage  # not needed by what has to start quickly
+    from imagekeep.watcher_status import FilesystemUsage  # a command that reads must start quickly
 
     row = cursor.execute(statements.IMAGE_FILESYSTEM).fetchone()
     return FilesystemUsage(*typed_row(row, _IMAGE_FILESYSTEM)) if row else None
 
 
 def _time(microseconds: int | None) -> datetime | None:
-    from imagekeep.times import from_microseconds  # not needed by what has to start quickly
+    from imagekeep.times import from_microseconds  # a command that reads must start quickly
 
     return None if microseconds is None else from_microseconds(microseconds)
 
 
 def _only_image(cursor: sqlite.Cursor, image_id: str) -> Row | None:
-    """Return the row of the image with a whole id, or of the only one that can answer a truncated id.
+    """Return the row of the image with a full id, or of the only one that a truncated id can stand for.
 
     None where it takes `find_id` to choose, or to say why there is none.
     """
-    if len(image_id) >= _WHOLE:  # a whole id that the store has is always the answer: it need not be parsed
+    if len(image_id) >= _WHOLE:  # a full id that the store has needs no parsing
         return _one(cursor, statements.IMAGE, image_id)
     query = parse_query(image_id)
     if not query.is_hex:
@@ -308,7 +308,7 @@ def _only_image(cursor: sqlite.Cursor, image_id: str) -> Row | None:
 
 
 def _ambiguous(cursor: sqlite.Cursor, query: DigestQuery) -> AmbiguousError:
-    """Return the error that lists the first ids which the query stands for, and counts them all."""
+    """Return the error that lists the first candidates of a query, and counts them all."""
     candidates: list[str] = []
     total = 0
     for low, high in query.ranges():
@@ -320,7 +320,7 @@ def _ambiguous(cursor: sqlite.Cursor, query: DigestQuery) -> AmbiguousError:
 
 
 def _by_encoded(image_id: str) -> list[str]:
-    """Return the key by which digestset orders ids: the hex, then the algorithm."""
+    """Return the sort key of ids in digestset: the hex, then the algorithm."""
     return image_id.split(":")[::-1]
 
 
@@ -346,7 +346,7 @@ def _pinned_images(cursor: sqlite.Cursor) -> set[int]:
 
 
 def _one(cursor: sqlite.Cursor, statement: str, *names: str) -> Any | None:
-    """Return the first row that a statement gives for names from outside, or None.
+    """Return a statement's first row for names from outside, or None.
 
     A name that cannot be UTF-8 (it has a lone surrogate) is in no row.
     """
@@ -357,5 +357,5 @@ def _one(cursor: sqlite.Cursor, statement: str, *names: str) -> Any | None:
 
 
 def no_such_image(name: str) -> ImageNotFoundError:
-    """Return the error that says nothing here has this name or id."""
+    """Return the error for a name or id that the store does not have."""
     return ImageNotFoundError(f"no such image: {printable(name)}")

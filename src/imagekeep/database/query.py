@@ -1,11 +1,12 @@
-"""Runs an operator's own query, which can only read, and is bounded in time and memory.
+"""Runs a user's read-only SQL query, with limits on time and memory.
 
-Three things keep the store as it is, each by itself: the connection is opened read-only; an authorizer lets
-SQLite compile nothing but reading, with functions that reach nothing outside; and the query is interrupted when
-its time is over. SQLite's memory and the rows that are fetched are bounded by bytes.
+The connection is opened read-only, and an authorizer lets SQLite compile only statements that read, and only with
+functions that reach nothing outside the database; either is enough to protect the store. The query is interrupted
+after its time limit. SQLite's memory and the rows that are fetched are limited in bytes.
 
-An error of the query says what kind of error it is. Once the query runs, SQLite's own messages may quote what the
-store holds, secrets among it, so they are not passed on; those of a query that does not compile quote only it.
+An error of the query says what kind of error it is. SQLite's own messages about a running query may quote the
+store, secrets included, so they are not passed on; those about a query that does not compile quote only the
+query.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     Item = TypeVar("Item")
 
 MEMORY_LIMIT = 256 << 20
-"""Bytes that a query may take in all: SQLite's, the rows, and what shows them."""
+"""Bytes that a query may use in all: SQLite, the rows, and their display."""
 
 SQLITE_LIMIT = MEMORY_LIMIT // 2
-"""Bytes for SQLite itself, of which any one value may be a part."""
+"""Bytes for SQLite itself, each value included."""
 
 ROWS_LIMIT = 32 << 20
-"""Bytes for the rows that are fetched; a text may take four times as much in memory as in UTF-8."""
+"""Bytes for the rows that are fetched; text may take four times as much in memory as in UTF-8."""
 
 _STEPS = 1000
 """Steps of SQLite's virtual machine, some microseconds, between two looks at the clock."""
@@ -43,7 +44,7 @@ _DESCRIBING = frozenset(
 """The pragmas that describe the schema and change nothing."""
 
 _FORBIDDEN_FUNCTIONS = frozenset(("edit", "fts3_tokenizer", "load_extension", "readfile", "writefile"))
-"""Functions of SQLite, its shell or an extension that reach out of the database."""
+"""Functions of SQLite, its shell or an extension that reach outside the database."""
 
 _OF_THE_STORE = frozenset(
     {
@@ -59,20 +60,20 @@ _OF_THE_STORE = frozenset(
         sqlite.SQLITE_NOTADB,
     }
 )
-"""The codes that say something of the file; any other says something of the query."""
+"""Codes about the file; any other is about the query."""
 
 _KINDS = {
     sqlite.SQLITE_TOOBIG: "a value is too long for SQLite",
     sqlite.SQLITE_MISMATCH: "a value has the wrong type",
     sqlite.SQLITE_CONSTRAINT: "a table-valued function lacks an argument",
 }
-"""What an error of a running query is about."""
+"""Causes of errors of a running query, by code."""
 
 _FAILED = "a function failed on one of the values (such as bad JSON, a bad path, or an integer overflow)"
 _NOT_UTF8 = "a value is not UTF-8 text (select it with CAST(… AS BLOB))"
 
 _DECLARE = "SELECT 1 FROM json_each('[]'), json_tree('[]')"
-"""Lets SQLite declare these tables, for which before 3.41 it asks to write to the schema's own table."""
+"""Makes SQLite declare these tables; before 3.41 that needs permission to write to sqlite_schema."""
 
 
 class Answer(NamedTuple):
@@ -84,11 +85,11 @@ class Answer(NamedTuple):
 
 
 class _RowsError(MemoryError):
-    """Raised for more rows than ROWS_LIMIT bytes of them."""
+    """Raised when the rows exceed ROWS_LIMIT."""
 
 
 class TimeLimit:
-    """The seconds that a query may take, from now on."""
+    """The time that a query may take, in seconds from now."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -99,15 +100,15 @@ class TimeLimit:
         return time.monotonic() > self._deadline
 
     def error(self) -> StoreUnavailableError:
-        """Return the error that says so."""
+        """Return the error for a query that took too long."""
         return StoreUnavailableError(
             f"query: took more than {self.seconds:g} s (narrow it, or raise --timeout)"
         )
 
     def bound(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield items as long as there is time; raises StoreUnavailableError once it is over.
+        """Yield items; raise StoreUnavailableError once the time is over.
 
-        The time for which the consumer keeps an item does not count: a pager may wait for its reader.
+        Time that the consumer spends on an item does not count: a pager may wait for its reader.
         """
         for item in items:
             if self.is_over():
@@ -120,11 +121,11 @@ class TimeLimit:
 def run_query(
     connection: sqlite.Connection, sql: str, path: Path, *, time_limit: TimeLimit, limit: int
 ) -> Answer:
-    """Run one statement that only reads, on a read-only connection that is used for nothing else from then on.
+    """Run one read-only statement on a read-only connection, which may be used for nothing else afterwards.
 
-    At most `limit` rows are fetched. The limit on SQLite's memory is the whole process's. Raises
-    InvalidArgumentError for anything but one such statement, StoreUnavailableError where it takes too long or
-    too much memory, and the errors of `translate`.
+    At most `limit` rows are fetched. The limit on SQLite's memory is for the whole process. Raises
+    InvalidArgumentError for anything but one such statement, StoreUnavailableError if it takes too long or too much
+    memory, and the errors of `translate`.
     """
     connection.execute(f"PRAGMA hard_heap_limit = {SQLITE_LIMIT}")
     connection.execute(_DECLARE).fetchall()
@@ -133,7 +134,7 @@ def run_query(
     budget = _Budget()
     connection.text_factory = budget.decode
     running = _Running()
-    connection.set_trace_callback(running.note)
+    connection.set_trace_callback(running.begin)
     try:
         cursor = connection.execute(sql)
         rows = _fetch(cursor, limit + 1, budget)
@@ -146,36 +147,36 @@ def run_query(
 
 
 class _Running:
-    """Whether SQLite has begun to run a statement, after it was compiled."""
+    """Records whether SQLite has begun to run a statement, after compiling it."""
 
     begun = False
 
-    def note(self, _: str) -> None:
-        """Note that it has (sqlite3_trace_v2 reports each statement as it starts)."""
+    def begin(self, _: str) -> None:
+        """Record that it has (sqlite3_trace_v2 reports each statement as it starts)."""
         self.begun = True
 
 
 class _Budget:
-    """Counts the bytes of the rows that were fetched, and refuses those beyond ROWS_LIMIT."""
+    """Limits the bytes of the rows that are fetched to ROWS_LIMIT."""
 
     def __init__(self) -> None:
         self._left = ROWS_LIMIT
 
     def spend(self, size: int) -> None:
-        """Count bytes; raises _RowsError where there are more than are left."""
+        """Count bytes; raise _RowsError if too few are left."""
         self._left -= size
         if self._left < 0:
             raise _RowsError
 
     def decode(self, text: bytes) -> str:
-        """Return a value of SQLite's as text, which may be four times its bytes: these are looked at first."""
+        """Decode a value; raise _RowsError first if it is too long: as text it may take four times its bytes."""
         if len(text) > self._left:
             raise _RowsError
         return text.decode()
 
 
 def _fetch(cursor: sqlite.Cursor, limit: int, budget: _Budget) -> list[tuple[Any, ...]]:
-    """Return at most `limit` rows; raises _RowsError where they take more than the budget."""
+    """Return at most `limit` rows; raise _RowsError if they exceed the budget."""
     rows = []
     for row in cursor:
         budget.spend(sys.getsizeof(row) + sum(map(sys.getsizeof, row)))
@@ -186,7 +187,7 @@ def _fetch(cursor: sqlite.Cursor, limit: int, budget: _Budget) -> list[tuple[Any
 
 
 def _authorize(action: int, name: str | None, detail: str | None, *_: object) -> int:
-    """Return to SQLite, as it compiles a statement, whether it may do this (sqlite3_set_authorizer)."""
+    """Return to SQLite whether a statement that it compiles may do this (sqlite3_set_authorizer)."""
     allowed = (
         action in _READING
         or (action == sqlite.SQLITE_FUNCTION and (detail or "").lower() not in _FORBIDDEN_FUNCTIONS)
@@ -196,7 +197,7 @@ def _authorize(action: int, name: str | None, detail: str | None, *_: object) ->
 
 
 def _meaning(error: Exception, path: Path, time_limit: TimeLimit, *, running: bool) -> ImagekeepError:
-    """Return the error of ours for what SQLite raised: about the store, the query's limits, or the query."""
+    """Return imagekeep's error for SQLite's: about the store, a limit, or the query."""
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if primary in _OF_THE_STORE:
         return translate(cast("sqlite.Error", error), path)

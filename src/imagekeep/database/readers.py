@@ -31,7 +31,7 @@ Answer = TypeVar("Answer")
 
 
 class ReadConnections:
-    """Reads one store, from any thread and across forks; see imagekeep.database.kept."""
+    """Reads one store from any thread, and across forks; see imagekeep.database.kept."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class ReadConnections:
         self._thread = threading.local()
 
     def close(self) -> None:
-        """Close the connections of every thread; nothing is read any more."""
+        """Close the connections of every thread."""
         self._closed = True
         close_those_of(self.owner)
 
@@ -50,13 +50,13 @@ class ReadConnections:
             raise FailedPreconditionError(f"store {printable(self.path)}: it is closed") from None
 
     def open(self, name: Path) -> None:
-        """Open this thread's connection, with errors that name the store so; raises as `current` does."""
+        """Open this thread's connection; errors call the path `name`. Raises as `current` does."""
         kept = self._keep()
         with current(kept, name):
             kept.check_at = monotonic() + CHECK_INTERVAL
 
     def acquire(self) -> KeptConnection:
-        """Return this thread's connection, which stays open until the caller sets its `busy` to False.
+        """Return this thread's connection, kept open until the caller sets its `busy` to False.
 
         Raises as `current` does, and FailedPreconditionError after `close`.
         """
@@ -70,12 +70,12 @@ class ReadConnections:
         return kept
 
     def ask(self, query: Callable[..., Answer], *arguments: object) -> Answer:
-        """Return what a query answers in one read transaction.
+        """Return a query's answer in one read transaction.
 
-        It is asked again if the process forked or the store was replaced meanwhile. Raises the errors of
+        The query is repeated if the process forked or the store was replaced meanwhile. Raises the errors of
         `translate`.
         """
-        while True:  # what `_using` does, without a function of its own for the most frequent
+        while True:  # like `_using`, without a closure for the most frequent call
             kept = self.acquire()
             generation = kept.generation
             try:
@@ -86,13 +86,13 @@ class ReadConnections:
                 kept.busy = False
 
     def data_version(self) -> int:
-        """Return a number that is another one after any change that this thread can see, and after each opening."""
+        """Return a number that changes with every change that this thread can see, and with each opening."""
         return self._using(
             lambda kept: kept.generation << 32 | _in_snapshot(kept.cursor, queries.data_version)
         )
 
     def incarnation(self) -> tuple[object, str]:
-        """Return the file and the id of the store, of which one changes if the path gets another store."""
+        """Return the store's file and id; one of them changes if another store takes the path."""
         return self._using(
             lambda kept: (kept.files.database, _in_snapshot(kept.cursor, queries.identity).store_id)
         )
@@ -100,7 +100,7 @@ class ReadConnections:
     def each_image(self) -> Iterator[Image]:
         """Yield every image of one state of the store, in the order of ids.
 
-        After a fork, or if the store was replaced, it goes on after the last id in the state of that time.
+        After a fork, or if the store is replaced, it continues after the last id with the state at that time.
         """
         kept = KeptConnection(self.path, self.owner)
         _closed_with_this = Guard(kept)
@@ -126,7 +126,7 @@ class ReadConnections:
             yield image
 
     def _keep(self) -> KeptConnection:
-        """Return a connection that this thread keeps for as long as it lives."""
+        """Return a connection that this thread keeps while it lives."""
         kept: KeptConnection = KeptConnection(self.path, self.owner)
         self._thread.kept, self._thread.guard = kept, Guard(kept)
         return kept
@@ -143,7 +143,7 @@ class ReadConnections:
                 kept.busy = False
 
     def _mark_busy(self, kept: KeptConnection, interval: float) -> None:
-        """Keep a connection open until its `busy` is False; look at its files if it is time to."""
+        """Keep a connection open until its `busy` is False; check its files if that is due."""
         kept.busy = True
         if monotonic() >= kept.check_at:
             kept.busy = False
@@ -153,7 +153,7 @@ class ReadConnections:
                 kept.busy = True
 
     def _raise_unless_outdated(self, kept: KeptConnection, generation: int, error: DriverError) -> None:
-        """Raise what an error means, unless it came from a connection that has to be opened again."""
+        """Raise imagekeep's error for the driver's, unless the connection has to be opened again."""
         if kept.generation == generation and kept.is_current():
             kept.close_if_stuck()
             raise translate(error, self.path) from error
@@ -161,7 +161,7 @@ class ReadConnections:
 
 
 def _in_snapshot(cursor: sqlite.Cursor, query: Callable[..., Answer], *arguments: object) -> Answer:
-    """Return what a query answers in a read transaction, whose end never hides why the query failed."""
+    """Return a query's answer in a read transaction; ending it never hides why the query failed."""
     try:
         cursor.execute(BEGIN)
         answer = query(cursor, *arguments)

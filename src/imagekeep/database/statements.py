@@ -1,8 +1,8 @@
-"""Every statement that reads or writes rows, in SQLite's own SQL, for the driver connection of each thread.
+"""Every statement that reads or writes rows, in SQLite's SQL.
 
-What is written has parameters named as the columns. A test prepares each statement against the migrated schema,
-compares the parameters with the columns that `imagekeep.schema` declares, and asserts that none scans a table
-needlessly.
+Parameters of statements that write are named like the columns. A test prepares each statement against the migrated
+schema, compares its parameters with the columns that `imagekeep.schema` declares, and checks its query plan for
+needless scans.
 """
 
 BEGIN = "BEGIN"
@@ -32,7 +32,7 @@ LEFT JOIN pinned_refs ON pinned_refs.reference = name
 LEFT JOIN ref_cache ON ref_cache.reference = name
 WHERE name = ?
 """
-"""The image id, pin and target of one reference, and the platform for which the source was asked."""
+"""The image id, pin, target and platform of one reference."""
 
 IDS_IN_RANGES = """
 SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
@@ -51,7 +51,7 @@ SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
 COUNT_IN_RANGE = """
 SELECT count(*) FROM images WHERE id >= ? AND id < ?
 """
-"""How many ids a half-open range has."""
+"""The number of ids in a half-open range."""
 
 IMAGE = """
 SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id = ?
@@ -65,8 +65,8 @@ SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (i
 WHERE id >= 'sha384:'
 LIMIT 2
 """
-"""Two of the images with an id in a range of sha256, or of a longer algorithm, which hardly any store has. One
-row alone is of the only image that can answer a truncated id."""
+"""At most two of the images with an id in a range of sha256, or of a longer algorithm, which hardly any store has.
+A single row is the only image that a truncated id can stand for."""
 
 REFERENCES_OF_IMAGE = """
 SELECT name, pinned_refs.reference IS NOT NULL
@@ -74,7 +74,7 @@ FROM "references" LEFT JOIN pinned_refs ON pinned_refs.reference = name
 WHERE "references".image_key = ?
 ORDER BY sort_rank, coalesce(sort_name, name), name
 """
-"""The references of one image, in the order of distribution/reference's Sort, and which of them pin it."""
+"""The references of one image, in the order of distribution/reference's Sort, and whether each pins it."""
 
 IMAGES_BY_ID = """
 SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id > ? ORDER BY id
@@ -92,7 +92,7 @@ REFERENCES = """
 SELECT "references".image_key, sort_rank, coalesce(sort_name, name), name
 FROM "references"
 """
-"""Every reference with what orders it among its image's, in the order of the table itself."""
+"""Every reference with its sort key, in the order of the table."""
 
 NAMES = """
 SELECT name FROM "references"
@@ -113,7 +113,7 @@ JOIN images USING (image_key)
 LEFT JOIN pinned_refs ON pinned_refs.reference = name
 LEFT JOIN ref_cache ON ref_cache.reference = name
 """
-"""What the store says of every reference."""
+"""The state of every reference."""
 
 HISTORY_OF_REFERENCE = """
 SELECT at, event, image_id, target_digest, pinned
@@ -176,14 +176,14 @@ LEFT JOIN reference_history ON sequence = (SELECT max(sequence) FROM reference_h
 LEFT JOIN pinned_refs ON pinned_refs.reference = name
 WHERE image_id IS NOT id OR event = 'vanished' OR pinned <> (pinned_refs.reference IS NOT NULL)
 """
-"""The references of which the last change says another image or pin, or that they are gone."""
+"""The references whose last change in the history has another image or pin, or deletes them."""
 
 INCOMPLETE_REFERENCES = """
 SELECT reference, substr(error, 1, 4096), since, tried_at, tries FROM incomplete_refs
 WHERE length(CAST(reference AS BLOB)) <= 32768
 ORDER BY reference LIMIT 10000
 """
-"""What could not be read; a store that somebody made may hold texts of any length, and any number of rows."""
+"""The references that could not be read, limited: a forged store may hold any number of rows, of any length."""
 
 WATCHER = """
 SELECT
@@ -205,20 +205,20 @@ INSERT INTO identity (identity_key, store_id, source, namespace)
 VALUES (1, lower(hex(randomblob(16))), :source, :namespace)
 ON CONFLICT (identity_key) DO UPDATE SET source = excluded.source, namespace = excluded.namespace
 """
-"""The id stays; it is made only if somebody deleted the row."""
+"""Keeps the store id; creates one only if the row was deleted."""
 
 DATA_VERSION = "PRAGMA data_version"
-"""A number that is another one, on this connection, once any other has committed."""
+"""A number that changes, on this connection, when another connection commits."""
 
 VACUUM_INTO = "VACUUM INTO ?"
-"""Write a compact copy to a file that is empty or missing; not inside a transaction."""
+"""Writes a compact copy to an empty or missing file; not inside a transaction."""
 
 PAGE_SIZE = "PRAGMA page_size"
 
 ROLLBACK_MODE = "PRAGMA journal_mode = DELETE"
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
-"""The first fault of the pages and of the rows' types, or "ok"; reads the whole file, but no index twice."""
+"""The first fault in the pages or the rows' types, or "ok"; reads the whole file, but no index twice."""
 
 INTEGRITY_CHECK = "PRAGMA integrity_check"
 
@@ -226,7 +226,7 @@ RENEW_STORE_ID = """
 INSERT INTO identity (identity_key, store_id) VALUES (1, lower(hex(randomblob(16))))
 ON CONFLICT (identity_key) DO UPDATE SET store_id = excluded.store_id
 """
-"""A copy that becomes a store is a store of its own."""
+"""Gives a copy that becomes a store an id of its own."""
 
 ADD_IMAGE = """
 INSERT INTO images (id, chain_id, size) VALUES (:id, :chain_id, :size) ON CONFLICT DO NOTHING

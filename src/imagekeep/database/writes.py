@@ -33,14 +33,14 @@ _PARAMETER = re.compile(r":(\w+)")
 
 
 class _Statement(NamedTuple):
-    """A statement whose parameters stand by their places, and what puts a row's values in that order."""
+    """A statement with positional parameters, and a function that puts a row's values in their order."""
 
     sql: str
     values: Callable[[Row], tuple[Any, ...]]
 
 
 def _by_place(sql: str) -> _Statement:
-    """Return a statement without the names of its parameters, which take the driver twice as long to bind."""
+    """Make a statement's parameters positional: the driver binds named ones in twice the time."""
     names = _PARAMETER.findall(sql)
     values = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
     return _Statement(_PARAMETER.sub("?", sql), values)
@@ -65,7 +65,7 @@ _RECORD_IMAGE_FILESYSTEM = _by_place(statements.RECORD_IMAGE_FILESYSTEM)
 
 
 def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
-    """Write what the changes make of the tables; `now` is in microseconds since 1970, UTC."""
+    """Write changes to the tables; `now` is in microseconds since 1970, UTC."""
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
     verified = (change for change in changes if change.only_verifies)
     _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"verified_at": now} for change in verified))
@@ -78,7 +78,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now
 def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write the changes that do more than verify.
 
-    New references come first, and those that vanish last, so that an image that only changes names stays.
+    New references are written first and vanished ones deleted last, so that an image that only changes names stays.
     """
     new = [change for change in changes if change.transition is Transition.NEW]
     _run(cursor, _ADD_IMAGE, map(_image_row, new))
@@ -89,18 +89,18 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], no
             _run(cursor, _ADD_IMAGE, [_image_row(change)])
             _run(cursor, _ADD_CONFIG, [_config_row(change)])
             _run(cursor, _MOVE_REFERENCE, [_name_row(change) | {"id": _image(change).id}])
-    # A reference that moved brought its pin along by cascade, and loses it here if it must.
+    # A moved reference has taken its pin along by cascade; it is removed here if it must be.
     _run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
     _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
     _run(cursor, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
-    # What the source said of a reference is void once it was moved without asking the source.
+    # A reference that was moved without asking the source has no known target.
     _run(cursor, _FORGET_TARGET, (_name_row(c) for c in changes if c.moved_locally))
     _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
     _run(cursor, _RECORD_CHANGE, (_history_row(c, now) for c in changes if c.event))
 
 
 def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepError], now: int) -> None:
-    """Note which references could not be read, and why."""
+    """Record which references could not be read, and why."""
     rows = [
         {"reference": name, "error": str(error), "since": now, "tried_at": now, "tries": 1}
         for name, error in failures.items()
@@ -109,22 +109,22 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
 
 
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
-    """Note how far the watcher has come, in place of what was said before."""
+    """Record the watcher's status, replacing the last."""
     _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | status_row(state)])
 
 
 def write_image_filesystem(cursor: sqlite.Cursor, usage: FilesystemUsage) -> None:
-    """Record what the source reports about its filesystem, in place of what it last reported."""
+    """Record what the source reports about its filesystem, replacing the last."""
     _run(cursor, _RECORD_IMAGE_FILESYSTEM, [{"filesystem_key": 1} | asdict(usage)])
 
 
 def write_source(cursor: sqlite.Cursor, source: SourceIdentity) -> None:
-    """Remember which source the store follows."""
+    """Record which source the store follows."""
     _run(cursor, _FOLLOW_SOURCE, [{"source": source.specifier, "namespace": source.namespace}])
 
 
 def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> None:
-    """Run a statement for every row, which is nothing where there are none."""
+    """Run a statement for every row, if there are any."""
     if values := list(map(statement.values, rows)):
         cursor.executemany(statement.sql, values)
 
