@@ -24,7 +24,7 @@ Decorated = TypeVar("Decorated", bound="Callable[..., object]")
 
 
 def _store(path: str) -> Path:
-    """Return the store that an option names; as before the command, an empty one means the default."""
+    """Return the store that --store names; an empty value means the default."""
     if path:
         return Path(path)
     from imagekeep.cli.settings import default_store

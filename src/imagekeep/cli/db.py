@@ -9,7 +9,7 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.formats import counted
-from imagekeep.cli.output import warn, write_line
+from imagekeep.cli.output import print_message, write_line
 from imagekeep.cli.settings import read_store, require_store
 from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.check import find_others, find_problems
@@ -107,7 +107,7 @@ def restore(settings: Settings, file: str) -> None:
     write_line(f"restored {printable(file)}")
     if previous:
         write_line(f"backup of the previous store: {previous}")
-    warn("run `imagekeep sync` to apply changes made since the backup")
+    print_message("run `imagekeep sync` to apply changes made since the backup")
 
 
 @command("imagekeep db export images-of-this-node.db")
@@ -129,6 +129,6 @@ def _copy(path: Path, destination: Path) -> None:
     copy_store(path, destination)
     write_line(str(destination))
     if destination.stat().st_mode & 0o077:
-        warn(
+        print_message(
             "the file system does not store permissions: other users may be able to read this copy and its configs"
         )

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekeep.cli.exit_codes import ExitCode, exit_code
-from imagekeep.cli.output import ERROR, OutputError, complain, discard, flush, make_lenient, warn
+from imagekeep.cli.output import (
+    ERROR,
+    OutputError,
+    discard,
+    escape_unencodable,
+    flush,
+    print_error,
+    print_message,
+)
 from imagekeep.errors import ImagekeepError, printable
 
 if TYPE_CHECKING:
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Every error that a user, a file or a source can cause becomes one line on standard error and a code of
     `imagekeep.cli.exit_codes`. An interrupt, or a closed pipe on standard output, ends the command quietly.
     """
-    make_lenient()
+    escape_unencodable()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         flush()
@@ -46,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard()
         if error.closed:
             return ExitCode.PIPE_CLOSED
-        complain(str(error))
+        print_error(str(error))
         return ExitCode.FAILED
     return code
 
@@ -55,20 +63,20 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return _invoke(arguments)
     except click.UsageError as error:
-        warn(_explain(error), priority=ERROR)
+        print_message(_explain(error), priority=ERROR)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except ImagekeepError as error:
-        complain(str(error))
+        print_error(str(error))
         return exit_code(error)
     except OSError as error:
         named = f"{printable(error.filename)}: " if error.filename is not None else ""
-        complain(f"{named}{error.strerror or error}")
+        print_error(f"{named}{error.strerror or error}")
     except ImportError as error:
-        complain(f"incomplete installation: {error} (reinstall imagekeep)")
+        print_error(f"incomplete installation: {error} (reinstall imagekeep)")
     except MemoryError:
-        complain("out of memory")
+        print_error("out of memory")
     return ExitCode.FAILED
 
 

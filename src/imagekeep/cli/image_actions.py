@@ -9,7 +9,7 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode, exit_code
 from imagekeep.cli.open_store import open_store, require_listing
-from imagekeep.cli.output import complain, write_line
+from imagekeep.cli.output import print_error, write_line
 from imagekeep.cli.stored_names import complete_images, complete_references
 from imagekeep.errors import (
     AmbiguousError,
@@ -115,7 +115,7 @@ def _act(
             except _NAME_ERRORS as error:
                 if ignore and isinstance(error, ImageNotFoundError):
                     continue
-                complain(str(error))
+                print_error(str(error))
                 code = code or exit_code(error)
     return code
 

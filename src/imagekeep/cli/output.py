@@ -77,12 +77,12 @@ def flush() -> None:
             sys.stdout.flush()
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Write `Error: MESSAGE` to standard error, escaped."""
-    warn(f"Error: {message}", priority=ERROR)
+    print_message(f"Error: {message}", priority=ERROR)
 
 
-def warn(message: str, *, priority: int = WARNING) -> None:
+def print_message(message: str, *, priority: int = WARNING) -> None:
     """Write escaped lines to standard error; do nothing if it is closed.
 
     The journal gets the priority before each line (sd-daemon(3)).
@@ -95,7 +95,7 @@ def warn(message: str, *, priority: int = WARNING) -> None:
         sys.stderr.flush()
 
 
-def make_lenient() -> None:
+def escape_unencodable() -> None:
     """Write characters that a stream's encoding lacks as escapes instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -104,7 +104,7 @@ def make_lenient() -> None:
 
 
 def discard() -> None:
-    """Discard unwritten output; the interpreter would try to write it again at exit, and complain."""
+    """Discard unwritten output; the interpreter would try to write it again at exit and report an error."""
     if sys.stdout is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -14,7 +14,7 @@ from imagekeep.cli.command import command, no_heading, output_format
 from imagekeep.cli.documents import document_pieces
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, counted, table
-from imagekeep.cli.output import chunks, complain, warn, write
+from imagekeep.cli.output import chunks, print_error, print_message, write
 from imagekeep.cli.settings import read_store
 from imagekeep.database.queries import identity
 from imagekeep.database.query import TimeLimit, run_query
@@ -82,7 +82,7 @@ def query_store(
     for chunk in time_limit.bound(chunks(_pieces(answer, output, no_heading=no_heading))):
         write(chunk)
     if answer.more:
-        warn(f"only the first {counted(limit, 'row')} shown (raise --limit to see more)")
+        print_message(f"only the first {counted(limit, 'row')} shown (raise --limit to see more)")
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def _watchdog(seconds: float) -> Iterator[None]:
     """End the process if SQLite is still running GRACE seconds after the timeout."""
 
     def end() -> None:
-        complain(f"query: took more than {seconds:g} s and could not be interrupted (narrow it)")
+        print_error(f"query: took more than {seconds:g} s and could not be interrupted (narrow it)")
         os._exit(ExitCode.FAILED)
 
     timer = threading.Timer(seconds + GRACE, end)

@@ -52,7 +52,7 @@ ELSEWHERE = {
 """Commands of crictl, ctr, nerdctl, podman and others, and imagekeep's equivalents, by group."""
 
 _OF_IMAGES = ("delete", "remove", "rm")
-"""Words that hardly mean an image after `db`."""
+"""Words that do not refer to images after `db`."""
 
 OF_OTHER_GROUPS = {
     **{name: f"imagekeep {name}" for name in ("completion", "diff", "images", "query", "serve", "sync")},

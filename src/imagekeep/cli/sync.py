@@ -12,7 +12,7 @@ from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import counted, truncate
 from imagekeep.cli.open_store import open_store, require_listing, spelling
-from imagekeep.cli.output import complain, progress, write_line
+from imagekeep.cli.output import print_error, progress, write_line
 from imagekeep.cli.stored_names import complete_references
 from imagekeep.database.queries import no_such_image
 from imagekeep.errors import ImageNotFoundError, printable
@@ -74,7 +74,7 @@ def sync_store(
     shown = 0 if quiet else None if verbose else SHOWN
     for line in describe(report, shown, dry_run=dry_run):
         write_line(line)
-    return _complain(report, names or ())
+    return _print_failures(report, names or ())
 
 
 def _require_any(names: Sequence[str], source: Source) -> None:
@@ -102,13 +102,13 @@ def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> 
     yield f"dry run: would sync {summary}; nothing was changed" if dry_run else f"synced {summary}"
 
 
-def _complain(report: SyncReport, requested: Sequence[str]) -> ExitCode:
+def _print_failures(report: SyncReport, requested: Sequence[str]) -> ExitCode:
     """Report the failures and the requested references that do not exist; return the exit code."""
     for name, error in sorted(report.failures.items()):
-        complain(f"{printable(name)}: {Exception.__str__(error)}")
+        print_error(f"{printable(name)}: {Exception.__str__(error)}")
     absent = sorted(name for name in requested if report.transitions.get(name) is Transition.ABSENT)
     for name in absent:
-        complain(f"no such image: {printable(name)}")
+        print_error(f"no such image: {printable(name)}")
     if report.failures:
         return ExitCode.INCOMPLETE
     return ExitCode.NOT_FOUND if absent else ExitCode.OK
