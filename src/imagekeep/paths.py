@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from imagekeep.errors import InvalidArgumentError, UnavailableError, printable
+from imagekeep.escaping import escape
 
 
 def full_path(path: str | os.PathLike[str]) -> Path:
@@ -31,8 +32,7 @@ def store_path(path: str | os.PathLike[str]) -> Path:
     name = os.fspath(path)
     if name in ("", ":memory:") or name.startswith("file://"):
         raise InvalidArgumentError(
-            f"store {printable(name)}: not the path of a file, through which threads and processes share a store "
-            "(give a path)"
+            f"store '{escape(name)}': not the path of a file, and a store is shared through its file (give a path)"
         )
     return full_path(path)
 
