@@ -18,7 +18,7 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 PLATFORM = {"os": "linux", "architecture": "amd64"}
 
 Entry = dict[str, Any]
-"""A descriptor as it stands in JSON."""
+"""A descriptor in JSON."""
 
 
 class Blobs:

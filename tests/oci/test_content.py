@@ -1,4 +1,4 @@
-"""The one place where a source's bytes are verified."""
+"""Verification of a source's content."""
 
 from __future__ import annotations
 

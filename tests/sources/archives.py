@@ -1,4 +1,4 @@
-"""Archives to test with, made member by member."""
+"""Builds archives member by member."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = config_of()
 
 
 def saved(members: dict[str, bytes], *layers: str, config: str = "config.json", tag: str = "app:v1") -> bytes:
-    """Return an archive of docker's own form with one image; a layer that is no member has the bytes `layer`."""
+    """Return an archive of docker's own form with one image; a layer without a member has the bytes `layer`."""
     manifest = [{"Config": config, "RepoTags": [tag], "Layers": list(layers)}]
     document = config_of(*(members.get(layer, b"layer") for layer in layers))
     return tar_of({"config.json": document, **members, "manifest.json": json.dumps(manifest).encode()})
@@ -52,7 +52,7 @@ def references(archive: Archive) -> list[str]:
 
 
 def opened(content: bytes, form: str, directory: Path, **options: Any) -> Archive:
-    """Return an archive that comes in one of those ways."""
+    """Return an archive in one of these forms."""
     content = gzip.compress(content) if form.startswith("gzip") else content
     if form.endswith("stream"):
         return Archive(io.BytesIO(content), **options)

@@ -1,4 +1,4 @@
-"""What the tests of sources share: a host that is always linux/amd64, and a containerd of their own."""
+"""Fixtures of the tests of sources: a linux/amd64 platform, and a containerd."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def listed(source: OCILayout) -> dict[str, str]:
 
 @pytest.fixture(params=["plain", "gzip", "stream", "gzip stream"])
 def form(request: pytest.FixtureRequest) -> str:
-    """Return each of the ways in which an archive comes, for `archives.opened`."""
+    """Return each form of an archive, for `archives.opened`."""
     return str(request.param)
 
 
 @dataclass(frozen=True)
 class Containerd:
-    """A view of the worker's containerd: what archives became in it."""
+    """The worker's containerd, to inspect imported archives."""
 
     socket: str
 

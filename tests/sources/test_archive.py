@@ -1,4 +1,4 @@
-"""Archives: both kinds, plain and gzip, from a file and from a stream; and what is hostile or broken."""
+"""Archives of docker and OCI, plain and gzip, from a file and from a stream."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Trickle(io.RawIOBase):
-    """A pipe that gives a few bytes at a time."""
+    """A pipe that returns a few bytes at a time."""
 
     def __init__(self, content: bytes) -> None:
         self.rest = content
@@ -57,9 +57,7 @@ def test_it_is_a_source() -> None:
     assert isinstance(streamed(saved({})), Source)
 
 
-def test_a_docker_archive_reads_alike_in_every_form(
-    form: str, tmp_path: Path, matcher: PlatformMatcher
-) -> None:
+def test_a_docker_archive_is_read_in_every_form(form: str, tmp_path: Path, matcher: PlatformMatcher) -> None:
     archive = opened(saved({"layer.tar": b"layer"}, "layer.tar"), form, tmp_path)
     record = archive.get("docker.io/library/app:v1")
     facts = read_image(record.target, archive, matcher)
@@ -71,7 +69,7 @@ def test_a_docker_archive_reads_alike_in_every_form(
     assert archive.info(digest_of(b"layer")).size == 5
 
 
-def test_an_oci_archive_reads_alike_in_every_form(
+def test_an_oci_archive_is_read_in_every_form(
     form: str, layout: LayoutWriter, tmp_path: Path, matcher: PlatformMatcher
 ) -> None:
     image = layout.image()
@@ -87,7 +85,7 @@ def test_an_oci_archive_reads_alike_in_every_form(
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("copy", [docker_archive, oci_archive])
-def test_what_skopeo_makes_is_read(copy: Any, compressed: bool, tmp_path: Path) -> None:
+def test_archives_of_skopeo_are_read(copy: Any, compressed: bool, tmp_path: Path) -> None:
     file = copy(busybox_layout(tmp_path / "busybox"), "v1", tmp_path / "app.tar", "example.test/app:v1")
     archive = Archive(gzipped(file) if compressed else file)
     assert references(archive)[0] == "example.test/app:v1"
@@ -105,7 +103,7 @@ def test_gzip_in_several_parts_is_read(matcher: PlatformMatcher) -> None:
     assert references(streamed(parts))[0] == "docker.io/library/app:v1"
 
 
-def test_what_follows_the_end_of_the_tar_does_not_matter(form: str, tmp_path: Path) -> None:
+def test_content_after_the_end_of_the_tar_is_ignored(form: str, tmp_path: Path) -> None:
     archive = opened(saved({}) + b"garbage" * 100_000, form, tmp_path)
     assert references(archive)[0] == "docker.io/library/app:v1"
 
@@ -194,7 +192,7 @@ def test_a_broken_image_keeps_its_names(layout: LayoutWriter, form: str, tmp_pat
         archive.read(archive.get("example.test/app:v1").target)
 
 
-def test_a_repository_tag_that_is_no_reference_leaves_the_image_by_its_digest(tmp_path: Path) -> None:
+def test_an_image_with_an_invalid_repository_tag_is_listed_by_its_digest(tmp_path: Path) -> None:
     archive = opened(saved({}, tag="Not A Name"), "plain", tmp_path)
     digest = archive.records()[0].target.digest
     assert references(archive) == [f"docker.io/library/app@{digest}"]
@@ -235,7 +233,7 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_what_gnu_tar_packs_is_read(layout: LayoutWriter, tmp_path: Path) -> None:
+def test_archives_of_gnu_tar_are_read(layout: LayoutWriter, tmp_path: Path) -> None:
     layout.write_index([named(layout.image(), "example.test/app:v1")])
     os.link(layout.directory / "index.json", layout.directory / "a-copy")
     run("tar", "czf", tmp_path / "app.tar.gz", "-C", layout.directory, ".")

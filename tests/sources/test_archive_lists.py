@@ -1,4 +1,4 @@
-"""Archives with an index.json, a manifest.json or both: what either lists is there, and no image is an error."""
+"""Archives with an index.json, a manifest.json or both: images of either are listed; no image is an error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def tags(archive: Archive) -> list[str]:
 
 
 @pytest.mark.parametrize("index", [None, []])
-def test_what_only_manifest_json_lists_is_read(
+def test_images_that_only_manifest_json_lists_are_read(
     writer: Writer, form: str, tmp_path: Path, index: Any, matcher: PlatformMatcher
 ) -> None:
     _, one = writer.image(1)
@@ -166,7 +166,7 @@ def test_another_number_of_layers_than_the_config_says_is_an_error(
         docker_saved(form, tmp_path, config_of(b"one", b"two"), layers).records()
 
 
-def test_a_compressed_layer_is_taken_at_its_word(form: str, tmp_path: Path) -> None:
+def test_a_compressed_layer_is_not_compared(form: str, tmp_path: Path) -> None:
     assert docker_saved(form, tmp_path, config_of(b"layer"), [LAYER]).records()
 
 
@@ -206,7 +206,7 @@ def test_a_config_of_many_images_is_decoded_once_and_all_are_bounded(
         b"x",
     ],
 )
-def test_a_config_is_judged_alike_from_a_file_and_a_stream(
+def test_a_config_is_read_alike_from_a_file_and_a_stream(
     layout: LayoutWriter, tmp_path: Path, matcher: PlatformMatcher, config: bytes
 ) -> None:
     described = {
@@ -246,7 +246,7 @@ def test_layers_of_json_do_not_fill_the_buffer(layout: LayoutWriter, tmp_path: P
     assert all(archive.read(record.target) for record in archive.records())
 
 
-def test_a_tar_of_skopeo_s_directory_says_what_it_is(layout: LayoutWriter, form: str, tmp_path: Path) -> None:
+def test_a_tar_of_skopeo_s_dir_format_is_named(layout: LayoutWriter, form: str, tmp_path: Path) -> None:
     members = {"version": b"Directory Transport Version: 1.1\n", "manifest.json": b"{}"}
     with pytest.raises(InvalidDocumentError, match="skopeo's dir: format"):
         opened(tar_of(members), form, tmp_path).records()

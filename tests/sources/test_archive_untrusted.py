@@ -1,4 +1,4 @@
-"""Archives that are broken or hostile: typed errors, in bounded memory, and nothing outside is touched."""
+"""Broken or hostile archives: typed errors, bounded memory, and no access outside the archive."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestLinks:
         ],
         ids=["itself", "circle", "absolute", "outside", "hard", "device", "long"],
     )
-    def test_a_link_to_nowhere_or_out_of_the_archive_leads_to_no_member(
+    def test_a_link_out_of_the_archive_finds_no_member(
         self, links: list[tuple[bytes, str, str]], form: str, tmp_path: Path
     ) -> None:
         with pytest.raises(InvalidDocumentError, match="names a, which the archive lacks"):
@@ -114,7 +114,7 @@ def test_of_two_members_with_one_name_the_last_counts(form: str, tmp_path: Path)
         ({"sub/oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}, "neither oci-layout nor manifest.json"),
     ],
 )
-def test_an_archive_of_something_else_is_told_what_it_lacks(
+def test_an_error_names_what_an_archive_lacks(
     members: dict[str, bytes], words: str, form: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidDocumentError, match=words):
@@ -141,7 +141,7 @@ DAMAGED = "the compressed stream is damaged or truncated"
         (saved({})[:560], "is truncated"),
     ],
 )
-def test_what_is_no_archive_is_told_apart(content: bytes, words: str, tmp_path: Path) -> None:
+def test_other_files_are_not_archives(content: bytes, words: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidDocumentError, match=words):
         streamed(content)
     (tmp_path / "app.tar").write_bytes(content)
@@ -154,7 +154,7 @@ def test_a_missing_file_is_unavailable_and_named(tmp_path: Path) -> None:
         Archive(tmp_path / "app.tar").records()
 
 
-def test_a_directory_is_refused_with_what_to_give(tmp_path: Path) -> None:
+def test_a_directory_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="for an OCI layout give oci:DIRECTORY"):
         Archive(tmp_path).records()
 
@@ -195,7 +195,7 @@ def test_a_blob_larger_than_a_document_is_refused_but_has_a_size(form: str, tmp_
         archive.read(Descriptor(OCI_MANIFEST, digest_of(layer), 1))
 
 
-def test_a_blob_that_passed_by_and_is_no_document_is_no_json() -> None:
+def test_a_blob_of_a_stream_that_is_not_a_document_is_not_json() -> None:
     archive = streamed(saved({"layer.tar": b"layer"}, "layer.tar"))
     with pytest.raises(InvalidDocumentError, match="not valid JSON"):
         archive.read(Descriptor(OCI_MANIFEST, digest_of(b"layer"), 5))
@@ -233,7 +233,7 @@ def test_a_gzip_bomb_takes_little_memory() -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=8), st.booleans())
-def test_a_damaged_archive_is_read_or_gives_a_typed_error(
+def test_a_damaged_archive_is_read_or_raises_a_typed_error(
     changes: list[tuple[int, int]], compressed: bool
 ) -> None:
     whole = saved({"layer.tar": b"layer"}, "layer.tar")

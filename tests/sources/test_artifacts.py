@@ -1,4 +1,4 @@
-"""What stands beside images in a layout and is none: signatures, SBOMs, attestations, parts of other entries."""
+"""Signatures, SBOMs, attestations and parts of other entries in a layout are not images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def names(source: OCILayout) -> set[str]:
 
 @pytest.fixture(params=["unnamed", "named"])
 def entry(request: pytest.FixtureRequest) -> Any:
-    """Give an entry a name, or none."""
+    """Return an entry with a name or without one."""
     return (lambda it: it) if request.param == "unnamed" else (lambda it: named(it, "artifact"))
 
 
@@ -146,7 +146,7 @@ def test_the_fallback_tag_of_referrers_is_not_listed(
     assert len(source.records()) == 2
 
 
-def test_what_cannot_be_read_yet_is_looked_at_again(layout: LayoutWriter, source: OCILayout) -> None:
+def test_an_entry_whose_document_is_missing_is_judged_again(layout: LayoutWriter, source: OCILayout) -> None:
     artifact = manifest(layout, artifactType="application/spdx+json")
     layout.write_index([named(layout.image(), "v1"), artifact])
     path = layout.path(artifact["digest"])
@@ -157,14 +157,16 @@ def test_what_cannot_be_read_yet_is_looked_at_again(layout: LayoutWriter, source
     assert len(source.records()) == 2
 
 
-def test_a_document_that_is_none_is_for_its_reader_to_refuse(layout: LayoutWriter, source: OCILayout) -> None:
+def test_an_invalid_document_is_listed_and_left_to_its_reader(
+    layout: LayoutWriter, source: OCILayout
+) -> None:
     broken = {"mediaType": OCI_MANIFEST, "digest": layout.blob(b"not json"), "size": 8}
     swapped = {"mediaType": OCI_INDEX, "digest": layout.image()["digest"], "size": 8}
     layout.write_index([named(broken, "v1"), named({**swapped, "mediaType": OCI_MANIFEST}, "v2")])
     assert len(source.records()) == 4
 
 
-def test_what_is_looked_at_for_a_listing_is_bounded(
+def test_the_bytes_read_for_a_listing_are_bounded(
     layout: LayoutWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout.write_index([manifest(layout, artifactType="application/spdx+json", x=n) for n in range(3)])
@@ -174,9 +176,7 @@ def test_what_is_looked_at_for_a_listing_is_bounded(
     assert len(OCILayout(layout.directory).records()) == 3
 
 
-def test_a_part_of_many_indexes_is_looked_at_once(
-    layout: LayoutWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_many_indexes_is_read_once(layout: LayoutWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     part = manifest(layout, artifactType="application/spdx+json")
     indexes = [layout.index([part] * count) for count in (1, 2, 3)]
     layout.write_index([named(index, f"v{number}") for number, index in enumerate(indexes)])

@@ -1,4 +1,4 @@
-"""Entries whose documents cannot be read: what is listed of them, and what their reader is told."""
+"""Entries whose documents cannot be read: what is listed, and the error of their reader."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_entry_whose_documents_cannot_be_read_is_listed_and_its_reader_gets_t
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:abc", "sha256:../../../../etc/passwd", "../index.json"])
-def test_an_entry_whose_digest_is_none_keeps_its_tag(
+def test_an_entry_with_an_invalid_digest_keeps_its_tag(
     layout: LayoutWriter, source: OCILayout, digest: str
 ) -> None:
     layout.write_index([named({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1}, "v1")])

@@ -1,4 +1,4 @@
-"""Compressed archives, from a file and a pipe: whole, damaged, truncated, in parts, and with more after them."""
+"""Compressed archives from a file and a pipe: intact, damaged, truncated, in parts, and with trailing data."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ def test_a_checksum_after_the_end_of_the_tar_is_compared(opened: Callable[[bytes
     ("program", "options"),
     [("xz", ("-9",)), ("zstd", ("-19", "-T2")), ("zstd", ("--no-check",)), ("bzip2", ()), ("gzip", ("-9",))],
 )
-def test_what_the_usual_programs_write_is_read(
+def test_archives_of_the_usual_programs_are_read(
     opened: Callable[[bytes], Archive], tmp_path: Path, program: str, options: tuple[str, ...]
 ) -> None:
     (tmp_path / "x").write_bytes(CONTENT)
     assert opened(run(program, *options, "-c", tmp_path / "x")).get(TAG)
 
 
-def test_a_skippable_frame_of_zstd_is_passed_over(opened: Callable[[bytes], Archive]) -> None:
+def test_a_skippable_frame_of_zstd_is_skipped(opened: Callable[[bytes], Archive]) -> None:
     skippable = (0x184D2A50).to_bytes(4, "little") + (4).to_bytes(4, "little") + b"size"
     assert opened(skippable + COMPRESSIONS["zstd"](CONTENT)).get(TAG)
 

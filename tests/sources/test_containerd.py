@@ -71,7 +71,7 @@ def test_a_reference_is_compared_exactly(daemon: Daemon, source: Containerd, tmp
 
 
 @pytest.mark.parametrize("name", ["foo", "Not A Reference", "sha256:abc", "é/ü:1", "x" * 5000])
-def test_a_name_that_is_no_reference_is_kept_as_given(
+def test_a_name_that_is_not_a_reference_is_kept_as_given(
     name: str, daemon: Daemon, source: Containerd, tmp_path: Path
 ) -> None:
     image = daemon.make_image(tmp_path / "image", "example.test/odd:v1")
@@ -82,7 +82,7 @@ def test_a_name_that_is_no_reference_is_kept_as_given(
     assert name not in names(source)
 
 
-def test_a_record_whose_name_or_label_is_no_utf8_does_not_spoil_the_listing(
+def test_a_name_or_label_that_is_not_utf8_does_not_break_the_listing(
     daemon: Daemon, source: Containerd, tmp_path: Path
 ) -> None:
     image = daemon.make_image(tmp_path / "image", "example.test/bytes:v1")
@@ -96,12 +96,12 @@ def test_a_record_whose_name_or_label_is_no_utf8_does_not_spoil_the_listing(
 
 
 @pytest.mark.parametrize("name", ["", "\udcff", "x" * 40_000])
-def test_what_can_be_no_name_is_refused_before_it_is_asked_for(name: str, source: Containerd) -> None:
+def test_an_invalid_name_is_refused_before_the_call(name: str, source: Containerd) -> None:
     with pytest.raises(InvalidReferenceError):
         source.get(name)
 
 
-def test_a_listing_above_the_limit_of_grpc_itself_is_taken(
+def test_a_listing_above_grpc_s_default_limit_is_accepted(
     daemon: Daemon, source: Containerd, tmp_path: Path
 ) -> None:
     daemon.make_image(tmp_path / "image", "example.test/large:v1")
@@ -183,7 +183,7 @@ def test_each_namespace_has_its_own_images(daemon: Daemon, tmp_path: Path) -> No
         assert {"here", "there"} <= set(there.namespaces())
 
 
-def test_a_namespace_that_is_not_there_is_an_error_and_never_no_images(tmp_path: Path) -> None:
+def test_a_missing_namespace_is_an_error_and_never_no_images(tmp_path: Path) -> None:
     with running(tmp_path / "containerd", CRI) as daemon:
         daemon.make_image(tmp_path / "image", "example.test/there:v1")
         with Containerd(daemon.socket, namespace="k8s.oi") as source:
@@ -210,7 +210,7 @@ def test_a_namespace_that_lost_its_last_image_still_is_one(daemon: Daemon, tmp_p
 
 
 @pytest.mark.parametrize("namespace", ["", "a b", "-x", 'k8s.io",topic=="/', "ü", "x" * 77, "k8s.io\n"])
-def test_a_name_that_can_be_no_namespace_is_refused(namespace: str) -> None:
+def test_an_invalid_namespace_is_refused(namespace: str) -> None:
     with pytest.raises(InvalidArgumentError, match="invalid containerd namespace"):
         Containerd(namespace=namespace)
 
@@ -237,7 +237,7 @@ def test_a_label_can_be_set_again_and_removed_twice(
     assert source.set_label("example.test/label:v1", "a.b/c", None).labels == {}
 
 
-def test_what_is_not_there_can_be_neither_pinned_nor_removed(source: Containerd) -> None:
+def test_a_missing_record_cannot_be_pinned_or_removed(source: Containerd) -> None:
     with pytest.raises(ImageNotFoundError):
         source.pin("example.test/nothing:v1")
     with pytest.raises(ImageNotFoundError):

@@ -1,4 +1,4 @@
-"""What a real containerd tells of images as they change."""
+"""Events of a real containerd as images change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source(daemon: Daemon) -> Iterator[Containerd]:
 
 @pytest.fixture
 def subscription(daemon: Daemon, source: Containerd, tmp_path: Path) -> Iterator[Subscription]:
-    """Return a subscription that is known to be served: an image's own events have come."""
+    """Return a subscription that has taken effect: it has received an image's events."""
     image = f"example.test/{tmp_path.name}:live"
     daemon.make_image(tmp_path / "live", image, namespace=NAMESPACE)
     with source.subscribe() as subscription:
@@ -54,7 +54,7 @@ def subscription(daemon: Daemon, source: Containerd, tmp_path: Path) -> Iterator
         yield subscription
 
 
-def test_a_record_tells_when_it_is_made_changed_and_removed(
+def test_a_record_has_events_when_it_is_created_updated_and_deleted(
     daemon: Daemon, source: Containerd, subscription: Subscription, tmp_path: Path
 ) -> None:
     began = current_time()
@@ -70,7 +70,7 @@ def test_a_record_tells_when_it_is_made_changed_and_removed(
     assert began <= events[0].at <= events[1].at <= events[2].at <= current_time()
 
 
-def test_only_the_images_of_its_own_namespace_are_told_of(
+def test_events_are_only_of_the_namespace(
     daemon: Daemon, source: Containerd, subscription: Subscription, tmp_path: Path
 ) -> None:
     daemon.make_image(tmp_path / "other", "example.test/foreign:v1", namespace="events2")
@@ -110,7 +110,7 @@ def test_the_type_of_an_event_may_have_a_host_or_none(host: str) -> None:
     assert event_of(envelope) == ImageEvent(Topic.CREATED, "a:b", from_microseconds(1_700_000_000_123_456))
 
 
-def test_an_event_whose_name_no_store_can_keep_is_passed_over() -> None:
+def test_an_event_with_a_name_that_no_store_can_keep_is_skipped() -> None:
     envelope = SUBSCRIBE.response(topic="/images/delete")
     envelope.event.value = EVENT_MESSAGES["ImageDelete"](name=b"\xff").SerializeToString()
     assert event_of(envelope) is None

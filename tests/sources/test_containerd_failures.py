@@ -1,4 +1,4 @@
-"""What containerd's and the socket's failures become: one error each, which names the socket, and in time."""
+"""Failures of containerd and its socket: one error each, in time, which names the socket."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def answering(path: Path, code: grpc.StatusCode, details: str) -> Iterator[None]
 
 
 @pytest.mark.parametrize(("code", "expected"), CODES.items(), ids=lambda value: getattr(value, "name", ""))
-def test_each_code_has_its_error_which_names_the_socket_and_has_what_was_said(
+def test_each_code_has_an_error_with_the_socket_and_the_message(
     code: grpc.StatusCode, expected: type[ImagekeepError], tmp_path: Path
 ) -> None:
     path = tmp_path / "grpc"
@@ -105,7 +105,7 @@ def test_each_code_has_its_error_which_names_the_socket_and_has_what_was_said(
             assert str(caught.value) == rf"containerd at {path}: because \x1b[2J of that"
 
 
-def test_no_socket_is_told_at_once_by_every_call(
+def test_a_missing_socket_fails_every_call_at_once(
     call: Callable[[Containerd], object], tmp_path: Path
 ) -> None:
     started = time.monotonic()
@@ -114,7 +114,7 @@ def test_no_socket_is_told_at_once_by_every_call(
     assert time.monotonic() - started < CONNECT_TIMEOUT
 
 
-def test_a_socket_on_which_nobody_listens_is_told(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "left"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -122,7 +122,7 @@ def test_a_socket_on_which_nobody_listens_is_told(tmp_path: Path) -> None:
         Containerd(str(path)).version()
 
 
-def test_a_socket_of_another_kind_is_told(tmp_path: Path) -> None:
+def test_a_socket_of_another_type_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "datagrams"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
@@ -131,7 +131,7 @@ def test_a_socket_of_another_kind_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "directory"])
-def test_what_is_no_socket_is_told(name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_socket_is_an_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
     with pytest.raises(InvalidArgumentError, match=f"{name} is not a socket"):
@@ -139,12 +139,12 @@ def test_what_is_no_socket_is_told(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["x" * 200, "a\0b", "\ud800", ""])
-def test_what_can_be_no_path_of_a_socket_is_told(path: str) -> None:
+def test_an_invalid_socket_path_is_an_error(path: str) -> None:
     with pytest.raises((InvalidArgumentError, SourceUnavailableError)):
         Containerd(path).version()
 
 
-def test_a_socket_that_is_not_ours_is_told(public_directory: Path) -> None:
+def test_a_socket_without_permission_is_an_error(public_directory: Path) -> None:
     path = public_directory / "private"
     with socket.socket(socket.AF_UNIX) as private:
         private.bind(str(path))
@@ -228,7 +228,7 @@ def test_a_containerd_that_ended_is_unavailable_until_it_is_started_again(tmp_pa
         assert [record.reference for record in source.records()] == ["example.test/app:v1"]
 
 
-def test_a_containerd_that_was_killed_is_told_by_what_it_left(tmp_path: Path) -> None:
+def test_the_socket_of_a_killed_containerd_is_an_error(tmp_path: Path) -> None:
     with running(tmp_path / "containerd", CRI) as daemon, Containerd(daemon.socket) as source:
         source.version()
         daemon.end(signal.SIGKILL)
@@ -236,14 +236,14 @@ def test_a_containerd_that_was_killed_is_told_by_what_it_left(tmp_path: Path) ->
             source.version()
 
 
-def test_a_service_that_is_switched_off_is_told_from_a_containerd_that_is_down(tmp_path: Path) -> None:
+def test_a_disabled_service_is_distinguished_from_a_stopped_containerd(tmp_path: Path) -> None:
     with running(tmp_path / "containerd", CRI, IMAGES) as daemon, Containerd(daemon.socket) as source:
         with pytest.raises(SourceUnsupportedError, match=r"unknown service containerd\.services\.images\.v1"):
             source.records()
         assert source.version().version
 
 
-def test_what_was_closed_takes_no_calls(daemon: Daemon, call: Callable[[Containerd], object]) -> None:
+def test_a_closed_source_refuses_calls(daemon: Daemon, call: Callable[[Containerd], object]) -> None:
     source = Containerd(daemon.socket)
     source.version()
     source.close()
@@ -252,7 +252,7 @@ def test_what_was_closed_takes_no_calls(daemon: Daemon, call: Callable[[Containe
     source.close()
 
 
-def test_a_missing_record_is_told_from_a_failing_containerd(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_missing_record_is_distinguished_from_a_failing_containerd(daemon: Daemon, tmp_path: Path) -> None:
     daemon.make_image(tmp_path / "image", "example.test/failing:v1")
     with Containerd(daemon.socket) as source, pytest.raises(ImageNotFoundError):
         source.get("example.test/never:v1")

@@ -89,7 +89,7 @@ def test_a_listing_of_too_many_parts_is_refused_before_it_is_decoded(answer: byt
     assert int(kibibytes) < 256 << 10
 
 
-def test_a_listing_of_no_node_but_a_large_one_is_read(tmp_path: Path) -> None:
+def test_the_listing_of_a_large_node_is_read(tmp_path: Path) -> None:
     record = field(2, field(1, b"key") + field(2, b"value")) + field(3, field(1, b"type"))
     answer = b"".join(field(1, field(1, b"app:%d" % number) + record) for number in range(100_000))
     assert len(answer) > COUNTED_FROM
@@ -98,7 +98,7 @@ def test_a_listing_of_no_node_but_a_large_one_is_read(tmp_path: Path) -> None:
     assert (len(records), records[-1].labels) == (100_000, {"key": "value"})
 
 
-def test_an_answer_that_is_none_is_a_fault_of_the_source_and_logged_nowhere(
+def test_an_undecodable_answer_is_a_fault_of_the_source_and_not_logged(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with answering(tmp_path / "grpc", b"\xff" * 100), Containerd(str(tmp_path / "grpc")) as source:
@@ -110,7 +110,7 @@ def test_an_answer_that_is_none_is_a_fault_of_the_source_and_logged_nowhere(
 
 
 @pytest.mark.parametrize("end", [b"\x80" * COUNTED_FROM, b"\x0a\xff\xff\xff\xff\x7f", b"\x0a", b"\xff" * 30])
-def test_what_is_cut_short_is_left_to_the_decoder(end: bytes) -> None:
+def test_a_truncated_answer_is_left_to_the_decoder(end: bytes) -> None:
     whole = field(1, field(1, b"x" * COUNTED_FROM))
     assert is_within_budget(whole + end, LIST_IMAGES.response.DESCRIPTOR)
 

@@ -60,7 +60,7 @@ def test_an_update_follows_a_reference_through_its_life(
     assert store.list() == []
 
 
-def test_a_sync_makes_the_store_say_what_containerd_says(
+def test_a_sync_updates_the_store_from_containerd(
     daemon: Daemon, namespace: str, store: Store, source: Containerd, tmp_path: Path
 ) -> None:
     image = daemon.make_image(tmp_path / "a", "example.test/a:v1", "example.test/a:v2", namespace=namespace)

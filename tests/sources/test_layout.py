@@ -1,4 +1,4 @@
-"""An OCI layout in a directory: what it lists, how it follows changes, and what it refuses to be led to."""
+"""An OCI layout in a directory: its listing, and how it follows changes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_each_reference_is_got_as_it_is_listed(layout: LayoutWriter, source: OCI
     assert [source.get(record.reference) for record in records] == records
 
 
-def test_what_umoci_makes_is_read_and_its_changes_followed(tmp_path: Path) -> None:
+def test_a_layout_of_umoci_is_read_as_it_changes(tmp_path: Path) -> None:
     directory = busybox_layout(tmp_path / "shop", "v1", "v2")
     source = OCILayout(directory)
     before = listed(source)
@@ -86,7 +86,7 @@ def test_the_base_name_can_be_given(layout: LayoutWriter, matcher: PlatformMatch
 
 
 @pytest.mark.parametrize("name", ["app:v1", ""])
-def test_a_base_name_that_is_none_is_refused(layout: LayoutWriter, name: str) -> None:
+def test_an_invalid_base_name_is_refused(layout: LayoutWriter, name: str) -> None:
     with pytest.raises(InvalidReferenceError):
         OCILayout(layout.directory, base_name=name)
 
@@ -104,14 +104,14 @@ def test_an_unnamed_image_in_a_directory_that_names_nothing_is_called_import(tmp
     assert set(listed(OCILayout(layout.directory))) == {f"docker.io/library/import@{image['digest']}"}
 
 
-def test_an_unnamed_attestation_is_no_image(layout: LayoutWriter, source: OCILayout) -> None:
+def test_an_unnamed_attestation_is_not_an_image(layout: LayoutWriter, source: OCILayout) -> None:
     attestation = layout.image(system="unknown", architecture="unknown")
     attestation["annotations"] = {"vnd.docker.reference.type": "attestation-manifest"}
     layout.write_index([attestation])
     assert listed(source) == {}
 
 
-def test_an_unnamed_entry_of_another_kind_is_no_image(layout: LayoutWriter, source: OCILayout) -> None:
+def test_an_unnamed_entry_of_another_type_is_not_an_image(layout: LayoutWriter, source: OCILayout) -> None:
     layout.write_index([layout.document({}, "application/vnd.oci.image.config.v1+json")])
     assert listed(source) == {}
 
@@ -136,7 +136,7 @@ def test_only_the_annotation_pinned_pins(
     assert [record.pinned for record in source.records()] == [pinned] * 2
 
 
-def test_other_annotations_are_no_labels(layout: LayoutWriter, source: OCILayout) -> None:
+def test_other_annotations_are_not_labels(layout: LayoutWriter, source: OCILayout) -> None:
     layout.write_index([named(layout.image(), "v1", colour="red")])
     assert source.get(TAG).labels == {}
 

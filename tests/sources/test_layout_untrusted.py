@@ -1,4 +1,4 @@
-"""An OCI layout that is not what it should be: it is told apart, and leads nowhere and never waits."""
+"""Broken or hostile OCI layouts: typed errors, no access outside the directory, and no blocking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source of files says of a name that it drops, and of a place that is something else."""
+"""Messages about dropped names, and about paths that are something else."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_directory_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
     assert OCILayout(layout.directory, base_name="shop").records()
 
 
-def test_a_directory_without_a_layout_is_no_layout(tmp_path: Path) -> None:
+def test_a_directory_without_a_layout_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidDocumentError, match="not an OCI layout"):
         OCILayout(tmp_path).records()
 

@@ -1,4 +1,4 @@
-"""What an entry is called: the order of its annotations, the base name, and what is not believed."""
+"""Names of entries: the order of their annotations, the base name, and invalid names."""
 
 from __future__ import annotations
 

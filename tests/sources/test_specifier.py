@@ -1,4 +1,4 @@
-"""The words that name a source."""
+"""Source specifiers."""
 
 from __future__ import annotations
 
@@ -103,6 +103,6 @@ def test_a_place_that_is_no_path_is_refused_with_the_form(spec: str) -> None:
         open_source(spec)
 
 
-def test_a_base_name_that_is_none_is_refused() -> None:
+def test_an_invalid_base_name_is_refused() -> None:
     with pytest.raises(InvalidReferenceError):
         open_source("oci:x", base_name="Shop:v1")

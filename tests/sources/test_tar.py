@@ -1,4 +1,4 @@
-"""The tar grammar: what other programs write is read, and what is hostile is refused in bounded memory."""
+"""Tar: archives of other programs are read, and hostile ones are refused in bounded memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
     st.lists(st.tuples(NAMES, st.binary()), max_size=4),
 )
-def test_what_tarfile_writes_is_read(form: int, files: list[tuple[str, bytes]]) -> None:
+def test_archives_of_tarfile_are_read(form: int, files: list[tuple[str, bytes]]) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as writer:
         for name, content in files:
@@ -97,12 +97,12 @@ def test_a_long_link_is_read(form: int) -> None:
         (tarfile.CONTTYPE, MemberType.OTHER),
     ],
 )
-def test_only_files_and_links_are_of_a_kind_that_is_used(flag: bytes, kind: MemberType) -> None:
+def test_only_files_and_links_have_a_type_of_their_own(flag: bytes, kind: MemberType) -> None:
     assert [member.kind for member, _ in read(archive(header("a", flag)))] == [kind]
 
 
 @pytest.mark.parametrize("form", ["v7", "oldgnu", "gnu", "ustar", "posix"])
-def test_what_gnu_tar_writes_is_read(form: str, tmp_path: Path) -> None:
+def test_every_format_of_gnu_tar_is_read(form: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "b").symlink_to("a")
     content = run("tar", "-c", "--format", form, "-C", tmp_path, "a", "b")
@@ -145,7 +145,7 @@ SAMPLE = archive(header("a"), header("n" * 300), header("b", tarfile.SYMTYPE, "l
 
 
 @given(st.integers(0, len(SAMPLE)))
-def test_a_cut_archive_gives_its_beginning_or_a_typed_error(length: int) -> None:
+def test_a_truncated_archive_yields_its_beginning_or_raises_a_typed_error(length: int) -> None:
     whole = [member for member, _ in read(SAMPLE)]
     try:
         got = [member for member, _ in read(SAMPLE[:length])]
@@ -155,7 +155,7 @@ def test_a_cut_archive_gives_its_beginning_or_a_typed_error(length: int) -> None
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
-def test_a_damaged_archive_is_read_or_gives_a_typed_error(changes: list[tuple[int, int]]) -> None:
+def test_a_damaged_archive_is_read_or_raises_a_typed_error(changes: list[tuple[int, int]]) -> None:
     content = bytearray(SAMPLE)
     for position, byte in changes:
         content[position] = byte
@@ -166,7 +166,7 @@ def test_a_damaged_archive_is_read_or_gives_a_typed_error(changes: list[tuple[in
 
 
 @given(st.binary(max_size=2048))
-def test_any_bytes_are_read_or_give_a_typed_error(content: bytes) -> None:
+def test_any_bytes_are_read_or_raise_a_typed_error(content: bytes) -> None:
     try:
         read(content)
     except InvalidDocumentError:
@@ -174,7 +174,7 @@ def test_any_bytes_are_read_or_give_a_typed_error(content: bytes) -> None:
 
 
 @given(st.binary(max_size=600))
-def test_any_pax_records_are_read_or_give_a_typed_error(records: bytes) -> None:
+def test_any_pax_records_are_read_or_raise_a_typed_error(records: bytes) -> None:
     extension = header("pax", b"x")
     extension.size = len(records)
     padded = extension.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
@@ -195,7 +195,7 @@ def test_any_pax_records_are_read_or_give_a_typed_error(records: bytes) -> None:
         (archive(header("a"), content=b"x" * 2000)[:1024], "is truncated"),
     ],
 )
-def test_what_is_no_archive_is_told_apart(content: bytes, words: str) -> None:
+def test_other_files_are_not_archives(content: bytes, words: str) -> None:
     with pytest.raises(InvalidDocumentError, match=words):
         read(content)
 

@@ -108,7 +108,7 @@ def decode(shape: Shape[T], node: Node, name: str) -> T:
 
 
 def text(node: Node, previous: str | None) -> str:
-    """Take a Go string."""
+    """Decode a Go string."""
     if type(node) is str:
         return node
     if node is None:
@@ -117,7 +117,7 @@ def text(node: Node, previous: str | None) -> str:
 
 
 def boolean(node: Node, previous: bool | None) -> bool:
-    """Take a Go bool."""
+    """Decode a Go bool."""
     if node is True or node is False:
         return bool(node)
     if node is None:
@@ -130,17 +130,17 @@ _TAKEN_AS_IS: Final[Mapping[Shape[Any], type]] = {text: str, boolean: bool}
 
 
 def int64(node: Node, previous: int | None) -> int:
-    """Take a Go int64: digits alone, so neither `1.0` nor `1e3`."""
+    """Decode a Go int64: digits alone, so neither `1.0` nor `1e3`."""
     return (previous or 0) if node is None else _integer(node, _INT64)
 
 
 def any_value(_node: Node, _previous: bool | None) -> bool:
-    """Take a Go json.RawMessage whose content does not matter: null too is content."""
+    """Decode a Go json.RawMessage whose content does not matter: null too is content."""
     return True
 
 
 def binary(node: Node, previous: bytes | None) -> bytes:
-    """Take a Go []byte: padded base64, in which line ends are skipped, or a list of numbers below 256."""
+    """Decode a Go []byte: padded base64, in which line ends are skipped, or a list of numbers below 256."""
     if node is None:
         return b""
     if type(node) is list:
@@ -158,7 +158,7 @@ def binary(node: Node, previous: bytes | None) -> bytes:
 
 
 def optional(shape: Shape[T]) -> Shape[T | None]:
-    """Take a Go pointer: what `shape` takes, or None for null."""
+    """Decode a Go pointer: what `shape` takes, or None for null."""
 
     def take_optional(node: Node, previous: T | None) -> T | None:
         return None if node is None else shape(node, previous)
@@ -167,14 +167,14 @@ def optional(shape: Shape[T]) -> Shape[T | None]:
 
 
 def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
-    """Take a Go slice, whose elements `shape` takes; None is Go's nil.
+    """Decode a Go slice of what `shape` decodes; None is Go's nil.
 
     More than `most` elements are refused. Go has no such limit: it is for lists of objects, which take up to a
     hundred times the memory that they have in the document.
     """
 
     def take_list(node: Node, previous: list[T] | None) -> list[T] | None:
-        """Take each element onto what a list of the same key left at its place."""
+        """Merge each element into what an earlier list of the same key left in its place."""
         if node is None:
             return None
         if type(node) is not list:
@@ -203,7 +203,7 @@ def list_of(shape: Shape[T], most: int | None = None) -> Shape[list[T] | None]:
 
 
 def _take_fresh(nodes: list[Node], shape: Shape[T]) -> list[T]:
-    """Take the elements of a list whose key has had none before."""
+    """Decode the elements of a list whose key has not occurred before."""
     taken: list[T] = []
     try:
         for child in nodes:
@@ -215,10 +215,10 @@ def _take_fresh(nodes: list[Node], shape: Shape[T]) -> list[T]:
 
 
 def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
-    """Take a Go map from strings, whose values `shape` takes; None is Go's nil."""
+    """Decode a Go map from strings to what `shape` decodes; None is Go's nil."""
 
     def take_map(node: Node, previous: dict[str, T] | None) -> dict[str, T] | None:
-        """Take each value anew, into what a map of the same key left."""
+        """Decode each value anew into what an earlier map of the same key left."""
         if node is None:
             return None
         if type(node) is not tuple:
@@ -239,12 +239,12 @@ def map_of(shape: Shape[T]) -> Shape[dict[str, T] | None]:
 
 
 def struct(shapes: Mapping[str, Shape[Any]]) -> Shape[dict[str, Any]]:
-    """Take a Go struct with these JSON names: a dict of the fields that occurred, under those very names."""
+    """Decode a Go struct with these JSON names: a dict of the fields that occurred, under those very names."""
     known = {name: (name, shape, _TAKEN_AS_IS.get(shape)) for name, shape in shapes.items()}
     fields = {folded(name): field for name, field in known.items()} | known
 
     def take_struct(node: Node, previous: dict[str, Any] | None) -> dict[str, Any]:
-        """Take each known field onto what an object of the same key left of it."""
+        """Merge each known field into what an earlier object of the same key left."""
         taken: dict[str, Any] = {} if previous is None else previous
         if node is None:
             return taken
@@ -314,7 +314,7 @@ def _flattened(text: str) -> str:
     """Return the text with a 0 for each container that begins `_LEVELS` levels further down, once it is checked.
 
     What is replaced lies deeper than any known field. So one scanner, which recurses, reads any depth. Where
-    brackets do not pair, what is returned is no JSON either.
+    brackets do not pair, the result is not JSON either.
     """
     depth, mark = 0, 0
     outer: list[list[str]] = []

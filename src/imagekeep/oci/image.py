@@ -62,7 +62,7 @@ def read_image(
     matcher: PlatformMatcher,
     shared: SharedDocuments | None = None,
 ) -> ImageFacts:
-    """Read the image that a target stands for on a platform (containerd: getImage, once it has the record).
+    """Read the image of a target on a platform (containerd: getImage, once it has the record).
 
     Images read with the same `shared` share its limits. Raises ContentNotFoundError, InvalidDigestError,
     InvalidDocumentError, CorruptContentError and what the content raises. The error's `stage` says whether
@@ -89,7 +89,7 @@ def _at(stage: Stage) -> Iterator[None]:
 
 
 def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> Manifest:
-    """Return the manifest that a target stands for on a platform (containerd: core/images, Manifest).
+    """Return the manifest of a target on a platform (containerd: core/images, Manifest).
 
     A manifest is returned whatever its platform. Of an index only the best entry is followed, level by level and
     without a second try; a manifest whose entry has no platform is matched by its config document.
@@ -188,7 +188,7 @@ def compressed_size(target: Descriptor, reader: ImageReader, matcher: PlatformMa
     It is what Go computes (containerd: core/images/usage, CalculateImageUsage) with a limit of one manifest for
     each index and sizes from manifests alone: an index counts with its best entry, whether that matches the
     platform or not; a manifest with its config and every occurrence of a layer, and what has the media type of a
-    manifest or index is followed wherever it stands. Negative sizes are left out. Blobs without children are not
+    manifest or index is followed wherever it occurs. Negative sizes are left out. Blobs without children are not
     read.
 
     Raises as `choose_manifest` does.
@@ -238,7 +238,7 @@ def _int64(number: int) -> int:
 def chain_ids(diff_ids: Iterable[str]) -> list[str]:
     """Return the chain id of each layer upon those below it, lowest first (Go: identity.ChainIDs).
 
-    The first is the diff id itself, as it stands: diff ids are not checked.
+    The first is the first diff id itself: diff ids are not validated.
     """
     return list(accumulate(diff_ids, lambda below, diff_id: digest_of(f"{below} {diff_id}".encode())))
 

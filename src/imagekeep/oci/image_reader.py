@@ -1,6 +1,6 @@
-"""The documents of one image, and the limits that the images of one sync share: a source is not trusted.
+"""Reads the documents of an image from an untrusted source, within limits for the image and for the sync.
 
-A small index can name the same large document many times, and a small document take seconds to decode.
+A small index can name the same large document many times, and a small document can take seconds to decode.
 """
 
 from __future__ import annotations
