@@ -81,6 +81,6 @@ def format_time(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, noun: str) -> str:
     """Return a number and its noun, in the plural unless the number is 1."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
