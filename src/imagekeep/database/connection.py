@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from imagekeep import forks
-from imagekeep.database.driver import BUSY_WAIT, sqlite, translating
+from imagekeep.database.driver import BUSY_WAIT, DRIVER_ERRORS, sqlite, translate
 from imagekeep.database.files import file_id, file_id_of, look
 from imagekeep.database.hot_journal import is_interrupted, require_rolled_back_by_owner
 from imagekeep.database.trusted_files import require_trusted
@@ -105,12 +105,11 @@ def connect(path: Path, *, read_only: bool = False, store: Named | None = None) 
         roll_back(path)
     activity = forks.begin_activity()
     try:
-        with translating(path):
-            connection = _open(
-                path, "ro" if read_only else "rw", READER_PRAGMAS if read_only else WRITER_PRAGMAS
-            )
-    except BaseException:
+        connection = _open(path, "ro" if read_only else "rw", READER_PRAGMAS if read_only else WRITER_PRAGMAS)
+    except BaseException as error:
         forks.end_activity(activity)
+        if isinstance(error, DRIVER_ERRORS):
+            raise translate(error, path) from error
         raise
     connection.begin(path, activity)
     return connection

@@ -78,6 +78,11 @@ class StoreFiles(NamedTuple):
 
 def require_openable_name(path: Path) -> None:
     """Raise InvalidArgumentError if a path is longer than SQLite can open."""
+    name = str(path)
+    if (
+        name.startswith("/") and len(name) * 4 <= LONGEST_PATH
+    ):  # UTF-8 takes at most four bytes for a character
+        return
     length = len(os.fsencode(path.absolute()))
     if length > LONGEST_PATH:
         raise InvalidArgumentError(
