@@ -143,6 +143,18 @@ def test_a_reply_that_is_too_large_is_refused_but_can_be_streamed(
     assert sum(len(batch["images"]) for batch in client.ask("StreamImages").reply) == 50
 
 
+def test_a_stream_reserves_all_its_messages(
+    begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagekeep.cri.listing.STREAM_BATCH", 5)
+    monkeypatch.setattr("imagekeep.cri.handlers.SMALL_REPLY_BYTES", 100)
+    monkeypatch.setattr("imagekeep.cri.handlers.Replies", lambda: Replies(3000))  # five messages, and not ten
+    with Store.open(store_path) as store:
+        for number in range(50):
+            store.add(Image(f"sha256:{number:064x}", (f"example.test/a{number}:v1",), "", 1, False, b"{}"))
+    assert begin().ask("StreamImages").code == "RESOURCE_EXHAUSTED"
+
+
 def test_a_flood_of_calls_is_answered_and_does_not_block_others(client: Client, socket: Path) -> None:
     def flood() -> set[str]:
         with Client(socket) as flooding:

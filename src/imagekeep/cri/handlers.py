@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import grpc
@@ -107,7 +107,7 @@ class Replies:
 
 
 AnswerOne = Callable[[Any, Call], Awaitable[Any]]
-AnswerMany = Callable[[Any, Call], AsyncIterator[Any]]
+AnswerMany = Callable[[Any, Call], Awaitable[Sequence[Any]]]
 Observe = Callable[[str, str, float], None]
 """Called with a method's path, the name of the code, and the call's seconds."""
 
@@ -179,13 +179,14 @@ async def _answer_with_many(endpoint: Endpoint, context: Any, replies: Replies) 
     answer: Any = endpoint.answer
     request: Message | None = await _receive_first(endpoint.method, context)
     while request is not None:
-        async for message in answer(request, context):
-            encoded = _encode(message)
-            release = replies.reserve(len(encoded))
-            try:
-                await context.write(encoded)
-            finally:
-                release()
+        encoded = [_encode(message) for message in await answer(request, context)]
+        # All of them, because a client that stops reading keeps the rest in memory.
+        release = replies.reserve(sum(map(len, encoded)))
+        try:
+            for message in encoded:
+                await context.write(message)
+        finally:
+            release()
         request = await _receive(endpoint.method, context) if endpoint.converses else None
 
 

@@ -22,8 +22,6 @@ from imagekeep.times import timestamp
 from imagekeep.watcher_status import FilesystemUsage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from imagekeep.cri.cri_proxy import CriProxy
     from imagekeep.cri.handlers import Call
     from imagekeep.cri.mutations import Mutations
@@ -82,11 +80,10 @@ class ImageService:
         chosen = self._chosen(request)
         return await self._listing.reply() if chosen is None else b"".join(chosen)
 
-    async def stream_images(self, request: cri.StreamImagesRequest, call: Call) -> AsyncIterator[bytes]:
+    async def stream_images(self, request: cri.StreamImagesRequest, call: Call) -> list[bytes]:
         """Answer StreamImages: the same in batches, none if there are no images."""
         chosen = self._chosen(request)
-        for batch in await self._listing.batches() if chosen is None else in_batches(chosen):
-            yield batch
+        return await self._listing.batches() if chosen is None else in_batches(chosen)
 
     async def image_status(
         self, request: cri.ImageStatusRequest, call: Call

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -82,9 +82,9 @@ class Reflection:
         services = (*SERVED, CHECK.service, REFLECT[1].service)
         self._servicer = aio.ReflectionServicer(services, pool=_described())
 
-    def answer(
+    async def answer(
         self, request: reflection_pb2.ServerReflectionRequest, call: Call
-    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+    ) -> list[reflection_pb2.ServerReflectionResponse]:
         """Answer one request, passed to the servicer as a stream of one so that each has its own timeout."""
         if request.ByteSize() > QUESTION_BYTES_MAX:
             raise RpcError(
@@ -92,7 +92,7 @@ class Reflection:
             )
         # Any, because its stub declares a coroutine.
         answers: Any = self._servicer.ServerReflectionInfo(_only(request), call)
-        return cast("AsyncIterator[reflection_pb2.ServerReflectionResponse]", answers)
+        return [answer async for answer in answers]
 
 
 def _described() -> DescriptorPool:
