@@ -55,7 +55,7 @@ def test_an_unknown_driver_is_refused_naming_the_known_ones() -> None:
     refused = run(IMPORT_DRIVER, IMAGEKEEP_SQLITE_DRIVER="sqlite4")
 
     assert (
-        "FailedPreconditionError: IMAGEKEEP_SQLITE_DRIVER is 'sqlite4'; it may be pysqlite3 or sqlite3"
+        "FailedPreconditionError: IMAGEKEEP_SQLITE_DRIVER is 'sqlite4'; must be pysqlite3 or sqlite3"
         in refused.stderr
     )
 

@@ -170,7 +170,7 @@ def test_the_lock_is_free_after_an_error(path: Path) -> None:
 def test_a_timeout_is_an_error_that_names_the_file_and_the_wait(
     path: Path, holder: subprocess.Popen[str]
 ) -> None:
-    with pytest.raises(StoreBusyError, match=rf"store {path}: others were writing for 0\.01 s"):
+    with pytest.raises(StoreBusyError, match=rf"store {path}: locked by another writer for 0\.01 s"):
         take(path, wait=0.01)
 
 

@@ -441,7 +441,7 @@ def test_no_store_is_created_beside_the_files_of_a_deleted_one(path: Path, suffi
     beside(path, suffix).write_bytes(b"frames")
 
     with pytest.raises(
-        FailedPreconditionError, match=f"another.db{suffix}: belongs to a store that is not there"
+        FailedPreconditionError, match=f"another.db{suffix}: belongs to a store that is missing"
     ):
         Store.open(path)
     assert [file.name for file in path.parent.iterdir()] == [beside(path, suffix).name]
@@ -452,9 +452,7 @@ def test_an_empty_store_does_not_delete_the_wal_of_another(path: Path, open_it: 
     path.touch(0o600)
     beside(path, "-wal").write_bytes(b"frames")
 
-    with pytest.raises(
-        FailedPreconditionError, match=r"another\.db-wal: belongs to a store that is not there"
-    ):
+    with pytest.raises(FailedPreconditionError, match=r"another\.db-wal: belongs to a store that is missing"):
         open_it(path)
     assert beside(path, "-wal").read_bytes() == b"frames"
 
@@ -500,9 +498,7 @@ def of_length(directory: Path, length: int) -> Path:
 @both
 @pytest.mark.parametrize("length", [LONGEST_PATH + 1, 600, 3000])
 def test_a_path_that_sqlite_cannot_open_is_named(tmp_path: Path, length: int, open_it: Opening) -> None:
-    with pytest.raises(
-        InvalidArgumentError, match=f"path of {length} bytes, of which SQLite opens at most 504"
-    ):
+    with pytest.raises(InvalidArgumentError, match=f"path of {length} bytes; SQLite opens at most 504"):
         open_it(of_length(tmp_path, length))
     assert list(tmp_path.iterdir()) == []
 

@@ -55,7 +55,7 @@ def _choose() -> str:
     """Return the driver's name: the environment's choice, else pysqlite3 if it is installed."""
     asked = os.environ.get("IMAGEKEEP_SQLITE_DRIVER")
     if asked and asked not in _MODULES:
-        raise FailedPreconditionError(f"IMAGEKEEP_SQLITE_DRIVER is {asked!r}; it may be pysqlite3 or sqlite3")
+        raise FailedPreconditionError(f"IMAGEKEEP_SQLITE_DRIVER is {asked!r}; must be pysqlite3 or sqlite3")
     try:
         importlib.import_module(_MODULES[asked or "pysqlite3"])
     except ImportError as error:
@@ -112,7 +112,7 @@ def translate(error: sqlite.Error | UnicodeDecodeError, path: Path) -> Imagekeep
         error, sqlite.OperationalError | UnicodeDecodeError
     ):
         return CorruptStoreError(
-            f"store {printable(path)}: it holds text that is not UTF-8; restore a backup, or remove it and sync "
+            f"store {printable(path)}: contains text that is not UTF-8; restore a backup, or remove it and sync "
             "again"
         )
     primary = getattr(error, "sqlite_errorcode", sqlite.SQLITE_MISUSE) & 0xFF
@@ -143,12 +143,12 @@ def damaged_row(path: Path) -> CorruptStoreError:
 
 _MISUSE: tuple[type[ImagekeepError], str] = (FailedPreconditionError, "not usable; was it closed?")
 
-_READ_A_COPY = "who may not write there reads a copy that `imagekeep db export` makes"
+_READ_A_COPY = "without write permission, read a copy made by `imagekeep db export`"
 
 _MEANINGS: dict[int, tuple[type[ImagekeepError], str]] = {
     sqlite.SQLITE_ERROR: (
         CorruptStoreError,
-        "its tables are not as its revision says; see `imagekeep db check`",
+        "its tables do not match its revision; see `imagekeep db check`",
     ),
     sqlite.SQLITE_PERM: (
         PermissionDeniedError,

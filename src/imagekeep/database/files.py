@@ -86,7 +86,7 @@ def require_openable_name(path: Path) -> None:
     length = len(os.fsencode(path.absolute()))
     if length > LONGEST_PATH:
         raise InvalidArgumentError(
-            f"store {printable(path)}: path of {length} bytes, of which SQLite opens at most {LONGEST_PATH} "
+            f"store {printable(path)}: path of {length} bytes; SQLite opens at most {LONGEST_PATH} "
             "(use a shorter one)"
         )
 

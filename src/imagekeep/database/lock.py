@@ -291,7 +291,7 @@ def _take(descriptor: int, byte_range: ByteRange, deadline: float, path: Path, w
             return
         if time.monotonic() >= deadline:
             raise StoreBusyError(
-                f"store {printable(path)}: others were writing for {wait:g} s; try again, or end them"
+                f"store {printable(path)}: locked by another writer for {wait:g} s; retry, or stop it"
             )
         time.sleep(pause * os.urandom(1)[0] / 255)
         pause = min(pause * 1.5, _LONGEST_PAUSE)

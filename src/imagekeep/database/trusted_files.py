@@ -108,7 +108,7 @@ def require_no_remains(path: Path) -> None:
         store = look(str(path))
         if store is None or not store.status.st_size:  # unless another process has just created it
             raise FailedPreconditionError(
-                f"{printable(left.name)}: belongs to a store that is not there (move it to where that store is, or "
+                f"{printable(left.name)}: belongs to a store that is missing (move it to its store, or "
                 f"run `rm {_quoted(left)}`)"
             )
 
