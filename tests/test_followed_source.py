@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep import Reader, Store
+from imagekeep import Reader, Store, Transition
 from imagekeep.errors import AlreadyWatchedError, NotAStoreError, SourceMismatchError, SourceUnavailableError
 from imagekeep.identity import SourceIdentity
 from imagekeep.internals import watcher_lock
@@ -98,6 +98,14 @@ def test_a_sync_of_some_references_neither_checks_nor_remembers_the_source(store
     with Store.open(store_path, source=source, platform="linux/amd64") as store:
         store.sync(["b.test/b:1"])
         assert store.identity().follows == K8S
+
+
+def test_a_sync_of_some_references_from_another_source_deletes_none(store_path: Path) -> None:
+    synced(store_path, K8S, "a.test/a:1")
+    with Store.open(store_path, source=Named(DEFAULT), platform="linux/amd64") as store:
+        report = store.sync(["a.test/a:1"])
+        assert report.transitions == {"a.test/a:1": Transition.ABSENT}
+        assert store.references() == ["a.test/a:1"]
 
 
 def test_a_source_that_fails_is_not_remembered(store_path: Path) -> None:

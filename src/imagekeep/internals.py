@@ -232,6 +232,15 @@ def require_same_source(store: Store) -> None:
         _require_same(store, source, follows)
 
 
+def follows_its_source(store: Store) -> bool:
+    """Return whether `require_same_source` accepts the store's source."""
+    try:
+        require_same_source(store)
+    except SourceMismatchError:
+        return False
+    return True
+
+
 def remember_source(store: Store, *, replace: bool = False) -> None:
     """Remember which source a store follows; raises SourceMismatchError for another one unless `replace`."""
     source, follows = _identity_of_source(store), store.identity().follows

@@ -36,6 +36,7 @@ from imagekeep.image import observed_of
 from imagekeep.internals import (
     Alongside,
     apply_all,
+    follows_its_source,
     lock_references,
     mark_verified,
     read_image,
@@ -45,6 +46,7 @@ from imagekeep.internals import (
 )
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
+from imagekeep.transition import Transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from imagekeep.internals import StatusUpdate
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.store import Store
-    from imagekeep.transition import Transition
 
 BATCH = 128
 """References written in one transaction; about 1 MB with configs of the usual size."""
@@ -110,6 +111,7 @@ class _Run:
     verify: bool
     dry_run: bool
     alongside: Alongside
+    deletes: bool = True
     shared: SharedDocuments = field(default_factory=SharedDocuments)
 
 
@@ -127,12 +129,15 @@ def sync(
 
     With `verify`, every document is read again. With `dry_run`, every transaction is rolled back. `progress` is
     called with the number of references done and the total. `status` returns the watcher status to write with
-    each transaction. Raises SOURCE_FAILURES from the source, and the store's errors; earlier transactions stay. A
-    sync of all references raises SourceMismatchError if the store follows another source, and with
-    `replace_source` AlreadyWatchedError while a watcher follows that one.
+    each transaction. Raises SOURCE_FAILURES from the source, and the store's errors; earlier transactions stay.
+
+    If the store follows another source, a sync of all references raises SourceMismatchError (with
+    `replace_source` only AlreadyWatchedError, while a watcher follows that one), and a sync of given references
+    deletes none.
     """
     alongside = Alongside(references is None, replace_source, status)
-    run = _Run(store, SyncReport(), verify, dry_run, alongside)
+    deletes = references is None or follows_its_source(store)
+    run = _Run(store, SyncReport(), verify, dry_run, alongside, deletes)
     report = run.report
     names = _confirm_listing(run) if references is None else dict.fromkeys(references)
     waiting = [name for name in names if _can_keep(name, report)]
@@ -206,6 +211,9 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
         gone = [name for name, error in failures.items() if isinstance(error, ImageNotFoundError)]
         for name in gone:
             del failures[name]
+        if not run.deletes:
+            report.transitions.update(dict.fromkeys(gone, Transition.ABSENT))
+            gone = []
         if not run.verify:
             confirmed = mark_verified(store, found.values(), alongside=run.alongside, dry_run=run.dry_run)
             report.transitions.update(confirmed)

@@ -58,8 +58,9 @@ def sync_store(
     """Update the store from the source.
 
     Updates all references, or only the given ones, and deletes those that the source no longer has. The store
-    remembers its source: syncing all references from another one is refused (exit code 4) without --replace-source.
-    References that cannot be read are reported and keep their last state (exit code 5).
+    remembers its source: syncing all references from another one is refused (exit code 4) without
+    --replace-source, and syncing given ones deletes none. References that cannot be read are reported and keep
+    their last state (exit code 5).
     """
     settings = settings._replace(platform=platform or settings.platform)
     probe = functools.partial(_require_any, references) if references else require_listing
