@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from imagekeep.digest import validate
 from imagekeep.errors import InvalidArgumentError
+from imagekeep.oci.content import DOCUMENT_LIMIT
 from imagekeep.reference import check_name, repo_digests, repo_tags
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def require_storable(reference: str, image: ObservedImage | None) -> None:
         validate(image.id)
         if not _SMALLEST <= image.size <= _LARGEST:
             raise InvalidArgumentError(f"image {image.id}: size does not fit in 64 bits")
+        if len(image.config_json) > DOCUMENT_LIMIT:
+            raise InvalidArgumentError(f"image {image.id}: config is larger than {DOCUMENT_LIMIT} bytes")
         if image.target_digest is not None:
             validate(image.target_digest)
 

@@ -13,6 +13,7 @@ from imagekeep.database.revision import HEAD
 from imagekeep.database.row_types import TEXT, typed_row
 from imagekeep.errors import CorruptStoreError
 from imagekeep.internals import local_resolve
+from imagekeep.oci.content import DOCUMENT_LIMIT
 from tests.database.rows import add_image, opened
 from tests.database.stores import thawed
 from tests.torture.sqlite_pages import places_of_columns
@@ -43,6 +44,24 @@ def damaged(store_path: Path) -> Path:
 def test_a_reader_reports_a_damaged_store(damaged: Path) -> None:
     with Reader.open(damaged) as reader, pytest.raises(CorruptStoreError, match="types of its columns"):
         reader.list()
+
+
+@pytest.mark.parametrize(
+    "verb", [Reader.list, lambda r: r.get("sha256:" + "1" * 64), lambda r: list(r.iter())]
+)
+def test_a_config_that_no_source_can_have_is_not_read(
+    store_path: Path, verb: Callable[[Reader], object]
+) -> None:
+    with opened(store_path) as connection:
+        add_image(connection, 1, "a")
+        connection.execute("UPDATE images SET id = 'sha256:' || replace(hex(zeroblob(32)), '0', '1')")
+        connection.execute("UPDATE configs SET document = zeroblob(?)", (DOCUMENT_LIMIT,))
+    with Reader.open(store_path) as reader:
+        verb(reader)
+        with opened(store_path) as connection:
+            connection.execute("UPDATE configs SET document = zeroblob(?)", (DOCUMENT_LIMIT + 1,))
+        with pytest.raises(CorruptStoreError):
+            verb(reader)
 
 
 def test_an_argument_of_the_wrong_type_is_still_the_callers_error(store_path: Path) -> None:

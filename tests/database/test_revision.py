@@ -19,6 +19,7 @@ from imagekeep.database.revision import (
     REVISIONS,
     Comparison,
     Difference,
+    SchemaObject,
     compare,
     describe,
     digest_of_object,
@@ -230,3 +231,10 @@ def test_a_few_differences_are_named_and_the_rest_counted() -> None:
     differences = [Difference(f"table t{number}", "missing") for number in range(7)]
 
     assert describe(differences).endswith("table t4 is missing and 2 more")
+
+
+def test_only_white_space_of_sql_is_folded_in_a_digest() -> None:
+    def digest(sql: str) -> str:
+        return digest_of_object(SchemaObject("view", "v", "v", sql))
+
+    assert digest("SELECT\n  1") == digest("SELECT 1") != digest("SELECT\N{NO-BREAK SPACE}1")

@@ -297,8 +297,9 @@ def expected_objects(revision: str) -> dict[str, str]:
 
 def digest_of_object(one: SchemaObject) -> str:
     """Return a digest of an object's table and statement; runs of white space count as one space."""
-    text = f"{one.table} {' '.join((one.sql or '').split())}"
-    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    # As bytes, because SQLite takes only ASCII's white space for white space.
+    words = f"{one.table} {one.sql or ''}".encode(errors="surrogateescape").split()
+    return blake2b(b" ".join(words), digest_size=16).hexdigest()
 
 
 def describe(differences: Iterable[Difference]) -> str:

@@ -54,14 +54,19 @@ SELECT count(*) FROM images WHERE id >= ? AND id < ?
 """The number of ids in a half-open range."""
 
 IMAGE = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id = ?
+SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
+FROM images JOIN configs USING (image_key) WHERE id = ?
 """
+"""An image with its config; null for one larger than a document may be, which could fill the memory: only a hostile
+file has one."""
 
 ONLY_IMAGE = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
+SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
+FROM images JOIN configs USING (image_key)
 WHERE id >= ? AND id < ?
 UNION ALL
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
+SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
+FROM images JOIN configs USING (image_key)
 WHERE id >= 'sha384:'
 LIMIT 2
 """
@@ -77,11 +82,13 @@ ORDER BY sort_rank, coalesce(sort_name, name), name
 """The references of one image, in the order of distribution/reference's Sort, and whether each pins it."""
 
 IMAGES_BY_ID = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id > ? ORDER BY id
+SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
+FROM images JOIN configs USING (image_key) WHERE id > ? ORDER BY id
 """
 
 IMAGES = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
+SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
+FROM images JOIN configs USING (image_key)
 """
 
 IMAGES_WITHOUT_CONFIG = """
