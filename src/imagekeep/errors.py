@@ -292,3 +292,9 @@ def printable(value: object, limit: int = 200) -> str:
     """Return `str(value)` for a message: escaped for a terminal and cut after `limit` characters."""
     text = str(value)
     return escape(text if len(text) <= limit else text[:limit] + "…") or '""'
+
+
+def from_os_error(error: OSError, what: str, kind: type[ImagekeepError]) -> ImagekeepError:
+    """Return the error for a failed system call: PermissionDeniedError, or `kind` for other reasons."""
+    chosen = PermissionDeniedError if isinstance(error, PermissionError) else kind
+    return chosen(f"{what}: {error.strerror}")

@@ -16,8 +16,8 @@ from imagekeep.database.trusted_files import require_trusted_directory
 from imagekeep.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    PermissionDeniedError,
     UnavailableError,
+    from_os_error,
     printable,
 )
 
@@ -184,7 +184,5 @@ def _translating(path: Path) -> Iterator[None]:
     """Translate OSError into an error that names the socket."""
     try:
         yield
-    except PermissionError as error:
-        raise PermissionDeniedError(f"cannot serve at {printable(path)}: {error.strerror}") from error
     except OSError as error:
-        raise UnavailableError(f"cannot serve at {printable(path)}: {error.strerror}") from error
+        raise from_os_error(error, f"cannot serve at {printable(path)}", UnavailableError) from error

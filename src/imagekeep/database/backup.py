@@ -28,8 +28,8 @@ from imagekeep.errors import (
     CorruptStoreError,
     FailedPreconditionError,
     InvalidArgumentError,
-    PermissionDeniedError,
     StoreUnavailableError,
+    from_os_error,
     printable,
 )
 from imagekeep.paths import full_path
@@ -182,10 +182,8 @@ def _naming(destination: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise FailedPreconditionError(f"{name} already exists; choose another name") from error
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{name}: {error.strerror}") from error
     except OSError as error:
-        raise StoreUnavailableError(f"{name}: {error.strerror}") from error
+        raise from_os_error(error, name, StoreUnavailableError) from error
     except ValueError as error:
         raise InvalidArgumentError(f"{name}: {error}") from error
 

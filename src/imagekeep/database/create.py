@@ -24,7 +24,7 @@ from imagekeep.database.trusted_files import (
     require_no_remains,
     require_trusted_directory,
 )
-from imagekeep.errors import PermissionDeniedError, StoreUnavailableError, printable
+from imagekeep.errors import PermissionDeniedError, StoreUnavailableError, from_os_error, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,4 +110,4 @@ def make_file(path: Path) -> None:
             f"store {printable(path)}: {error.strerror}; choose another with --store or IMAGEKEEP_STORE"
         ) from error
     except OSError as error:
-        raise StoreUnavailableError(f"store {printable(path)}: {error.strerror}") from error
+        raise from_os_error(error, f"store {printable(path)}", StoreUnavailableError) from error

@@ -23,6 +23,7 @@ from imagekeep.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     StoreUnavailableError,
+    from_os_error,
     printable,
 )
 
@@ -100,9 +101,9 @@ def look(name: str) -> Named | None:
         return Named(name, os.lstat(name))
     except FileNotFoundError:
         return None
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{printable(name)}: {error.strerror}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise from_os_error(error, printable(name), StoreUnavailableError) from error
+    except ValueError as error:
         raise StoreUnavailableError(f"{printable(name)}: {error}") from error
 
 

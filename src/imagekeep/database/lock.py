@@ -29,9 +29,9 @@ from imagekeep.database.files import Named, create_private, look
 from imagekeep.database.trusted_files import is_own, require_own, trusted_owners
 from imagekeep.errors import (
     AlreadyWatchedError,
-    PermissionDeniedError,
     StoreBusyError,
     StoreUnavailableError,
+    from_os_error,
     printable,
 )
 
@@ -269,8 +269,7 @@ def _require_own(file: Named, path: Path) -> None:
 
 
 def _unopened(name: str, error: OSError) -> ImagekeepError:
-    kind = PermissionDeniedError if isinstance(error, PermissionError) else StoreUnavailableError
-    return kind(f"lock file {printable(name)}: {error.strerror}")
+    return from_os_error(error, f"lock file {printable(name)}", StoreUnavailableError)
 
 
 def _unlockable(path: Path, error: OSError) -> StoreUnavailableError:

@@ -20,6 +20,7 @@ from imagekeep.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     SourceUnavailableError,
+    from_os_error,
     printable,
 )
 
@@ -92,7 +93,7 @@ def read_at_most(descriptor: int, count: int, name: str) -> bytes:
     try:
         return os.read(descriptor, count)
     except OSError as failure:
-        raise SourceUnavailableError(f"cannot read {printable(name)}: {failure.strerror}") from failure
+        raise from_os_error(failure, f"cannot read {printable(name)}", SourceUnavailableError) from failure
 
 
 def too_large(name: str, limit: int) -> CorruptContentError:
@@ -113,9 +114,8 @@ def _open_directory(directory: Path) -> int:
     except FileNotFoundError as failure:
         raise _no_directory(directory) from failure
     except OSError as failure:
-        raise SourceUnavailableError(
-            f"cannot open directory {printable(directory)}: {failure.strerror}"
-        ) from failure
+        what = f"cannot open directory {printable(directory)}"
+        raise from_os_error(failure, what, SourceUnavailableError) from failure
     except ValueError as failure:
         raise InvalidArgumentError(f"{printable(directory)} is not a path: {failure}") from failure
 
@@ -153,9 +153,8 @@ def _open_step(step: str, flag: int, above: int, directory: Path, path: str) -> 
     except OSError as failure:
         if failure.errno in _NOT_A_FILE:
             raise _not_a_file(directory, path) from failure
-        raise SourceUnavailableError(
-            f"cannot open {printable(f'{directory}/{path}')}: {failure.strerror}"
-        ) from failure
+        what = f"cannot open {printable(f'{directory}/{path}')}"
+        raise from_os_error(failure, what, SourceUnavailableError) from failure
 
 
 def _denied(path: str) -> PermissionDeniedError:

@@ -6,7 +6,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from imagekeep.errors import InvalidDocumentError, SourceUnavailableError, printable
+from imagekeep.errors import InvalidDocumentError, SourceUnavailableError, from_os_error, printable
 from imagekeep.sources.archive.compression import (
     CHUNK,
     FAILURES,
@@ -84,9 +84,8 @@ class StreamTarInput:
         except OSError as failure:
             if failure.errno is None:
                 raise self._damaged(failure) from failure
-            raise SourceUnavailableError(
-                f"cannot read {printable(self.name)}: {failure.strerror}"
-            ) from failure
+            what = f"cannot read {printable(self.name)}"
+            raise from_os_error(failure, what, SourceUnavailableError) from failure
         self.position += len(chunk)
         return chunk
 
@@ -111,7 +110,7 @@ def read_range(descriptor: int, offset: int, count: int, name: str) -> bytes:
             offset += len(chunk)
             count -= len(chunk)
     except OSError as failure:
-        raise SourceUnavailableError(f"cannot read {printable(name)}: {failure.strerror}") from failure
+        raise from_os_error(failure, f"cannot read {printable(name)}", SourceUnavailableError) from failure
     return b"".join(chunks)
 
 
