@@ -108,7 +108,7 @@ def test_ambiguous_id_lists_the_candidates(run: Run, directory: Path, command: l
     result = run(*command, prefix)
     assert result.code == 3
     assert re.fullmatch(
-        rf"Error: ambiguous image id {prefix}: (sha256:{prefix}\w+, )+sha256:{prefix}\w+; .*\n", result.err
+        rf"Error: ambiguous image id {prefix}: (sha256:{prefix}\w+, )+sha256:{prefix}\w+ \(.*\)\n", result.err
     )
 
 

@@ -156,7 +156,7 @@ for command in (["db", "backup"], ["db", "export", str(directory / "export.db")]
 main(["--store", str(directory / "other.db"), "--source", f"oci:{sys.argv[3]}", "sync", "-q"])
 Store.open(directory / "export.db", platform="linux/amd64")
 for entry in [directory, *directory.iterdir()]:
-    print(oct(entry.stat().st_mode & 0o7777), entry.name)
+    print(oct(entry.stat().st_mode & 0o7777), entry.name, flush=True)
 os._exit(0)
 """
 
