@@ -17,9 +17,7 @@ def require(tool: str) -> str:
     """Return the path of a program; skip the test where it is missing, or fail it where CI is set."""
     if found := shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
         return found
-    message = (
-        f"{tool} is not installed: apt-get install umoci skopeo busybox-static containerd runc gcc libc6-dev"
-    )
+    message = f"{tool} is not installed; .ci/run names the Debian packages that the tests need"
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
