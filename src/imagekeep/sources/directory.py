@@ -134,8 +134,8 @@ def _no_directory(directory: Path) -> ImagekeepError:
 def tag_given(path: Path, scheme: str, exists: Callable[[str], bool]) -> InvalidArgumentError | None:
     """Return the error for a missing path if it is an existing one and skopeo's `:TAG` or `:NAME:TAG`."""
     parts = str(path).split(":")
-    befores = (":".join(parts[:count]) for count in range(1, len(parts)))
-    if before := next(filter(exists, befores), None):
+    parents = (":".join(parts[:count]) for count in range(1, len(parts)))
+    if before := next(filter(exists, parents), None):
         return InvalidArgumentError(
             f"{printable(path)} does not exist; a source takes no tag: give {scheme}:{printable(before)}"
         )
