@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 import time
@@ -29,21 +28,11 @@ from tests.watch.conftest import NEVER
 from tests.watch.test_following import APP, OTHER, names, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import logging
 
     from imagekeep.watcher_status import WatcherState
     from tests.watch.conftest import Follow
     from tests.watch.watched import WatchedSource
-
-
-@pytest.fixture
-def log() -> Iterator[logging.Logger]:
-    """Yield imagekeep's logger, and restore it."""
-    logger = logging.getLogger("imagekeep")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield logger
-    logger.handlers[:], logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
 
 
 class SmallDisk:
