@@ -9,7 +9,7 @@ import grpc.aio
 from imagekeep.cri.handlers import RpcError
 from imagekeep.paths import full_path, grpc_address
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
-from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, TRAILER_BYTES_MAX
+from imagekeep.sources.containerd.connection import CHANNEL_OPTIONS
 
 if TYPE_CHECKING:
     from imagekeep.protobuf import Method, Reply, Request
@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
-    ("grpc.max_metadata_size", TRAILER_BYTES_MAX),
-    ("grpc.use_local_subchannel_pool", 1),
-    # A restarted containerd is back within a second; gRPC's own back-off grows to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    *CHANNEL_OPTIONS,
     ("grpc.enable_http_proxy", 0),
     ("grpc.default_authority", "localhost"),
 )

@@ -63,7 +63,7 @@ DETAIL_LENGTH_MAX: Final = 500
 CONNECT_TIMEOUT: Final = 2.0
 """Seconds to connect; a local socket takes microseconds unless its backlog is full."""
 
-_OPTIONS: Final = (
+CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
     ("grpc.max_metadata_size", TRAILER_BYTES_MAX),
     # A connection of our own: its back-off is not made long by others in the process.
@@ -71,6 +71,11 @@ _OPTIONS: Final = (
     # gRPC's defaults go from 1 s to 2 minutes; a restarted containerd is back within a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+)
+"""Options of every channel to containerd."""
+
+_OPTIONS: Final = (
+    *CHANNEL_OPTIONS,
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT * 1000)),
 )
 
