@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imagekeep.escaping import escape, slices
+from imagekeep.questions.sizes import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +22,6 @@ WIDEST = 1024
 """Maximum width of a cell that its column is aligned to; a reference is rarely longer."""
 
 TRUNCATED_LENGTH = 13
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -63,12 +62,7 @@ def truncate(digest: str) -> str:
 
 def human_size(size: int) -> str:
     """Return a size in decimal units with three significant digits (go-units: HumanSizeWithPrecision)."""
-    scaled = float(unsigned(size))
-    for unit in _UNITS[:-1]:
-        if scaled < 1000:
-            return f"{scaled:.3g}{unit}"
-        scaled /= 1000
-    return f"{scaled:.3g}{_UNITS[-1]}"
+    return format_size(unsigned(size), 3)
 
 
 def unsigned(size: int) -> int:
