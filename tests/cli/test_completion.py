@@ -39,7 +39,7 @@ def completed(line: str, directory: Path) -> list[str]:
         ("imagekeep im", ["images", "image"]),
         ("imagekeep db b", ["backup"]),
         ("imagekeep images --dig", ["--digests"]),
-        ("imagekeep images -o ", ["table", "json", "yaml"]),
+        ("imagekeep images -o ", ["table", "json", "jsonl", "yaml", "csv", "tsv"]),
         ("imagekeep image exists busybox:1.", ["1.35", "1.36"]),
         ("imagekeep image inspect busybox:s", ["stable"]),
         ("imagekeep image inspect docker.io/library/busybox:1.36", ["1.36"]),

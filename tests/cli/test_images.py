@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.cli.command import ROW_FORMATS
 from imagekeep.cli.formats import human_size, table
 from imagekeep.store import Store
 from tests.database.rows import opened
@@ -163,7 +164,7 @@ def test_yaml_equals_json(run: Run) -> None:
 
 
 def test_no_environment_value_is_printed(run: Run) -> None:
-    assert "hunter2" not in "".join(run("images", "-o", output).out for output in ("table", "json", "yaml"))
+    assert "hunter2" not in "".join(run("images", "-o", output).out for output in ROW_FORMATS)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.cli.command import ROW_FORMATS
 from imagekeep.database.query import MEMORY_LIMIT, TimeLimit
 from imagekeep.errors import StoreUnavailableError
 from tests.cli.test_images import NEW
@@ -182,7 +183,7 @@ print(re.search("VmHWM:\\s*([0-9]+)", Path("/proc/self/status").read_text())[1],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+@pytest.mark.parametrize("output", ROW_FORMATS)
 @pytest.mark.parametrize("sql", LARGE.values(), ids=LARGE.keys())
 def test_the_memory_for_output_is_limited(directory: Path, sql: str, output: str) -> None:
     done = subprocess.run(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from imagekeep.cli.output import write
+from imagekeep.cli.pager import NO_PAGER
 from imagekeep.errors import printable
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ def _store(path: str) -> Path:
     from imagekeep.cli.settings import default_store
 
     return default_store()
+
+
+ROW_FORMATS = ("table", "json", "jsonl", "yaml", "csv", "tsv")
+"""The formats of every command that lists rows; the first is the default."""
 
 
 class GlobalOption(NamedTuple):
@@ -102,6 +107,11 @@ no_heading = click.option("-n", "--noheading", "no_heading", is_flag=True, help=
 no_truncation = click.option("--no-trunc", is_flag=True, help="Show full ids and digests.")
 
 
+def row_format() -> Callable[[Decorated], Decorated]:
+    """Return the option --output of a command that lists rows; `imagekeep.cli.rows` writes them."""
+    return output_format(*ROW_FORMATS)
+
+
 def output_format(*formats: str) -> Callable[[Decorated], Decorated]:
     """Return the option --output for these formats; the first is the default."""
     return click.option(
@@ -114,6 +124,23 @@ def output_format(*formats: str) -> Callable[[Decorated], Decorated]:
     )
 
 
+def no_pager(*, hidden: bool = False) -> click.Option:
+    """Return the option --no-pager, for the program and for each of its commands."""
+    return click.Option(
+        ["--no-pager"],
+        is_flag=True,
+        expose_value=False,
+        callback=_leave_out_pager,
+        hidden=hidden,
+        help="Do not send long output to a pager.",
+    )
+
+
+def _leave_out_pager(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        context.meta[NO_PAGER] = True
+
+
 class ExampleCommand(click.Command):
     """A command that shows examples at the end of its help and accepts the global options."""
 
@@ -122,6 +149,8 @@ class ExampleCommand(click.Command):
         self.examples = examples
         taken = {flag for parameter in self.params for flag in parameter.opts}
         self.params += [option.after_command() for option in GLOBAL_OPTIONS if option.flag not in taken]
+        if "--no-pager" not in taken:
+            self.params.append(no_pager(hidden=True))
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option --help, which raises OutputError; click's own raises bare OSErrors."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekeep.cli.command import command, no_heading, output_format
-from imagekeep.cli.documents import write_document
+from imagekeep.cli.command import command, no_heading, row_format
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table, truncate
 from imagekeep.cli.open_store import open_store
 from imagekeep.cli.output import write_all
+from imagekeep.cli.rows import Column, Listing, write_rows
 from imagekeep.diff import DifferenceKind, find_differences
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _MEANINGS = {
     "lost": "missing from the CRI",
     "stays": "name without a record",
 }
+_COLUMNS = tuple(map(Column, ("reference", "difference", "store_id", "source_id", "detail")))
 _CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
 
 
@@ -38,7 +39,7 @@ _CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
 )
 @click.option("--cri", is_flag=True, help="Also compare containerd's CRI with containerd's records.")
 @click.option("--incomplete", is_flag=True, help="Count unreadable references as differences.")
-@output_format("table", "json", "yaml")
+@row_format()
 @no_heading
 @click.pass_obj
 def show_differences(settings: Settings, cri: bool, incomplete: bool, output: str, no_heading: bool) -> int:
@@ -59,8 +60,7 @@ def show_differences(settings: Settings, cri: bool, incomplete: bool, output: st
         _write_table(_HEADING, map(_row, found), no_heading)
         _write_table(_CRI_HEADING, map(_stale_row, stale), no_heading)
     else:
-        document = {"differences": list(map(_document, found))}
-        write_document(document | ({"cri": list(map(_stale_document, stale))} if cri else {}), output)
+        write_rows(_listing(found, stale, cri=cri), output, heading=not no_heading)
     counted = [each for each in found if incomplete or each.kind is not DifferenceKind.INCOMPLETE]
     return ExitCode.DIFFERENT if counted or stale else ExitCode.OK
 
@@ -84,6 +84,17 @@ def _stale_row(stale: Stale) -> tuple[str, str, str, str]:
 
 def _stale_document(stale: Stale) -> dict[str, str]:
     return {"name": stale.name, "difference": stale.fault.value, "imageId": stale.image_id}
+
+
+def _listing(found: list[Difference], stale: list[Stale], *, cri: bool) -> Listing:
+    """Return both kinds of differences: in two lists of a document, in one list of lines."""
+    differences, faults = list(map(_document, found)), list(map(_stale_document, stale))
+    rows = [
+        *((d.reference, d.kind.value, d.store_id, d.source_id, d.detail or None) for d in found),
+        *((s.name, s.fault.value, None, None, _MEANINGS[s.fault]) for s in stale),
+    ]
+    beside = {"cri": faults} if cri else {}
+    return Listing(_COLUMNS, rows, "differences", lambda: differences, beside)
 
 
 def _row(difference: Difference) -> tuple[str, str, str, str]:

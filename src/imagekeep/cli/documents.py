@@ -54,21 +54,30 @@ def document_pieces(document: Any, output: str) -> Iterator[str]:
         yield "\n"
 
 
-def _json(value: Any, newline: str) -> Iterator[str]:
-    """Yield `json.dumps(value, indent=2)` in pieces; `newline` ends a line and indents the next."""
-    inner = newline + _INDENT
+def line_pieces(document: Any) -> Iterator[str]:
+    """Yield a document as one line of JSON, in ASCII."""
+    yield from _json(document, None)
+    yield "\n"
+
+
+def _json(value: Any, newline: str | None) -> Iterator[str]:
+    """Yield `json.dumps(value, indent=2)` in pieces; `newline` ends a line and indents the next.
+
+    Without it, everything is on one line.
+    """
+    inner, after_comma = ("", " ") if newline is None else (newline + _INDENT,) * 2
     if isinstance(value, dict) and value:
         for number, (key, each) in enumerate(value.items()):
-            yield f",{inner}" if number else f"{{{inner}"
+            yield f",{after_comma}" if number else f"{{{inner}"
             yield from _json_scalar(key)
             yield ": "
-            yield from _json(each, inner)
-        yield f"{newline}}}"
+            yield from _json(each, newline and inner)
+        yield f"{newline or ''}}}"
     elif isinstance(value, list | tuple) and value:
         for number, each in enumerate(value):
-            yield f",{inner}" if number else f"[{inner}"
-            yield from _json(each, inner)
-        yield f"{newline}]"
+            yield f",{after_comma}" if number else f"[{inner}"
+            yield from _json(each, newline and inner)
+        yield f"{newline or ''}]"
     else:
         yield from _json_scalar(value)
 

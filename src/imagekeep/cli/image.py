@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagekeep.cli.command import command, no_heading, no_truncation, output_format
+from imagekeep.cli.command import command, no_heading, no_truncation, output_format, row_format
 from imagekeep.cli.exit_codes import ExitCode
-from imagekeep.cli.formats import NONE, format_time, human_size, table, truncate
-from imagekeep.cli.output import write, write_all, write_line
+from imagekeep.cli.formats import format_time, human_size
+from imagekeep.cli.output import write, write_line
+from imagekeep.cli.rows import Column, Listing, as_id, as_text, write_rows
 from imagekeep.cli.stored_names import complete_images, complete_references
 from imagekeep.errors import ImageNotFoundError, InvalidReferenceError, printable
 from imagekeep.reference import parse_docker_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from imagekeep.cli.settings import Settings
     from imagekeep.database.queries import HistoryEntry
     from imagekeep.image import Image
     from imagekeep.reader import Reader
-
-HISTORY_HEADING = ["TIME", "EVENT", "IMAGE ID", "TARGET", "PINNED"]
 
 
 @command("imagekeep image inspect busybox:1.36", "imagekeep image inspect -o table busybox:1.36")
@@ -64,7 +61,7 @@ def image_exists(settings: Settings, image: str) -> int:
 @click.argument("reference", metavar="REF", shell_complete=complete_references)
 @no_truncation
 @no_heading
-@output_format("table", "json", "yaml")
+@row_format()
 @click.pass_obj
 def image_history(settings: Settings, reference: str, output: str, no_trunc: bool, no_heading: bool) -> None:
     """Show what a reference pointed at, and when.
@@ -74,13 +71,18 @@ def image_history(settings: Settings, reference: str, output: str, no_trunc: boo
     """
     with settings.open_reader() as reader:
         name, history = find_history(reader, reference)
-    if output != "table":
-        entries = [_history_document(entry) for entry in history]
-        _write_document({"reference": name, "history": entries}, output)
-        return
-    cut = str if no_trunc else truncate
-    heading = [] if no_heading else [HISTORY_HEADING]
-    write_all(table([*heading, *(_history_row(entry, cut) for entry in history)]))
+    shown = as_text if no_trunc else as_id
+    columns = [
+        Column("time"),
+        Column("event"),
+        Column("image_id", shown),
+        Column("target_digest", shown, "TARGET"),
+        Column("pinned"),
+    ]
+    rows = map(_history_row, history)
+    beside = {"reference": name}
+    listing = Listing(columns, rows, "history", lambda: map(_history_document, history), beside)
+    write_rows(listing, output, heading=not no_heading)
 
 
 def find_history(reader: Reader, reference: str) -> tuple[str, list[HistoryEntry]]:
@@ -139,6 +141,5 @@ def _history_document(entry: HistoryEntry) -> dict[str, Any]:
     }
 
 
-def _history_row(entry: HistoryEntry, cut: Callable[[str], str]) -> list[str]:
-    target = cut(entry.target_digest) if entry.target_digest else NONE
-    return [format_time(entry.at), entry.event, cut(entry.image_id), target, str(entry.pinned).lower()]
+def _history_row(entry: HistoryEntry) -> tuple[str, str, str, str | None, bool]:
+    return format_time(entry.at), entry.event, entry.image_id, entry.target_digest, entry.pinned

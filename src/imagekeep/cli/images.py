@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from imagekeep.cli.command import command, no_heading, no_truncation, output_format
-from imagekeep.cli.formats import NONE, human_size, table, truncate, unsigned
+from imagekeep.cli.command import command, no_heading, no_truncation, row_format
+from imagekeep.cli.formats import unsigned
 from imagekeep.cli.output import write_all
+from imagekeep.cli.rows import Column, Listing, as_id, as_size, as_text, write_rows
 from imagekeep.cli.stored_names import complete_references
 from imagekeep.escaping import escape
 from imagekeep.image import ImageSummary
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
     from imagekeep.reference import Reference
 
+    Names = list[tuple[str | None, str | None]]
+
 AnImage = TypeVar("AnImage", bound=ImageSummary)
+Cell = TypeVar("Cell")
+
+_DOCUMENTS = ("json", "jsonl", "yaml")
+"""The formats with crictl's fields, which need the configs."""
 
 
 @command(
@@ -37,7 +44,7 @@ AnImage = TypeVar("AnImage", bound=ImageSummary)
 @click.option("-q", "--quiet", is_flag=True, help="Show only full ids.")
 @no_truncation
 @no_heading
-@output_format("table", "json", "yaml")
+@row_format()
 @click.pass_obj
 def list_images(
     settings: Settings,
@@ -51,23 +58,21 @@ def list_images(
 ) -> None:
     """List images.
 
-    The table has one row per tag, like `crictl images`; JSON and YAML have the same fields as crictl's.
+    The table, csv and tsv have one row per tag, like `crictl images`. In json, jsonl and yaml an image has the same
+    fields as crictl's.
     """
     wanted = None if name is None else parse_normalized(name)
-    columns = Columns(digests=digests, pinned=pinned, truncated=not no_trunc)
     with settings.open_reader() as reader:
-        if quiet:
-            write_all(f"{escape(image.id)}\n" for image in choose(reader.summaries(), wanted))
-        elif output == "table":
-            heading = [] if no_heading else [columns.heading()]
-            images = choose(reader.summaries(), wanted)
-            write_all(table([*heading, *(row for image in images for row in columns.rows(image, wanted))]))
-        else:
-            # Imported here because a table needs no JSON.
-            from imagekeep.cli.documents import write_document
-
-            messages = [_document(image) for image in choose(reader.list(), wanted)]
-            write_document({"images": messages}, output)
+        documents = output in _DOCUMENTS and not quiet
+        images = [] if documents else choose(reader.summaries(), wanted)
+        with_configs = choose(reader.list(), wanted) if documents else []
+    if quiet:
+        write_all(f"{escape(image.id)}\n" for image in images)
+        return
+    columns = Columns(digests=digests, pinned=pinned, truncated=not no_trunc)
+    rows = (row for image in images for row in columns.rows(image, wanted))
+    listing = Listing(columns.columns(), rows, "images", lambda: map(_document, with_configs))
+    write_rows(listing, output, heading=not no_heading)
 
 
 def choose(images: Iterable[AnImage], wanted: Reference | None) -> list[AnImage]:
@@ -83,20 +88,28 @@ class Columns(NamedTuple):
     pinned: bool
     truncated: bool
 
-    def heading(self) -> list[str]:
-        """Return the heading."""
-        return self._row("IMAGE", "TAG", "DIGEST", "IMAGE ID", "SIZE", "PINNED")
+    def columns(self) -> list[Column]:
+        """Return the columns."""
+        shown = as_id if self.truncated else as_text
+        return self._row(
+            Column("repository", heading="IMAGE"),
+            Column("tag"),
+            Column("digest", shown),
+            Column("image_id", shown),
+            Column("size", as_size),
+            Column("pinned"),
+        )
 
-    def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[str]]:
+    def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[Any]]:
         """Yield a row for each name of an image, or for each that matches `wanted`."""
-        printable = truncate if self.truncated else str
         digests = image.repo_digests if self.digests else ()
-        digest = printable(digests[0].partition("@")[2]) if digests else NONE
-        size, pinned = human_size(image.size), str(image.pinned).lower()
+        digest = digests[0].partition("@")[2] if digests else None
         for repository, tag in _names(image, wanted):
-            yield self._row(repository, tag, digest, printable(image.id), size, pinned)
+            yield self._row(repository, tag, digest, image.id, unsigned(image.size), image.pinned)
 
-    def _row(self, name: str, tag: str, digest: str, image_id: str, size: str, pinned: str) -> list[str]:
+    def _row(
+        self, name: Cell, tag: Cell, digest: Cell, image_id: Cell, size: Cell, pinned: Cell
+    ) -> list[Cell]:
         digests, pins = [digest] if self.digests else [], [pinned] if self.pinned else []
         return [name, tag, *digests, image_id, size, *pins]
 
@@ -115,22 +128,24 @@ def _sort_key(image: ImageSummary) -> tuple[int, str]:
     return 2, image.id
 
 
-def _names(image: ImageSummary, wanted: Reference | None = None) -> list[tuple[str, str]]:
-    """Return the repository and tag of each row of an image, with NONE for what it lacks.
+def _names(image: ImageSummary, wanted: Reference | None = None) -> Names:
+    """Return the repository and tag of each row of an image, with None for what it lacks.
 
     `wanted` selects the rows with its repository and tag, or all rows if the image has its digest.
     """
-    tagged = [(repository, tag) for repository, _, tag in (name.rpartition(":") for name in image.repo_tags)]
+    tagged: Names = [
+        (repository, tag) for repository, _, tag in (name.rpartition(":") for name in image.repo_tags)
+    ]
     if wanted is None and tagged:
         return tagged
     digests = image.repo_digests
     if wanted is None:
-        return [(digests[0].partition("@")[0] if digests else NONE, NONE)]
+        return [(digests[0].partition("@")[0], None)] if digests else [(None, None)]
     if wanted.digest:
         return _names(image) if f"{wanted.name}@{wanted.digest}" in digests else []
-    chosen = [(name, tag) for name, tag in tagged if name == wanted.name and wanted.tag in ("", tag)]
+    chosen: Names = [(name, tag) for name, tag in tagged if name == wanted.name and wanted.tag in ("", tag)]
     by_digest = not wanted.tag and any(name.startswith(f"{wanted.name}@") for name in digests)
-    return chosen or ([(wanted.name, NONE)] if by_digest else [])
+    return chosen if chosen or not by_digest else [(wanted.name, None)]
 
 
 def _document(image: Image) -> dict[str, Any]:

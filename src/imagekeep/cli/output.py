@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ERROR, WARNING = 3, 4
 """Priorities of syslog(3)."""
 
+_ERROR = "Error: "
+_RED, _NORMAL = "\x1b[31m", "\x1b[0m"
+
 SHOW_AFTER = 1.0
 """Seconds after which a progress bar appears."""
 
@@ -70,6 +73,22 @@ def write_line(text: str) -> None:
     write("\n")
 
 
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def wants_color(stream: TextIO | None = None) -> bool:
+    """Return whether a stream, by default standard output, is a terminal that shows colors.
+
+    NO_COLOR, if not empty, means none (no-color.org).
+    """
+    stream = sys.stdout if stream is None else stream
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    return stream.isatty()
+
+
 def flush() -> None:
     """Flush standard output; raises OutputError."""
     if sys.stdout is not None:
@@ -79,7 +98,7 @@ def flush() -> None:
 
 def print_error(message: str) -> None:
     """Write `Error: MESSAGE` to standard error, escaped."""
-    print_message(f"Error: {message}", priority=ERROR)
+    print_message(f"{_ERROR}{message}", priority=ERROR)
 
 
 def print_message(message: str, *, priority: int = WARNING) -> None:
@@ -91,8 +110,16 @@ def print_message(message: str, *, priority: int = WARNING) -> None:
         return
     with contextlib.suppress(OSError):
         before = f"<{priority}>" if is_journal(sys.stderr) else ""
-        sys.stderr.write("".join(f"{before}{escape(line)}\n" for line in message.split("\n")))
+        lines = map(escape, message.split("\n"))
+        if wants_color(sys.stderr):
+            lines = map(_emphasised, lines)
+        sys.stderr.write("".join(f"{before}{line}\n" for line in lines))
         sys.stderr.flush()
+
+
+def _emphasised(line: str) -> str:
+    """Return a line with `Error:` in red if it begins so."""
+    return f"{_RED}{_ERROR}{_NORMAL}{line[len(_ERROR) :]}" if line.startswith(_ERROR) else line
 
 
 def escape_unencodable() -> None:

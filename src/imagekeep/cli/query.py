@@ -6,15 +6,16 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from imagekeep.cli.command import command, no_heading, output_format
-from imagekeep.cli.documents import document_pieces
+from imagekeep.cli.command import command, no_heading, row_format
 from imagekeep.cli.exit_codes import ExitCode
-from imagekeep.cli.formats import NONE, counted, table
+from imagekeep.cli.formats import counted
 from imagekeep.cli.output import chunks, print_error, print_message, write
+from imagekeep.cli.pager import paging
+from imagekeep.cli.rows import Column, Listing, row_pieces
 from imagekeep.cli.settings import read_store
 from imagekeep.database.queries import identity
 from imagekeep.database.query import TimeLimit, run_query
@@ -64,7 +65,7 @@ def _parse_timeout(_context: click.Context, _option: click.Parameter, seconds: f
     help="Timeout in seconds.",
 )
 @no_heading
-@output_format("table", "json", "yaml")
+@row_format()
 @click.pass_obj
 def query_store(
     settings: Settings, sql: str, limit: int, timeout: float, no_heading: bool, output: str
@@ -79,8 +80,10 @@ def query_store(
         if settings.namespace and revision == HEAD:
             settings.require_namespace(identity(connection.cursor()).follows)
         answer = run_query(connection, sql, settings.path, time_limit=time_limit, limit=limit)
-    for chunk in time_limit.bound(chunks(_pieces(answer, output, no_heading=no_heading))):
-        write(chunk)
+    pieces = row_pieces(_listing(answer, output), output, heading=not no_heading)
+    with paging():
+        for chunk in time_limit.bound(chunks(pieces)):
+            write(chunk)
     if answer.more:
         print_message(f"only the first {counted(limit, 'row')} shown (raise --limit to see more)")
 
@@ -102,34 +105,11 @@ def _watchdog(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _pieces(answer: Answer, output: str, *, no_heading: bool) -> Iterator[str]:
-    if output == "table":
-        heading = [] if no_heading else [answer.columns]
-        return table([*heading, *([_cell(value) for value in row] for row in answer.rows)])
-    return document_pieces({"rows": list(_documents(answer))}, output)
-
-
-def _documents(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield each row as a document; raises InvalidArgumentError if two columns have the same name."""
-    if repeated := [name for name, times in Counter(answer.columns).items() if times > 1]:
+def _listing(answer: Answer, output: str) -> Listing:
+    """Return an answer's rows; raises InvalidArgumentError if an object would have two keys of one name."""
+    repeated = [name for name, times in Counter(answer.columns).items() if times > 1]
+    if repeated and output in ("json", "jsonl", "yaml"):
         raise InvalidArgumentError(
             f"query: two columns are named {printable(repeated[0])!r} (rename one with AS)"
         )
-    for row in answer.rows:
-        yield {name: _plain(value) for name, value in zip(answer.columns, row, strict=True)}
-
-
-def _cell(value: Any) -> str:
-    return NONE if value is None else str(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value that JSON can represent; bytes become text if they are UTF-8, else an SQL hex literal."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return f"x'{value.hex()}'"
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return str(value)
-    return value
+    return Listing([Column(name, heading=name) for name in answer.columns], answer.rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from imagekeep.cli.command import GLOBAL_OPTIONS, LazyGroup, Place
+from imagekeep.cli.command import GLOBAL_OPTIONS, LazyGroup, Place, no_pager
 from imagekeep.cli.output import write_line
 from imagekeep.cli.settings import Settings, default_store
 from imagekeep.database.driver import DRIVER, sqlite
@@ -68,7 +68,7 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
     cls=LazyGroup,
     examples=["imagekeep --source oci:busybox sync", "imagekeep images", "imagekeep --version"],
     context_settings={"help_option_names": ["-h", "--help"]},
-    params=[option.before_command() for option in GLOBAL_OPTIONS],
+    params=[*(option.before_command() for option in GLOBAL_OPTIONS), no_pager()],
     table={
         "images": _LIST,
         "image": image,
