@@ -20,7 +20,7 @@ from imagekeep.database.revision import HEAD, compare, lift_bound, read_objects
 from imagekeep.database.row_types import BLOB, INTEGER, TEXT, typed
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, printable
-from imagekeep.oci.config import parse_diff_ids
+from imagekeep.oci.config import parse_root_filesystem
 from imagekeep.oci.image import chain_id
 from imagekeep.reference import sort_key
 
@@ -263,7 +263,7 @@ def _chain_upon(below: str, diff_id: str) -> str:
 def _chain_of(document: bytes, image_id: str) -> str | None:
     """Return the chain id of a config's layers, or None if it is not a config."""
     try:
-        return chain_id(parse_diff_ids(document, image_id))
+        return chain_id(parse_root_filesystem(document, image_id).diff_ids)
     except InvalidDocumentError:
         return None
 

@@ -6,8 +6,9 @@ The result has the fields of image-spec's Go types, in their order, without the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NotRequired, TypedDict, cast
 
+from imagekeep.oci.documents import platform_of
 from imagekeep.oci.gojson import (
     Mismatch,
     Node,
@@ -25,6 +26,8 @@ from imagekeep.oci.timestamp import reformat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from imagekeep.platform import Platform
 
 HISTORY_LIMIT: Final = 100_000
 """Maximum number of history entries in a config: real images have a thousandth; millions would fit."""
@@ -95,13 +98,24 @@ def parse_config(document: bytes, name: str) -> ImageConfig:
     return _encode(decode(_IMAGE, parse(document, name), name))
 
 
-def parse_diff_ids(document: bytes, name: str) -> list[str]:
-    """Return the digests of the layers that a config names, lowest first, by their uncompressed content.
+class RootFilesystem(NamedTuple):
+    """The platform of a config as it stands there, and its diff ids, lowest first.
+
+    A diff id is the digest of a layer's uncompressed content; it is not validated.
+    """
+
+    platform: Platform
+    diff_ids: tuple[str, ...]
+
+
+def parse_root_filesystem(document: bytes, name: str) -> RootFilesystem:
+    """Return what a config says of its platform and layers (core/images: RootFS).
 
     The whole document is checked; raises as `parse_config` does.
     """
-    rootfs = decode(_IMAGE, parse(document, name), name).get("rootfs", {})
-    return rootfs.get("diff_ids") or []
+    fields = decode(_IMAGE, parse(document, name), name)
+    rootfs = fields.get("rootfs", {})
+    return RootFilesystem(platform_of(fields), tuple(rootfs.get("diff_ids") or ()))
 
 
 def _created(node: Node, previous: str | None) -> str | None:

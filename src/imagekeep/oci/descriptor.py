@@ -12,7 +12,8 @@ class Descriptor(NamedTuple):
     """Names a blob by media type, digest and size in bytes.
 
     `size` is what the descriptor states, which may be wrong or negative. `data` is the blob itself if the
-    descriptor carries it inline. `platform` is None if the descriptor has none.
+    descriptor carries it inline. `platform` is None if the descriptor has none. `reference_type` is the value of
+    BuildKit's annotation for what is not an image, empty without it.
 
     It is a tuple because an image has many of them, each made once and looked up several times: a dataclass took
     three times as long.
@@ -23,6 +24,7 @@ class Descriptor(NamedTuple):
     size: int
     data: bytes = b""
     platform: Platform | None = None
+    reference_type: str = ""
 
     def __repr__(self) -> str:
         """Leave the blob out: a config holds an environment."""

@@ -34,6 +34,9 @@ MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
 """The media types that containerd reads as an index, matched exactly (core/images: IsIndexType)."""
 
+REFERENCE_TYPE: Final = "vnd.docker.reference.type"
+"""The annotation by which BuildKit says what an entry of an index is for, if not an image."""
+
 ENTRIES_LIMIT: Final = 100_000
 """Maximum number of entries in a manifest or index.
 
@@ -91,7 +94,7 @@ def parse_config_platform(document: bytes, name: str) -> Platform:
     Other fields are ignored, so a config may pass here and still be rejected by `parse_config`.
     Raises InvalidDocumentError.
     """
-    return _platform(decode(_PLATFORM, parse(document, name), name))
+    return platform_of(decode(_PLATFORM, parse(document, name), name))
 
 
 def _reject_schema_1(marks: dict[str, Any], name: str) -> None:
@@ -169,12 +172,13 @@ def _descriptor(fields: dict[str, Any]) -> Descriptor:
         fields.get("digest", ""),
         fields.get("size", 0),
         fields.get("data", b""),
-        None if platform is None else _platform(platform),
+        None if platform is None else platform_of(platform),
+        (fields.get("annotations") or {}).get(REFERENCE_TYPE, ""),
     )
 
 
-def _platform(fields: dict[str, Any]) -> Platform:
-    """Return a platform with Go's zero values for the fields that it lacks."""
+def platform_of(fields: dict[str, Any]) -> Platform:
+    """Return the platform in decoded fields, with Go's zero values for the fields that it lacks."""
     return Platform(
         os=fields.get("os", ""),
         architecture=fields.get("architecture", ""),

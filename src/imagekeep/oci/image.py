@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from imagekeep.digest import digest_of
 from imagekeep.errors import ContentNotFoundError, ImagekeepError, Stage, printable
-from imagekeep.oci.config import parse_diff_ids
+from imagekeep.oci.config import parse_root_filesystem
 from imagekeep.oci.documents import (
     INDEX_TYPES,
     MANIFEST_TYPES,
@@ -72,7 +72,7 @@ def read_image(
         with _at(Stage.DIFF_IDS):
             config = choose_manifest(target, reader, matcher).config
             config_json = reader.document(config)
-            diff_ids = reader.decode(parse_diff_ids, config)
+            diff_ids = reader.decode(parse_root_filesystem, config).diff_ids
         with _at(Stage.SIZE):
             size = compressed_size(target, reader, matcher)
     return ImageFacts(config.digest, chain_id(diff_ids), size, config_json)

@@ -75,6 +75,11 @@ class SharedDocuments:
             if self._large_read > self._large_limit and count > LARGE_BYTES:
                 raise _spent(f"the documents of more than {LARGE_BYTES} bytes", self._large_limit)
 
+    @property
+    def is_half_spent(self) -> bool:
+        """Return whether the documents of this sync have taken half of a limit."""
+        return 2 * self._read > self._limit or 2 * self._large_read > self._large_limit
+
     def decode(self, parse: Callable[[bytes, str], Decoded], document: bytes, digest: str) -> Decoded:
         """Return what `parse` makes of a document, once for those decoded last; raises as `parse` does."""
         key = (parse, digest)
@@ -136,6 +141,20 @@ class ImageReader:
                 self._is_alone = True
             self._documents[descriptor] = document
         return self._documents[descriptor]
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether documents can be read that the image does not need.
+
+        They may take half of what the sync may read, so that the other images of the sync can still be read.
+        """
+        return (
+            len(self._documents) < DOCUMENTS_LIMIT and self._bytes_left > 0 and not self._shared.is_half_spent
+        )
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        """Return whether the document was read before."""
+        return descriptor in self._documents
 
     def has(self, descriptor: Descriptor) -> bool:
         """Return whether the document can be read."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imagekeep.errors import CorruptError, InvalidDocumentError, printable
-from imagekeep.oci.config import parse_diff_ids
+from imagekeep.oci.config import parse_root_filesystem
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.documents import DOCKER_MANIFEST, ENTRIES_LIMIT
 from imagekeep.oci.gojson import Reason, decode, list_of, parse, struct, text
@@ -69,7 +69,7 @@ class Converter:
         self._table = table
         self._where = f"{name}, member {SAVED_FILE}"
         self._digests: dict[int, str] = {}
-        self._diff_ids: dict[str, list[str] | None] = {}
+        self._diff_ids: dict[str, tuple[str, ...] | None] = {}
         self._configs_left = CONFIGS_LIMIT
         self._layers_left = LAYERS_LIMIT
 
@@ -113,7 +113,7 @@ class Converter:
             if layer["mediaType"] == LAYER_TYPE and layer["digest"] != diff_id:
                 raise self._refused(member, f"is not the layer that its config names, {printable(diff_id)}")
 
-    def _read_diff_ids(self, member: str) -> list[str] | None:
+    def _read_diff_ids(self, member: str) -> tuple[str, ...] | None:
         """Return the diff ids of a config, or None if it cannot be read; raises InvalidDocumentError past a limit.
 
         An image with another number of diff ids than of layers is an error, so LAYERS_LIMIT bounds what is kept.
@@ -127,7 +127,7 @@ class Converter:
                     self._where, Reason.TYPE, f"its configs have more than {CONFIGS_LIMIT} bytes"
                 )
             try:
-                self._diff_ids[digest] = parse_diff_ids(config.read(), member)
+                self._diff_ids[digest] = parse_root_filesystem(config.read(), member).diff_ids
             except CorruptError:
                 self._diff_ids[digest] = None
         return self._diff_ids[digest]
