@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekeep.cli.command import GLOBAL_OPTIONS
 from imagekeep.cli.serve import serve_images
 from imagekeep.cli.settings import SYSTEM_STORE
 from imagekeep.cli.systemd_units import SHIPPED_PROGRAM, UNITS
@@ -49,9 +51,15 @@ def test_services_notify_readiness_and_restart(service: configparser.SectionProx
     assert (service["Type"], service["Restart"]) == ("notify", "always")
 
 
-def test_the_units_store_is_the_commands_default(unit: Path, service: configparser.SectionProxy) -> None:
-    assert f"IMAGEKEEP_STORE={SYSTEM_STORE}" in unit.read_text()
+def test_the_store_is_in_the_state_directory(service: configparser.SectionProxy) -> None:
     assert SYSTEM_STORE.parent == Path("/var/lib") / service["StateDirectory"]
+
+
+def test_the_configuration_file_overrides_what_the_unit_sets(unit: Path) -> None:
+    variables = re.findall("^Environment=(.*)", unit.read_text(), re.MULTILINE)
+    assert "IMAGEKEEP_DEFAULT_SOURCE=containerd" in variables
+    overriding = {option.envvar for option in GLOBAL_OPTIONS}
+    assert [each for each in variables if each.partition("=")[0] in overriding] == []
 
 
 def test_files_are_private_to_their_owner(service: configparser.SectionProxy) -> None:

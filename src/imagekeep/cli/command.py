@@ -7,11 +7,14 @@ that a command that only reads starts in milliseconds.
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from imagekeep.cli.configuration import ConfiguredContext
 from imagekeep.cli.output import write
 from imagekeep.cli.pager import NO_PAGER
 from imagekeep.errors import printable
@@ -44,7 +47,8 @@ class GlobalOption(NamedTuple):
     field: str
     metavar: str
     help: str
-    envvar: str | None = None
+    envvar: str
+    default: Callable[[], str | None] | None = None
 
     def before_command(self) -> click.Option:
         """Return the option of the program itself."""
@@ -54,6 +58,7 @@ class GlobalOption(NamedTuple):
             help=self.help,
             envvar=self.envvar,
             show_envvar=True,
+            default=self.default,
         )
 
     def after_command(self) -> click.Option:
@@ -70,6 +75,7 @@ class GlobalOption(NamedTuple):
         else:
             given: dict[str, Any] = {self.field: _store(value) if self.field == "path" else value}
             context.obj = context.obj._replace(**given)
+            context.find_root().set_parameter_source(self.field, ParameterSource.COMMANDLINE)
 
 
 GLOBAL_OPTIONS = (
@@ -86,6 +92,8 @@ GLOBAL_OPTIONS = (
         "SPEC",
         "Image source: oci:DIRECTORY, archive:FILE or containerd[:SOCKET].",
         "IMAGEKEEP_SOURCE",
+        # The systemd units set it; the configuration file comes before it, unlike IMAGEKEEP_SOURCE.
+        lambda: os.environ.get("IMAGEKEEP_DEFAULT_SOURCE"),
     ),
     GlobalOption(
         "--namespace",
@@ -94,12 +102,19 @@ GLOBAL_OPTIONS = (
         "containerd namespace; k8s.io by default.",
         "IMAGEKEEP_NAMESPACE",
     ),
-    GlobalOption("--base-name", "base_name", "NAME", "Repository for images that have only a tag."),
+    GlobalOption(
+        "--base-name",
+        "base_name",
+        "NAME",
+        "Repository for images that have only a tag.",
+        "IMAGEKEEP_BASE_NAME",
+    ),
     GlobalOption(
         "--platform",
         "platform",
         "PLATFORM",
         "Platform to select from multi-platform images; the host's by default.",
+        "IMAGEKEEP_PLATFORM",
     ),
 )
 
@@ -142,7 +157,12 @@ def _leave_out_pager(context: click.Context, _option: click.Parameter, asked: bo
 
 
 class ExampleCommand(click.Command):
-    """A command that shows examples at the end of its help and accepts the global options."""
+    """A command that shows examples at the end of its help and accepts the global options.
+
+    Its own options, too, can be set in the configuration file.
+    """
+
+    context_class = ConfiguredContext
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -219,7 +239,9 @@ class LazyGroup(ExampleCommand, click.Group):
         """Return the command that the first argument names; raises UsageError with a suggestion."""
         word = args[0]
         if self.get_command(ctx, word) or word.startswith("-") or ctx.resilient_parsing:
-            return super().resolve_command(ctx, args)
+            name, found, rest = super().resolve_command(ctx, args)
+            # Not the alias: the command's name is that of its table in the configuration file.
+            return self.aliases.get(word, name), found, rest
         # Imported here because only a mistake needs it.
         from imagekeep.cli.suggestions import advise
 

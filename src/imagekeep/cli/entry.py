@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from imagekeep.cli.configuration import explain
 from imagekeep.cli.exit_codes import ExitCode, exit_code
 from imagekeep.cli.output import (
     ERROR,
@@ -63,7 +64,10 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return _invoke(arguments)
     except click.UsageError as error:
-        print_message(_explain(error), priority=ERROR)
+        if message := explain(error):
+            print_error(message)
+        else:
+            print_message(_usage(error), priority=ERROR)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
@@ -96,7 +100,7 @@ def _invoke(arguments: Sequence[str]) -> int:
         return request.exit_code
 
 
-def _explain(error: click.UsageError) -> str:
+def _usage(error: click.UsageError) -> str:
     """Return click's message for a usage error."""
     text = io.StringIO()
     error.show(text)

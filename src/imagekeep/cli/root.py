@@ -50,6 +50,13 @@ database = LazyGroup(
 )
 
 
+config = LazyGroup(
+    "config",
+    help="Show the configuration.",
+    table={"show": Place("config:show_configuration", "Show the effective options, and where each is from.")},
+)
+
+
 def _print_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
@@ -78,6 +85,7 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
         "serve": Place("serve:serve_images", "Serve the CRI image service and keep the store up to date."),
         "query": Place("query:query_store", "Run a read-only SQL query."),
         "db": database,
+        "config": config,
         "systemd-units": Place(
             "systemd_units:systemd_units", "Print the systemd units' paths, or install them."
         ),
@@ -109,5 +117,7 @@ def root(
 
     The default store is ~/.local/share/imagekeep/images.db, and /var/lib/imagekeep/images.db for root. The source
     archive:- is an archive on standard input.
+
+    Options can also be set in /etc/imagekeep/imagekeep.toml, or the file that IMAGEKEEP_CONFIG names.
     """
     context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform, namespace)
