@@ -10,6 +10,7 @@ import click
 from imagekeep.cli.command import command, no_heading, no_truncation, output_format, row_format
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import format_time, human_size
+from imagekeep.cli.near_names import suggesting
 from imagekeep.cli.output import write, write_line
 from imagekeep.cli.rows import Column, Listing, as_id, as_text, write_rows
 from imagekeep.cli.stored_names import complete_images, complete_references
@@ -34,7 +35,7 @@ def inspect_images(settings: Settings, images: tuple[str, ...], output: str) -> 
     them.
     """
     with settings.open_reader() as reader:
-        found = [reader.find(name) for name in images]
+        found = [_find(reader, name) for name in images]
     if output != "table":
         _write_document([_image_document(image) for image in found], output)
         return
@@ -42,6 +43,11 @@ def inspect_images(settings: Settings, images: tuple[str, ...], output: str) -> 
         write("\n" if number else "")
         for line in _lines(image):
             write_line(line)
+
+
+def _find(reader: Reader, name: str) -> Image:
+    with suggesting(name, reader.references):
+        return reader.find(name)
 
 
 @command("imagekeep image exists busybox:1.36")
@@ -69,7 +75,7 @@ def image_history(settings: Settings, reference: str, output: str, no_trunc: boo
     The oldest change comes first. Each row shows the image id and target after the change, or before it if the
     reference vanished. Deleted references keep their history.
     """
-    with settings.open_reader() as reader:
+    with settings.open_reader() as reader, suggesting(reference, reader.references):
         name, history = find_history(reader, reference)
     shown = as_text if no_trunc else as_id
     columns = [

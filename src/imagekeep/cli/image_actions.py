@@ -8,6 +8,7 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode, exit_code
+from imagekeep.cli.near_names import suggesting
 from imagekeep.cli.open_store import open_store, require_listing
 from imagekeep.cli.output import print_error, write_line
 from imagekeep.cli.stored_names import complete_images, complete_references
@@ -111,7 +112,8 @@ def _act(
         actions = Actions.begin(store, _print)
         for name in names:
             try:
-                action(actions, name)
+                with suggesting(name, store.references):
+                    action(actions, name)
             except _NAME_ERRORS as error:
                 if ignore and isinstance(error, ImageNotFoundError):
                     continue

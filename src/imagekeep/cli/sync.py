@@ -11,6 +11,7 @@ import click
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import counted, truncate
+from imagekeep.cli.near_names import advice_for
 from imagekeep.cli.open_store import open_store, require_listing, spelling
 from imagekeep.cli.output import print_error, progress, write_line
 from imagekeep.cli.stored_names import complete_references
@@ -72,10 +73,11 @@ def sync_store(
         report = sync(
             store, names, verify=verify, dry_run=dry_run, replace_source=replace_source, progress=show
         )
+        known = store.references() if names else []
     shown = 0 if quiet else None if verbose else SHOWN
     for line in describe(report, shown, dry_run=dry_run):
         write_line(line)
-    return _print_failures(report, names or ())
+    return _print_failures(report, names or (), known)
 
 
 def _require_any(names: Sequence[str], source: Source) -> None:
@@ -103,13 +105,17 @@ def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> 
     yield f"dry run: would sync {summary}; nothing was changed" if dry_run else f"synced {summary}"
 
 
-def _print_failures(report: SyncReport, requested: Sequence[str]) -> ExitCode:
-    """Report the failures and the requested references that do not exist; return the exit code."""
+def _print_failures(report: SyncReport, requested: Sequence[str], known: Sequence[str]) -> ExitCode:
+    """Report the failures and the requested references that do not exist; return the exit code.
+
+    `known` are the references of the store, for suggestions.
+    """
     for name, error in sorted(report.failures.items()):
         print_error(f"{printable(name)}: {Exception.__str__(error)}")
     absent = sorted(name for name in requested if report.transitions.get(name) is Transition.ABSENT)
     for name in absent:
-        print_error(f"no such image: {printable(name)}")
+        advice = advice_for(name, known)
+        print_error(f"no such image: {printable(name)}" + (f" ({advice})" if advice else ""))
     if report.failures:
         return ExitCode.INCOMPLETE
     return ExitCode.NOT_FOUND if absent else ExitCode.OK
