@@ -184,6 +184,15 @@ def test_a_broken_manifest_is_kept_but_has_no_facts(broken: bytes) -> None:
     assert set(facts.blobs) == {image["digest"]}
 
 
+def test_a_layer_with_an_invalid_digest_leaves_a_gap() -> None:
+    blobs = Blobs()
+    image = blobs.add_manifest(layer(1) | {"digest": "md5:1"}, layer(2), config=config(*DIFF_IDS))
+    facts = read(blobs, image)
+    manifest = facts.manifests[image["digest"]]
+    assert (manifest.layers, manifest.compressed_size) == ((None, layer(2)["digest"]), None)
+    assert set(facts.blobs) == {image["digest"], manifest.config, layer(2)["digest"]}
+
+
 def test_content_with_another_digest_is_neither_kept_nor_absent() -> None:
     blobs = Blobs()
     image = blobs.add_manifest(layer(1))
@@ -218,6 +227,7 @@ def test_an_absurd_size_is_unknown_and_not_summed(size: int, kept: int | None) -
     facts = read(blobs, image)
     assert facts.blobs[layer(1)["digest"]].size == kept
     manifest = facts.manifests[image["digest"]]
+    assert manifest.compressed_size is not None
     assert manifest.compressed_size - image["size"] - len(facts.documents[manifest.config]) == (kept or 0)
 
 
@@ -279,6 +289,7 @@ class TestLimits:
         facts = read(blobs, image)
         manifest = facts.manifests[image["digest"]]
         assert (len(manifest.layers), len(facts.blobs)) == (MOST_LAYERS, 3)
+        assert manifest.compressed_size is not None
         assert MOST_LAYERS * SIZE_LIMIT < manifest.compressed_size < 2**63
 
     def test_nested_indexes_that_blow_up_are_each_expanded_once(self) -> None:

@@ -117,10 +117,10 @@ def best_entry(entries: Iterable[Descriptor], matcher: PlatformMatcher) -> Descr
 
     Entries without a platform come after all others; of equal ones the first in the document counts.
     """
-    return min(entries, key=partial(_rank, matcher), default=None)
+    return min(entries, key=partial(preference, matcher), default=None)
 
 
-def _rank(matcher: PlatformMatcher, entry: Descriptor) -> tuple[int, ...]:
+def preference(matcher: PlatformMatcher, entry: Descriptor) -> tuple[int, ...]:
     """Return a key that orders the entries of an index, best first."""
     return (0, *matcher.sort_key(entry.platform)) if entry.platform is not None else (1,)
 

@@ -101,16 +101,18 @@ class BlobFacts(NamedTuple):
 class ManifestFacts:
     """What a manifest holds: the digests of its config and of every occurrence of a layer, lowest first.
 
+    A layer is None if its digest is invalid: no source can have it.
+
     `diff_ids` and `chain_ids` have one for each layer; both are empty if the config cannot be read, names another
     number of layers, or states an invalid diff id. `compressed_size` adds up the manifest, the config, and every
-    occurrence of a layer.
+    occurrence of a layer; it is None if the digest of one is invalid.
     """
 
     config: str
-    layers: tuple[str, ...]
+    layers: tuple[str | None, ...]
     diff_ids: tuple[str, ...]
     chain_ids: tuple[str, ...]
-    compressed_size: int
+    compressed_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class TargetFacts:
 
     `blobs` has the target and every index, manifest, config and layer beneath it, by digest. `documents` has those
     that were read, byte for byte, and `absent` those that the source does not have. A manifest that was read but is
-    not in `manifests` is broken: it is not a manifest, or states an invalid digest.
+    not in `manifests` is broken: it is no manifest, or has no valid config.
     """
 
     target: str
@@ -231,27 +233,25 @@ class _Walk:
             manifest = self._decode(parse_manifest, descriptor)
             if manifest is None or not self._spend(len(manifest.layers)):
                 return None
-            parts = (manifest.config, *manifest.layers)
-            if not all(map(is_digest, {part.digest for part in parts})):
+            if not self._add_blob(manifest.config):
                 return None
-            for part in parts:
-                self._add_blob(part)
             self._opened[descriptor.digest] = self._with_config(descriptor, manifest)
         return self._opened[descriptor.digest]
 
     def _with_config(self, descriptor: Descriptor, manifest: Manifest) -> _Opened:
         """Return what a manifest and its config say."""
         config = manifest.config
+        layers = tuple([layer.digest if self._add_blob(layer) else None for layer in manifest.layers])
         rootfs = self._decode(parse_root_filesystem, config)
         diff_ids = rootfs.diff_ids if rootfs else ()
-        chains = self._chain_ids(config.digest, diff_ids) if len(diff_ids) == len(manifest.layers) else ()
+        chains = self._chain_ids(config.digest, diff_ids) if len(diff_ids) == len(layers) else ()
         sizes = [believable_size(part.size) or 0 for part in (config, *manifest.layers)]
         facts = ManifestFacts(
             config.digest,
-            tuple([layer.digest for layer in manifest.layers]),
+            layers,
             diff_ids if chains else (),
             chains,
-            len(self._documents[descriptor.digest]) + sum(sizes),
+            None if None in layers else len(self._documents[descriptor.digest]) + sum(sizes),
         )
         return _Opened(facts, rootfs.platform if rootfs else self._decode(parse_config_platform, config))
 
