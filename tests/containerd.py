@@ -19,7 +19,7 @@ from imagekeep.errors import UnavailableError
 from imagekeep.sources.containerd import Containerd
 from imagekeep.sources.containerd.connection import Connection
 from imagekeep.sources.containerd.protocol import UPDATE_IMAGE
-from tests.images import IMAGE_NAME, LayoutWriter, tar_of_directory
+from tests.images import IMAGE_NAME, LayoutWriter, busybox_layout, docker_archive, tar_of_directory
 from tests.tools import require, run
 
 if TYPE_CHECKING:
@@ -115,6 +115,30 @@ class Daemon:
         layout.write_index([{**image, "annotations": {IMAGE_NAME: name}} for name in names])
         self.import_archive(tar_of_directory(directory, directory.with_suffix(".tar")), namespace)
         return {**image, "image_id": layout.config_digest(image)}
+
+    def make_runnable(self, directory: Path, name: str, namespace: str = K8S) -> None:
+        """Import and unpack an image of busybox, for containers; its layout is written to `directory`."""
+        archive = docker_archive(busybox_layout(directory), "v1", directory.with_suffix(".tar"), name)
+        self.ctr("images", "import", archive, namespace=namespace)
+
+    def make_container(self, image: str, container_id: str, *options: str, namespace: str = K8S) -> None:
+        """Create a container of an unpacked image; it is not started."""
+        self.ctr("containers", "create", *options, image, container_id, namespace=namespace)
+
+    def remove_container(self, container_id: str, namespace: str = K8S) -> None:
+        """Remove a container and its snapshot."""
+        self.ctr("containers", "rm", container_id, namespace=namespace)
+
+    @contextmanager
+    def running_container(self, image: str, container_id: str, namespace: str = K8S) -> Iterator[None]:
+        """Run a container of busybox until the context ends, which kills its process and removes it."""
+        command = ("/bin/busybox", "sleep", "1000")
+        self.ctr("run", "--detach", image, container_id, *command, namespace=namespace)
+        try:
+            yield
+        finally:
+            self.ctr("tasks", "rm", "--force", container_id, namespace=namespace)
+            self.remove_container(container_id, namespace)
 
     def make_record(self, name: str, target: dict[str, Any], namespace: str = K8S) -> None:
         """Give a target a name of any bytes; `ctr` takes only references, from containerd 2 on."""

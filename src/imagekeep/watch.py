@@ -35,7 +35,7 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.internals import incarnation, record_watcher, require_same_source, require_source, watcher_lock
-from imagekeep.sources.protocol import identity_of, require_watchable
+from imagekeep.sources.protocol import ContainerEvent, identity_of, require_watchable
 from imagekeep.sync import sync
 from imagekeep.times import current_time
 from imagekeep.watcher_status import WatcherState
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from imagekeep.sources.protocol import Events, SourceEvent
     from imagekeep.store import Store
     from imagekeep.transition import Transition
+
+    AnyEvent = SourceEvent | ContainerEvent
 
 log = logging.getLogger("imagekeep.watch")
 
@@ -89,7 +91,7 @@ class Watcher:
         name = source_name or str(identity_of(source) or "custom source")
         self._source = require_watchable(source, name)
         self._intervals = intervals or WatchIntervals()
-        self._inbox: SimpleQueue[SourceEvent | ImagekeepError | None] = SimpleQueue()
+        self._inbox: SimpleQueue[AnyEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._intervals)
         self._stopping = threading.Event()
         self.state = WatcherState(os.getpid(), name, started_at=current_time())
@@ -169,7 +171,7 @@ class Watcher:
 
         Raises the error that ended the stream.
         """
-        events: list[SourceEvent] = []
+        events: list[AnyEvent] = []
         with contextlib.suppress(Empty):
             item = self._inbox.get(timeout=max(0.0, seconds))
             while True:
@@ -184,7 +186,8 @@ class Watcher:
             self.state = replace(
                 self.state, events=self.state.events + len(events), last_event_at=max(e.at for e in events)
             )
-        return list(dict.fromkeys(event.reference for event in events))
+        changed = (event.reference for event in events if not isinstance(event, ContainerEvent))
+        return list(dict.fromkeys(changed))
 
     def _reconcile(self) -> None:
         """Sync all references."""
@@ -250,7 +253,7 @@ MAX_CHARACTERS = 8 << 20
 class _EventThread:
     """Moves events from a blocking subscription to the watcher's inbox, in a thread."""
 
-    def __init__(self, events: Events, inbox: SimpleQueue[SourceEvent | ImagekeepError | None]) -> None:
+    def __init__(self, events: Events, inbox: SimpleQueue[AnyEvent | ImagekeepError | None]) -> None:
         self._events = events
         self._inbox = inbox
         self._closing = False
@@ -262,7 +265,7 @@ class _EventThread:
         characters = 0
         try:
             for event in self._events:
-                characters = len(event.reference) + (0 if self._inbox.empty() else characters)
+                characters = len(_name_in(event)) + (0 if self._inbox.empty() else characters)
                 if self._inbox.qsize() >= MAX_EVENTS or characters > MAX_CHARACTERS:
                     lost = SourceUnavailableError("source sends events too fast")
                     break
@@ -282,6 +285,11 @@ class _EventThread:
         with contextlib.suppress(Empty):
             while True:
                 self._inbox.get_nowait()
+
+
+def _name_in(event: AnyEvent) -> str:
+    """Return the name of what changed."""
+    return event.container_id if isinstance(event, ContainerEvent) else event.reference
 
 
 class _Retries:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,15 +13,26 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from imagekeep.errors import SourceFaultError
-from imagekeep.sources.containerd import Containerd
+from imagekeep.errors import FailedPreconditionError, SourceFaultError, SourceTimeoutError
+from imagekeep.oci import content
+from imagekeep.sources.containerd import Containerd, Timeouts, listings
 from imagekeep.sources.containerd.budget import COUNTED_FROM, FIELDS_MAX, MESSAGES_MAX, is_within_budget
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX
-from imagekeep.sources.containerd.protocol import LIST_IMAGES
+from imagekeep.sources.containerd.protocol import (
+    LIST_CONTAINERS,
+    LIST_CONTENT,
+    LIST_IMAGES,
+    LIST_SNAPSHOTS,
+    SNAPSHOT_USAGE,
+)
+from imagekeep.times import from_microseconds
+from tests.images import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from google.protobuf.message import Message
 
 ROOM = RECEIVED_BYTES_MAX - 64
 
@@ -96,6 +109,153 @@ def test_the_listing_of_a_large_node_is_read(tmp_path: Path) -> None:
     with answering(tmp_path / "grpc", answer), Containerd(str(tmp_path / "grpc")) as source:
         records = source.records()
     assert (len(records), records[-1].labels) == (100_000, {"key": "value"})
+
+
+@contextmanager
+def streaming(path: Path, part: Callable[[int], Message]) -> Iterator[None]:
+    """Run a server that answers every call with a stream without end; `part` makes a message from its number."""
+    ended = threading.Event()
+
+    class Streaming(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: Any) -> Any:
+            return grpc.unary_stream_rpc_method_handler(lambda _, context: parts(context))
+
+    def parts(context: Any) -> Iterator[bytes]:
+        for number in itertools.count():
+            if ended.is_set() or not context.is_active():
+                return
+            yield part(number).SerializeToString()
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Streaming()])
+    server.add_insecure_port(f"unix:{path}")
+    server.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        server.stop(None).wait()
+
+
+def blobs(number: int) -> Message:
+    digests = (digest_of(b"%d" % each) for each in range(number * 100, number * 100 + 100))
+    return LIST_CONTENT.response(info=[{"digest": digest, "size": 1} for digest in digests])
+
+
+def snapshots(number: int) -> Message:
+    digests = (digest_of(b"%d" % each) for each in range(number * 100, number * 100 + 100))
+    return LIST_SNAPSHOTS.response(info=[{"name": digest.encode()} for digest in digests])
+
+
+def container(number: int) -> Message:
+    return LIST_CONTAINERS.response(container={"id": f"app-{number}", "image": b"example.test/app:v1"})
+
+
+ENDLESS: dict[str, tuple[Callable[[int], Message], Callable[[Containerd], object]]] = {
+    "blobs": (blobs, Containerd.contents),
+    "snapshots": (snapshots, Containerd.unpacked),
+    "containers": (container, Containerd.containers),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_listing_without_end_is_refused_at_its_limit(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, ask = ENDLESS[what]
+    monkeypatch.setattr(content, "BLOBS_LIMIT", 1000)
+    monkeypatch.setattr(listings, "SNAPSHOTS_MAX", 1000)
+    monkeypatch.setattr(listings, "CONTAINERS_MAX", 1000)
+    with (
+        streaming(tmp_path / "grpc", part),
+        Containerd(str(tmp_path / "grpc")) as source,
+        pytest.raises(FailedPreconditionError, match=f"more than 1000 {what}"),
+    ):
+        ask(source)
+
+
+def test_a_listing_without_end_and_without_what_was_asked_for_ends_at_its_deadline(tmp_path: Path) -> None:
+    asked = [digest_of(b"asked for")]
+    with (
+        streaming(tmp_path / "grpc", blobs),
+        Containerd(str(tmp_path / "grpc"), timeouts=Timeouts(read=0.3)) as source,
+        pytest.raises(SourceTimeoutError),
+    ):
+        source.contents(asked)
+
+
+def test_blobs_containers_and_snapshots_of_impossible_names_and_sizes_are_left_out(tmp_path: Path) -> None:
+    blob, less = digest_of(b"blob"), digest_of(b"less")
+    sizes = [
+        {"digest": blob, "size": 2**62},
+        {"digest": less, "size": -1},
+        {"digest": "x", "size": 1},
+    ]
+    with (
+        answering(tmp_path / "content", LIST_CONTENT.response(info=sizes).SerializeToString()),
+        Containerd(str(tmp_path / "content")) as source,
+    ):
+        assert source.contents() == source.contents([blob, less]) == {blob: 2**62}
+    names = [blob.encode(), b"", b"\xff", b"sha256:abc", b"extract-1 " + blob.encode()]
+    listed = LIST_SNAPSHOTS.response(info=[{"name": name} for name in names])
+    with (
+        answering(tmp_path / "snapshots", listed.SerializeToString()),
+        Containerd(str(tmp_path / "snapshots")) as source,
+    ):
+        assert source.unpacked() == {blob}
+    for fields in ({"id": "a/b"}, {"id": ""}, {"id": "x" * 77}):
+        only = LIST_CONTAINERS.response(container=fields)
+        with (
+            answering(tmp_path / "containers", only.SerializeToString()),
+            Containerd(str(tmp_path / "containers")) as source,
+        ):
+            assert source.containers() == []
+
+
+def test_a_negative_size_of_a_snapshot_is_left_out(tmp_path: Path) -> None:
+    answer = SNAPSHOT_USAGE.response(size=-5)
+    with (
+        answering(tmp_path / "grpc", answer.SerializeToString()),
+        Containerd(str(tmp_path / "grpc")) as source,
+    ):
+        assert source.unpacked_bytes([digest_of(b"layer")]) == {}
+
+
+@pytest.mark.parametrize("ask", ["contents", "containers", "unpacked"])
+def test_a_part_of_a_listing_that_is_too_large_is_refused_before_it_is_decoded(
+    ask: str, tmp_path: Path
+) -> None:
+    # A container in a message of its own has as many fields.
+    answer = b"\x78\0" * (ROOM // 2) if ask == "containers" else EMPTY * (ROOM // 2)
+    with answering(tmp_path / "grpc", answer):
+        command = [sys.executable, "-c", LIST.replace("records", ask), str(tmp_path / "grpc")]
+        said, kibibytes = subprocess.check_output(command, text=True).splitlines()
+    assert said.startswith("FailedPreconditionError containerd at ")
+    assert int(kibibytes) < 256 << 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"image": b"\xff"}, {"reference": ""}),
+        ({"image": b"x" * 40_000}, {"reference": ""}),
+        ({"image": "é/ü:1".encode()}, {"reference": "é/ü:1"}),
+        ({"created_at": {"seconds": 2**62}}, {"created_at": from_microseconds(2**63)}),
+        ({"snapshotter": "overlayfs", "snapshot_key": b"\xff"}, {"snapshot_key": "\udcff"}),
+        ({"snapshotter": "overlayfs", "snapshot_key": b"x" * 5000}, {"snapshotter": "", "snapshot_key": ""}),
+        ({"snapshotter": "a b", "snapshot_key": b"app"}, {"snapshotter": "", "snapshot_key": ""}),
+    ],
+    ids=str,
+)
+def test_a_container_has_only_what_a_store_can_keep(
+    fields: dict[str, Any], kept: dict[str, Any], tmp_path: Path
+) -> None:
+    answer = LIST_CONTAINERS.response(container={"id": "app", **fields})
+    with (
+        answering(tmp_path / "grpc", answer.SerializeToString()),
+        Containerd(str(tmp_path / "grpc")) as source,
+    ):
+        [container] = source.containers()
+    assert {name: getattr(container, name) for name in kept} == kept
 
 
 def test_an_undecodable_answer_is_a_fault_of_the_source_and_not_logged(

@@ -20,7 +20,7 @@ from imagekeep.digest import digest_of
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, Image
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
 from imagekeep.sources.containerd.events import event_of
-from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SCHEMA, SUBSCRIBE
+from imagekeep.sources.containerd.protocol import IMAGE_MESSAGES, SCHEMA, SUBSCRIBE
 from imagekeep.sync import sync
 from imagekeep.watch import Watcher, WatchIntervals
 from tests.cri.process import serving
@@ -117,15 +117,9 @@ def event_of_an_image(draw: random.Random, *, understood: bool) -> Any:
     """Return an envelope with an image event, or with random fields."""
     envelope = SUBSCRIBE.response()
     _fill(draw, envelope)
-    kind, topic = draw.choice(
-        (
-            ("ImageCreate", "/images/create"),
-            ("ImageUpdate", "/images/update"),
-            ("ImageDelete", "/images/delete"),
-        )
-    )
+    topic = draw.choice(list(IMAGE_MESSAGES))
     if understood or draw.random() < 0.5:
-        event = EVENT_MESSAGES[kind](name=word(draw).encode(errors="surrogatepass"))
+        event = IMAGE_MESSAGES[topic](name=word(draw).encode(errors="surrogatepass"))
         envelope.topic, envelope.event.value = topic, event.SerializeToString()
     return envelope
 

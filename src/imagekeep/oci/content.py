@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from imagekeep.digest import digest_of, split, verify
-from imagekeep.errors import CorruptContentError
+from imagekeep.errors import CorruptContentError, FailedPreconditionError
 
 if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
@@ -17,6 +17,10 @@ DOCUMENT_LIMIT: Final = 8 * 1024 * 1024
 Real manifests, indexes and configs have kilobytes, and a registry need not take a manifest above 4 MiB. The
 limit holds whatever size the descriptor states, and keeps a hostile image from filling the reader's memory.
 """
+
+
+BLOBS_LIMIT: Final = 500_000
+"""Maximum number of blobs in a listing of all that a source has; an image has ten or so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,12 @@ class ContentReader(Protocol):
     def info(self, digest: str) -> ContentInfo:
         """Return the size of a blob without reading it; raises as `read` does."""
         ...
+
+
+def require_few_blobs(count: int, source: str) -> None:
+    """Raise FailedPreconditionError if a listing has more than BLOBS_LIMIT blobs."""
+    if count > BLOBS_LIMIT:
+        raise FailedPreconditionError(f"{source}: more than {BLOBS_LIMIT} blobs")
 
 
 def read_document(content: ContentReader, descriptor: Descriptor) -> bytes:

@@ -45,3 +45,35 @@ class ImageDelete(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: bytes
     def __init__(self, name: _Optional[bytes] = ...) -> None: ...
+
+class ContainerCreate(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ContainerUpdate(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ContainerDelete(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class TaskStart(_message.Message):
+    __slots__ = ("container_id",)
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    def __init__(self, container_id: _Optional[str] = ...) -> None: ...
+
+class TaskExit(_message.Message):
+    __slots__ = ("container_id", "id")
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    container_id: str
+    id: str
+    def __init__(self, container_id: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...

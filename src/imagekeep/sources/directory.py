@@ -25,7 +25,7 @@ from imagekeep.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _STEP = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -57,14 +57,53 @@ def open_regular(directory: Path, *parts: str) -> Iterator[int]:
     missing, SourceUnavailableError if `directory` is missing or reading fails, InvalidArgumentError if it is not
     a directory, CorruptContentError if a part is a link or not a regular file, and PermissionDeniedError.
     """
+    with _open_beneath(directory, parts, os.O_NONBLOCK) as opened:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise _not_a_file(directory, "/".join(parts))
+        yield opened
+
+
+def regular_sizes(
+    directory: Path, *parts: str, names: Iterable[str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Yield the name and size of each regular file in the directory at `parts` beneath `directory`.
+
+    With `names`, only of those that exist. Links are left out. Raises as `open_regular` does.
+    """
+    with _open_beneath(directory, parts, os.O_DIRECTORY) as opened:
+        try:
+            for name in _names_in(opened) if names is None else names:
+                if (size := _regular_size(opened, name)) is not None:
+                    yield name, size
+        except OSError as failure:
+            what = f"cannot list {printable(directory.joinpath(*parts))}"
+            raise from_os_error(failure, what, SourceUnavailableError) from failure
+
+
+def _names_in(opened: int) -> Iterator[str]:
+    with os.scandir(opened) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _regular_size(opened: int, name: str) -> int | None:
+    """Return the size of a regular file in an open directory; None if it is missing or something else."""
+    try:
+        status = os.stat(name, dir_fd=opened, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+@contextmanager
+def _open_beneath(directory: Path, parts: Sequence[str], flag: int) -> Iterator[int]:
+    """Yield a descriptor of what is at `parts` beneath `directory`; raises as `open_regular` does."""
     path = "/".join(parts)
     opened = [_open_directory(directory)]
     try:
         for step in parts[:-1]:
             opened.append(_open_step(step, os.O_DIRECTORY, opened[-1], directory, path))
-        opened.append(_open_step(parts[-1], os.O_NONBLOCK, opened[-1], directory, path))
-        if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
-            raise _not_a_file(directory, path)
+        opened.append(_open_step(parts[-1], flag, opened[-1], directory, path))
         yield opened[-1]
     finally:
         for descriptor in opened:

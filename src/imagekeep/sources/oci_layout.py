@@ -18,9 +18,10 @@ import os
 import threading
 import time
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from imagekeep.digest import split
+from imagekeep.digest import ENCODED_LENGTHS, is_digest, split
 from imagekeep.errors import (
     ContentNotFoundError,
     CorruptError,
@@ -30,17 +31,18 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.identity import SourceIdentity
-from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
+from imagekeep.oci.content import BLOBS_LIMIT, DOCUMENT_LIMIT, ContentInfo, require_few_blobs
 from imagekeep.oci.documents import ENTRIES_LIMIT
 from imagekeep.oci.gojson import Reason, decode, list_of, parse, struct, text
 from imagekeep.paths import full_path
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.artifacts import ArtifactFilter
-from imagekeep.sources.directory import Signature, open_regular, read_whole
+from imagekeep.sources.directory import Signature, open_regular, read_whole, regular_sizes
 from imagekeep.sources.listing import list_entries, parse_entries
 from imagekeep.sources.naming import default_base_name, parse_base_name
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from imagekeep.image import ImageRecord
@@ -124,6 +126,39 @@ class OCILayout:
                 return ContentInfo(digest, os.fstat(opened).st_size)
         except FileNotFoundError:
             raise self._missing_blob(digest) from None
+
+    def contents(self, digests: Collection[str] | None = None) -> dict[str, int]:
+        """Return the sizes of these blobs, or of all; leave out those that are missing or not regular files.
+
+        Raises as `read` does for the directory, and FailedPreconditionError for more than BLOBS_LIMIT blobs.
+        """
+        sizes: dict[str, int] = {}
+        for algorithm in ENCODED_LENGTHS:
+            mark = f"{algorithm}:"
+            names = (
+                None
+                if digests is None
+                else [
+                    digest.removeprefix(mark)
+                    for digest in digests
+                    if digest.startswith(mark) and is_digest(digest)
+                ]
+            )
+            if names is None or names:
+                sizes.update(self._sizes(mark, names))
+        return sizes
+
+    def _sizes(self, mark: str, names: Collection[str] | None) -> dict[str, int]:
+        """Return the sizes of the blobs of one algorithm with these encoded digests, or of all."""
+        try:
+            found = regular_sizes(self.directory, BLOBS, mark[:-1], names=names)
+            sizes = {mark + name: size for name, size in islice(found, BLOBS_LIMIT + 1)}
+        except FileNotFoundError:
+            return {}
+        require_few_blobs(len(sizes), f"layout {printable(self.directory)}")
+        return (
+            sizes if names is not None else {digest: sizes[digest] for digest in sizes if is_digest(digest)}
+        )
 
     def _listing(self, *, look_again: bool = False) -> Listing:
         """Return what index.json lists now, parsed again only if it changed.

@@ -6,25 +6,37 @@ InfoReaderProvider of containerd's image store. A class need not inherit from th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from imagekeep.errors import FailedPreconditionError, ReadOnlySourceError
+from imagekeep.errors import (
+    ContentNotFoundError,
+    CorruptContentError,
+    FailedPreconditionError,
+    InvalidDigestError,
+    ReadOnlySourceError,
+)
 from imagekeep.oci.content import ContentReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import ImageRecord
+    from imagekeep.usage import ContainerRecord
 
 __all__ = [
     "Changeable",
+    "ContainerEvent",
+    "ContainerLister",
+    "ContentLister",
     "Events",
     "Identified",
+    "SnapshotLister",
     "Source",
     "SourceEvent",
     "Watchable",
+    "contents_of",
     "identity_of",
     "is_watchable",
     "require_changeable",
@@ -70,10 +82,17 @@ class SourceEvent(Protocol):
         ...
 
 
+class ContainerEvent(NamedTuple):
+    """A change to one container at a source, or the start or end of its process; `at` is by the source's clock."""
+
+    container_id: str
+    at: datetime
+
+
 class Events(Protocol):
     """A subscription: yields events until it is cancelled, and raises when it is lost."""
 
-    def __iter__(self) -> Iterator[SourceEvent]: ...
+    def __iter__(self) -> Iterator[SourceEvent | ContainerEvent]: ...
 
     def cancel(self) -> None:
         """End the subscription, from any thread."""
@@ -111,6 +130,52 @@ class Changeable(Source, Protocol):
 
 
 @runtime_checkable
+class ContentLister(Protocol):
+    """A source that can list its blobs in one step."""
+
+    def contents(self, digests: Collection[str] | None = None) -> Mapping[str, int]:
+        """Return the size in bytes of each of these blobs, or of all; leave out missing ones and invalid digests.
+
+        Raises as `Source.get` does.
+        """
+        ...
+
+
+@runtime_checkable
+class ContainerLister(Protocol):
+    """A source that knows which containers use its images."""
+
+    def containers(self, ids: Collection[str] | None = None) -> Collection[ContainerRecord]:
+        """Return these containers, or all; leave out those that do not exist. Raises as `Source.get` does."""
+        ...
+
+    def parent_of(self, container: ContainerRecord) -> str | None:
+        """Return the chain id of the layers beneath a container's own; None if it cannot be known."""
+        ...
+
+
+@runtime_checkable
+class SnapshotLister(Protocol):
+    """A source that unpacks the layers of its images."""
+
+    @property
+    def snapshotter(self) -> str:
+        """Return the name of what unpacks the layers."""
+        ...
+
+    def unpacked(self) -> Collection[str]:
+        """Return the chain ids of all unpacked layers; raises as `Source.get` does."""
+        ...
+
+    def unpacked_bytes(self, chain_ids: Collection[str]) -> Mapping[str, int]:
+        """Return the bytes that each of these layers alone takes unpacked; leave out those that are not.
+
+        Each may cost a call. Raises as `Source.get` does.
+        """
+        ...
+
+
+@runtime_checkable
 class Identified(Protocol):
     """A source that a store can remember."""
 
@@ -118,6 +183,22 @@ class Identified(Protocol):
     def identity(self) -> SourceIdentity:
         """Return which source this is."""
         ...
+
+
+def contents_of(source: Source, digests: Collection[str]) -> Mapping[str, int]:
+    """Return the size of each of these blobs that the source has; asks for each one if it cannot list them.
+
+    Leaves out invalid digests, and what is not a blob, such as a directory. Raises as `Source.get` does.
+    """
+    if isinstance(source, ContentLister):
+        return source.contents(digests)
+    sizes: dict[str, int] = {}
+    for digest in digests:
+        try:
+            sizes[digest] = source.info(digest).size
+        except (ContentNotFoundError, CorruptContentError, InvalidDigestError):
+            continue
+    return sizes
 
 
 def identity_of(source: Source) -> SourceIdentity | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from imagekeep.sources.protocol import Source
 
 STANDARD_INPUT_MARK = "-"
+
+SNAPSHOTTER_VARIABLE = "CONTAINERD_SNAPSHOTTER"
+"""The variable by which ctr and nerdctl too are told of a snapshotter other than the usual one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,25 @@ def _open_archive(place: str, options: _Options) -> Source:
 
 
 def _open_containerd(place: str, options: _Options) -> Source:
-    """Open `containerd`, at its usual socket, or `containerd:SOCKET`: a path, or `unix://` before it."""
+    """Open `containerd`, at its usual socket, or `containerd:SOCKET`: a path, or `unix://` before it.
+
+    Layers are those of the snapshotter that the environment names, as for containerd's own clients.
+    """
     # Imported here because gRPC is an extra, and takes longer to import than all other sources together.
-    from imagekeep.sources.containerd import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Containerd
+    from imagekeep.sources.containerd import (
+        DEFAULT_NAMESPACE,
+        DEFAULT_SNAPSHOTTER,
+        DEFAULT_SOCKET,
+        Containerd,
+    )
 
     # CRI clients and kubelets use this form.
     path = _path((place or DEFAULT_SOCKET).removeprefix("unix://"), "containerd:SOCKET")
-    return Containerd(str(path), namespace=options.namespace or DEFAULT_NAMESPACE)
+    return Containerd(
+        str(path),
+        namespace=options.namespace or DEFAULT_NAMESPACE,
+        snapshotter=os.environ.get(SNAPSHOTTER_VARIABLE) or DEFAULT_SNAPSHOTTER,
+    )
 
 
 def _path(place: str, form: str) -> Path:

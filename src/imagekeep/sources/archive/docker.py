@@ -27,6 +27,8 @@ from imagekeep.sources.naming import IMAGE_NAME
 from imagekeep.sources.oci_layout import SAVED_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from imagekeep.sources.archive.blobs import Blob
     from imagekeep.sources.archive.members import MemberTable
 
@@ -76,6 +78,10 @@ class Converter:
     def find(self, digest: str) -> Blob | None:
         """Return the blob with this digest if it is part of a converted image."""
         return self._blobs.get(digest)
+
+    def digests(self) -> Iterable[str]:
+        """Return the digests of all blobs of converted images."""
+        return self._blobs
 
     def image_id(self, saved: SavedImage) -> str:
         """Return the digest of an image's config; raises InvalidDocumentError if the archive lacks it."""

@@ -8,9 +8,10 @@ two with the same config are the same.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from imagekeep.digest import split, validate
+from imagekeep.digest import is_digest, split, validate
 from imagekeep.errors import (
     ContentNotFoundError,
     ImagekeepError,
@@ -38,6 +39,8 @@ from imagekeep.sources.oci_layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.reference import Reference
     from imagekeep.sources.archive.blobs import Blob
@@ -75,13 +78,30 @@ class ArchivedImages:
         """Return the size of a blob; raises InvalidDigestError and ContentNotFoundError."""
         return ContentInfo(digest, self.find(digest).size)
 
+    def sizes(self, digests: Collection[str] | None = None) -> dict[str, int]:
+        """Return the sizes of these blobs, or of all; leave out missing ones and invalid digests."""
+        wanted = self._digests() if digests is None else filter(is_digest, digests)
+        return {digest: blob.size for digest in wanted if (blob := self._lookup(digest)) is not None}
+
+    def _digests(self) -> Iterator[str]:
+        """Yield the digest of every blob; NAMES_LIMIT bounds their number."""
+        yield from self._converter.digests()
+        for name in chain(self._table.regular, self._table.links):
+            directory, _, path = name.partition("/")
+            if directory == BLOBS and is_digest(digest := path.replace("/", ":", 1)):
+                yield digest
+
     def find(self, digest: str) -> Blob:
         """Return the blob with this digest; raises as `info` does."""
         validate(digest)
-        blob = self._table.find("/".join((BLOBS, *split(digest)))) or self._converter.find(digest)
+        blob = self._lookup(digest)
         if blob is None:
             raise ContentNotFoundError(f"archive {printable(self._name)} has no blob {digest}")
         return blob
+
+    def _lookup(self, digest: str) -> Blob | None:
+        """Return the blob with this valid digest, or None."""
+        return self._table.find("/".join((BLOBS, *split(digest)))) or self._converter.find(digest)
 
     def _read_index(self) -> tuple[Entry, ...]:
         index = self._table.find(INDEX_FILE)

@@ -39,6 +39,8 @@ from imagekeep.sources.listing import list_entries
 from imagekeep.sources.naming import default_base_name, parse_base_name
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from imagekeep.image import ImageRecord
     from imagekeep.oci.content import ContentInfo
     from imagekeep.oci.descriptor import Descriptor
@@ -104,6 +106,10 @@ class Archive:
     def info(self, digest: str) -> ContentInfo:
         """Return the size of a blob; raises InvalidDigestError, ContentNotFoundError, and as `get` does."""
         return self._current().images.info(digest)
+
+    def contents(self, digests: Collection[str] | None = None) -> dict[str, int]:
+        """Return the sizes of these blobs, or of all; leave out those that are missing. Raises as `get` does."""
+        return self._current().images.sizes(digests)
 
     def _current(self) -> _Opened:
         """Return the listed archive, listing it again only if the file changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from imagekeep.sources.containerd.events import ImageEvent, Subscription, Topic
 from imagekeep.sources.containerd.source import (
     DEFAULT_NAMESPACE,
+    DEFAULT_SNAPSHOTTER,
     DEFAULT_SOCKET,
     Containerd,
     ServerVersion,
@@ -13,6 +14,7 @@ from imagekeep.sources.containerd.source import (
 
 __all__ = [
     "DEFAULT_NAMESPACE",
+    "DEFAULT_SNAPSHOTTER",
     "DEFAULT_SOCKET",
     "Containerd",
     "ImageEvent",

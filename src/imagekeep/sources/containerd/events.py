@@ -1,4 +1,4 @@
-"""Receives containerd's events about images (containerd: api/events/image.proto).
+"""Receives containerd's events about images and containers (containerd: api/events).
 
 An event goes once to those who are subscribed at that moment. containerd does not say when a subscription takes
 effect, so a watcher lists the images again after the first event.
@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.protobuf import decode
-from imagekeep.sources.containerd.names import reference_of
-from imagekeep.sources.containerd.protocol import EVENT_MESSAGES, SUBSCRIBE
+from imagekeep.sources.containerd.names import is_identifier, reference_of
+from imagekeep.sources.containerd.protocol import (
+    CONTAINER_MESSAGES,
+    IMAGE_MESSAGES,
+    SUBSCRIBE,
+    TASK_EXIT,
+    TASK_START,
+)
+from imagekeep.sources.protocol import ContainerEvent
 from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from google.protobuf.timestamp_pb2 import Timestamp
 
     from imagekeep.protobuf.containerd_events_pb2 import Envelope
     from imagekeep.sources.containerd.connection import Connection
@@ -30,19 +39,19 @@ class Topic(enum.StrEnum):
     DELETED = "/images/delete"
 
 
+TASK_STARTED = "/tasks/start"
+TASK_EXITED = "/tasks/exit"
+
+TOPICS = (*Topic, *CONTAINER_MESSAGES, TASK_STARTED, TASK_EXITED)
+"""The topics of a subscription."""
+
+
 class ImageEvent(NamedTuple):
     """One change of one record; `at` is containerd's own time."""
 
     topic: Topic
     reference: str
     at: datetime
-
-
-_MESSAGES = {
-    Topic.CREATED: EVENT_MESSAGES["ImageCreate"],
-    Topic.UPDATED: EVENT_MESSAGES["ImageUpdate"],
-    Topic.DELETED: EVENT_MESSAGES["ImageDelete"],
-}
 
 
 class Subscription:
@@ -53,7 +62,9 @@ class Subscription:
     """
 
     def __init__(self, connection: Connection, namespace: str) -> None:
-        request = SUBSCRIBE.request(filters=[f'namespace=="{namespace}",topic=="{topic}"' for topic in Topic])
+        request = SUBSCRIBE.request(
+            filters=[f'namespace=="{namespace}",topic=="{topic}"' for topic in TOPICS]
+        )
         self._stream = connection.stream(SUBSCRIBE, request, timeout=None)
 
     def cancel(self) -> None:
@@ -63,7 +74,7 @@ class Subscription:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ImageEvent:
+    def __next__(self) -> ImageEvent | ContainerEvent:
         while True:
             if (event := event_of(next(self._stream))) is not None:
                 return event
@@ -75,18 +86,51 @@ class Subscription:
         self.cancel()
 
 
-def event_of(envelope: Envelope) -> ImageEvent | None:
-    """Decode an envelope; return None for a name that listings leave out too.
+def event_of(envelope: Envelope) -> ImageEvent | ContainerEvent | None:
+    """Decode an envelope; return None for names that listings leave out, and for commands executed in a container.
 
     The topic says which message it carries, because containerd writes the type without the host that protobuf's
     `Any` requires. Raises InvalidDocumentError for another topic or message.
     """
     try:
-        topic = Topic(envelope.topic)
-        name = decode(_MESSAGES[topic], envelope.event.value).name
+        if envelope.topic in IMAGE_MESSAGES:
+            return _image_event(envelope)
+        return _container_event(envelope)
     except ValueError as failure:
         document = f"event {printable(envelope.topic)}"
         raise InvalidDocumentError(document, InvalidDocumentError.Reason.TYPE, "not understood") from failure
+
+
+def _image_event(envelope: Envelope) -> ImageEvent | None:
+    name = decode(IMAGE_MESSAGES[envelope.topic], envelope.event.value).name
     reference = reference_of(name)
-    at = from_microseconds(envelope.timestamp.seconds * 1_000_000 + envelope.timestamp.nanos // 1000)
-    return ImageEvent(topic, reference, at) if reference is not None else None
+    if reference is None:
+        return None
+    return ImageEvent(Topic(envelope.topic), reference, time_of(envelope.timestamp))
+
+
+def _container_event(envelope: Envelope) -> ContainerEvent | None:
+    """Decode an event about a container; raises ValueError for another topic.
+
+    A command executed in a container, as a kubelet's probes are, exits with an id of its own.
+    """
+    value = envelope.event.value
+    if envelope.topic == TASK_STARTED:
+        container_id = decode(TASK_START, value).container_id
+    elif envelope.topic == TASK_EXITED:
+        exited = decode(TASK_EXIT, value)
+        if exited.id not in ("", exited.container_id):
+            return None
+        container_id = exited.container_id
+    elif (kind := CONTAINER_MESSAGES.get(envelope.topic)) is not None:
+        container_id = decode(kind, value).id
+    else:
+        raise ValueError(envelope.topic)
+    if not is_identifier(container_id):
+        return None
+    return ContainerEvent(container_id, time_of(envelope.timestamp))
+
+
+def time_of(stamp: Timestamp) -> datetime:
+    """Return containerd's time, within the years that a datetime can have."""
+    return from_microseconds(stamp.seconds * 1_000_000 + stamp.nanos // 1000)

@@ -7,16 +7,21 @@ import re
 from imagekeep.errors import InvalidArgumentError, InvalidReferenceError, printable
 from imagekeep.reference import check_name
 
-NAMESPACE_LENGTH_MAX = 76
+IDENTIFIER_LENGTH_MAX = 76
 """containerd's longest identifier (pkg/identifiers)."""
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*+")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*+")
 
 
 def check_namespace(namespace: str) -> None:
     """Raise InvalidArgumentError unless this is a valid namespace (containerd: pkg/identifiers)."""
-    if len(namespace) > NAMESPACE_LENGTH_MAX or not _NAMESPACE.fullmatch(namespace):
+    if not is_identifier(namespace):
         raise InvalidArgumentError(f"invalid containerd namespace {printable(namespace)}")
+
+
+def is_identifier(text: str) -> bool:
+    """Return whether this can be the name of a namespace, a container or a snapshotter."""
+    return len(text) <= IDENTIFIER_LENGTH_MAX and _IDENTIFIER.fullmatch(text) is not None
 
 
 def reference_of(name: bytes) -> str | None:

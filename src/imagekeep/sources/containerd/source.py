@@ -11,6 +11,7 @@ from imagekeep.errors import (
     CorruptContentError,
     FailedPreconditionError,
     ImageNotFoundError,
+    InvalidArgumentError,
     NamespaceNotFoundError,
     printable,
 )
@@ -18,18 +19,24 @@ from imagekeep.identity import SourceIdentity
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, ImageRecord
 from imagekeep.oci.content import DOCUMENT_LIMIT, ContentInfo
 from imagekeep.oci.descriptor import Descriptor
-from imagekeep.sources.containerd import protocol
+from imagekeep.sources.containerd import listings, protocol
 from imagekeep.sources.containerd.connection import Connection
 from imagekeep.sources.containerd.events import Subscription
-from imagekeep.sources.containerd.names import check_namespace, name_of, reference_of
+from imagekeep.sources.containerd.names import check_namespace, is_identifier, name_of, reference_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from imagekeep.protobuf import Method, Reply, Request
     from imagekeep.protobuf.containerd_images_pb2 import Image
+    from imagekeep.usage import ContainerRecord
 
 DEFAULT_SOCKET: Final = "/run/containerd/containerd.sock"
 DEFAULT_NAMESPACE: Final = "k8s.io"
 """The namespace of the CRI plugin (containerd: internal/cri/constants)."""
+
+DEFAULT_SNAPSHOTTER: Final = "overlayfs"
+"""What unpacks layers unless the CRI plugin is configured otherwise (containerd: defaults)."""
 
 RECORDS_MAX: Final = 100_000
 """Maximum number of records in a listing; a node has hundreds."""
@@ -39,9 +46,9 @@ RECORDS_MAX: Final = 100_000
 class Timeouts:
     """Timeouts in seconds.
 
-    `call` is for look-ups, which take milliseconds, or a second while the disk is busy. `read` is for one document,
-    of at most 8 MiB. `removal` is for synchronous removals, which wait for containerd's garbage collection: as long
-    as a kubelet waits by default.
+    `call` is for look-ups, which take milliseconds, or a second while the disk is busy. `read` is for a document of
+    at most 8 MiB, or a listing. `removal` is for synchronous removals, which wait for containerd's garbage
+    collection: as long as a kubelet waits by default.
     """
 
     call: float = 10.0
@@ -57,7 +64,7 @@ class ServerVersion(NamedTuple):
 
 
 class Containerd:
-    """The images in one namespace of a containerd; can be watched and changed.
+    """The images in one namespace of a containerd; can be watched and changed, and knows their containers.
 
     The first call opens the connection; `close`, or leaving the context, closes it. Safe to use from several
     threads and in a forked child. Every method raises SourceUnavailableError if containerd does not answer,
@@ -70,12 +77,16 @@ class Containerd:
         socket: str = DEFAULT_SOCKET,
         *,
         namespace: str = DEFAULT_NAMESPACE,
+        snapshotter: str = DEFAULT_SNAPSHOTTER,
         timeouts: Timeouts | None = None,
     ) -> None:
-        """Take the path of the socket and a namespace; connects later. Raises InvalidArgumentError."""
+        """Take a socket's path, a namespace and a snapshotter; connect later. Raises InvalidArgumentError."""
         check_namespace(namespace)
+        if not is_identifier(snapshotter):
+            raise InvalidArgumentError(f"invalid containerd snapshotter {printable(snapshotter)}")
         self.socket = socket
         self.namespace = namespace
+        self.snapshotter = snapshotter
         self._timeouts = timeouts or Timeouts()
         self._connection = Connection(socket, namespace)
         self._namespace_seen = False
@@ -150,6 +161,41 @@ class Containerd:
             protocol.CONTENT_INFO, request, timeout=self._timeouts.call, missing=missing
         )
         return ContentInfo(digest, answer.info.size)
+
+    def contents(self, digests: Collection[str] | None = None) -> dict[str, int]:
+        """Return the sizes of these blobs, or of all, by one call; leave out those that containerd does not have.
+
+        Raises NamespaceNotFoundError, and FailedPreconditionError for more than 500,000 blobs.
+        """
+        sizes = listings.blob_sizes(self._connection, digests, self._timeouts.read)
+        if not sizes:
+            self._require_namespace()
+        return sizes
+
+    def containers(self, ids: Collection[str] | None = None) -> list[ContainerRecord]:
+        """Return these containers of the namespace, or all; leave out those that do not exist.
+
+        Raises FailedPreconditionError for more than 100,000 containers.
+        """
+        return listings.list_containers(self._connection, ids, self._timeouts.read)
+
+    def parent_of(self, container: ContainerRecord) -> str | None:
+        """Return the chain id of the layers that a container was made from; None if containerd does not say."""
+        if not container.snapshot_key:
+            return None
+        return listings.snapshot_parent(self._connection, container, self._timeouts.call)
+
+    def unpacked(self) -> frozenset[str]:
+        """Return the chain ids of all layers that the snapshotter has unpacked, by one call.
+
+        Raises InvalidArgumentError if containerd has no such snapshotter, and FailedPreconditionError for more than
+        500,000 snapshots.
+        """
+        return listings.committed_snapshots(self._connection, self.snapshotter, self._timeouts.read)
+
+    def unpacked_bytes(self, chain_ids: Collection[str]) -> dict[str, int]:
+        """Return the bytes that each of these layers alone takes unpacked, by a call for each."""
+        return listings.snapshot_sizes(self._connection, self.snapshotter, chain_ids, self._timeouts.call)
 
     def version(self) -> ServerVersion:
         """Return the version of containerd; the cheapest call, to see whether it still answers."""
