@@ -262,7 +262,9 @@ def test_text_that_is_not_utf8_is_an_error_without_the_text(run: Run) -> None:
 
 
 def test_a_statement_that_is_not_utf8_is_an_error(run: Run) -> None:
-    assert run("query", "SELECT '\udcff'").err == "Error: query: the statement is not UTF-8 text\n"
+    assert run("query", "SELECT '\udcff'").err == (
+        "Error: query: the statement or a parameter is not UTF-8 text\n"
+    )
 
 
 def test_a_statement_found_to_write_only_while_running_is_refused(run: Run) -> None:
@@ -295,3 +297,146 @@ def test_a_config_is_shown_if_selected(run: Run) -> None:
 def test_a_store_of_an_older_revision_can_be_queried(run: Run, directory: Path) -> None:
     shutil.copy(STORES / "0001.db", directory / "images.db")
     assert run("query", "-n", "SELECT count(*) FROM images").lines == ["4"]
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("x=7", ["text", "7"]),
+        ("x=", ["text", ""]),
+        ("x=a=b", ["text", "a=b"]),
+        ("x=a\nb", ["text", "a\\nb"]),
+        (":x=7", ["text", "7"]),
+        ("x:=7", ["integer", "7"]),
+        ("x:=-7.5", ["real", "-7.5"]),
+        ("x:=null", ["null", "<none>"]),
+    ],
+)
+def test_a_parameter_is_a_text_a_number_or_null(run: Run, given: str, shown: list[str]) -> None:
+    result = run("query", "-n", "-p", given, "SELECT typeof(:x) AS type, :x AS value")
+    assert [cell.strip() for cell in result.out.rstrip("\n").split(" ", 1)] == shown
+
+
+def test_a_text_is_compared_with_a_column_of_numbers_as_a_number(run: Run) -> None:
+    sql = "SELECT count(*) FROM image_list WHERE size > :size"
+    assert run("query", "-n", "-p", "size=0", sql).lines == ["2"]
+    assert run("query", "-n", "-p", "size=100000000", sql).lines == ["0"]
+
+
+def test_a_parameter_cannot_become_sql(run: Run) -> None:
+    sql = "SELECT count(*) FROM reference_list WHERE reference = :name"
+    assert run("query", "-n", "-p", "name=' OR 1=1 --", sql).lines == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ([], "query: no value for :b (add -p b=VALUE)"),
+        (["b=1", "c=1"], "query: the statement has no parameter :c"),
+        (["b=\udcff"], "query: the statement or a parameter is not UTF-8 text"),
+    ],
+)
+def test_the_parameters_must_be_the_statements(run: Run, parameters: list[str], message: str) -> None:
+    result = run(
+        "query", "-p", "a=1", *(word for each in parameters for word in ("-p", each)), "SELECT :a, :b"
+    )
+    assert (result.code, result.err) == (2, f"Error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "x",
+        "=1",
+        "a b=1",
+        "x:=a",
+        "x:=true",
+        "x:=[1]",
+        "x:=NaN",
+        "x:=Infinity",
+        "x:=",
+        f"x:={2**63}",
+        f"x:={-(2**63) - 1}",
+    ],
+)
+def test_a_parameter_that_is_malformed_is_a_usage_error(run: Run, given: str) -> None:
+    result = run("query", "-p", given, "SELECT :x")
+    assert (result.code, result.out) == (2, "")
+    assert "Invalid value for '-p'" in result.err
+
+
+def test_a_parameter_that_is_given_twice_is_a_usage_error(run: Run) -> None:
+    assert "x is given twice" in run("query", "-p", "x=1", "-p", "x:=2", "SELECT :x").err
+
+
+# Where the statement comes from
+
+
+def piped(directory: Path, *arguments: str, text: bytes = b"") -> tuple[int, bytes, bytes]:
+    """Run imagekeep with a text on standard input."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "imagekeep", "query", *arguments],
+        cwd=directory,
+        input=text,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"], ["--file", "-"]])
+def test_a_statement_is_read_from_standard_input(directory: Path, arguments: list[str]) -> None:
+    assert piped(directory, *arguments, "-n", text=b"\xef\xbb\xbf-- one\nSELECT 1;\n") == (0, b"1\n", b"")
+
+
+def test_a_statement_is_read_from_a_file(run: Run, directory: Path) -> None:
+    (directory / "q.sql").write_text("SELECT 1\nUNION ALL\nSELECT :n;\n")
+    assert run("query", "-n", "-f", "q.sql", "-p", "n=2").lines == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"SELECT '\xff'", b"is not UTF-8 text"),
+        (b"SELECT 1 --" + b"x" * (1 << 20), b"is longer than 1024 KiB"),
+        (b"", b"no statement (give one SELECT)"),
+    ],
+)
+def test_a_file_that_is_no_statement_is_an_error(directory: Path, content: bytes, message: bytes) -> None:
+    code, out, err = piped(directory, text=content)
+    assert (code, out) == (2, b"")
+    assert message in err
+
+
+def test_a_missing_file_is_an_error(run: Run) -> None:
+    result = run("query", "-f", "none.sql")
+    assert (result.code, result.err) == (125, "Error: none.sql: No such file or directory\n")
+
+
+def test_a_statement_is_given_once(run: Run) -> None:
+    assert "give either SQL or --file" in run("query", "-f", "q.sql", "SELECT 1").err
+
+
+# Plans
+
+
+def test_a_plan_is_shown_as_a_tree(run: Run) -> None:
+    result = run("query", "-n", "--explain", "-p", "id=x", "SELECT size FROM image_list WHERE id = :id")
+    steps = [line.split(maxsplit=2)[2] for line in result.lines]
+    assert steps == ["SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)"]
+
+
+def test_a_plan_has_its_steps_in_json(run: Run) -> None:
+    sql = "SELECT reference_names FROM image_list"
+    rows = json.loads(run("query", "-o", "json", "--explain", sql).out)["rows"]
+    assert {row["parent"] for row in rows} <= {0, *(row["id"] for row in rows)}
+    assert [set(row) for row in rows] == [{"id", "parent", "detail"}] * len(rows)
+    assert len(rows) > 1
+
+
+def test_a_statement_that_writes_is_not_explained(run: Run) -> None:
+    assert run("query", "--explain", "DELETE FROM images").code == 2

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,15 +15,16 @@ from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import counted
 from imagekeep.cli.output import chunks, print_error, print_message, write
 from imagekeep.cli.pager import paging
+from imagekeep.cli.query_input import parse_parameter, read_statement
 from imagekeep.cli.rows import Column, Listing, row_pieces
 from imagekeep.cli.settings import read_store
 from imagekeep.database.queries import identity
-from imagekeep.database.query import TimeLimit, run_query
+from imagekeep.database.query import EXPLAIN, TimeLimit, run_query
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import InvalidArgumentError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imagekeep.cli.settings import Settings
     from imagekeep.database.query import Answer
@@ -42,11 +43,38 @@ def _parse_timeout(_context: click.Context, _option: click.Parameter, seconds: f
     return seconds
 
 
+def _parse_parameters(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str | float | None]:
+    """Return the parameters by name; raises BadParameter for one that is given twice."""
+    parsed: dict[str, str | float | None] = {}
+    for each in given:
+        name, value = parse_parameter(each)
+        if name in parsed:
+            raise click.BadParameter(f"{name} is given twice")
+        parsed[name] = value
+    return parsed
+
+
 @command(
     "imagekeep query 'SELECT reference, image_id, pinned FROM reference_list'",
-    "imagekeep query -o json 'SELECT event, count(*) AS changes FROM reference_history GROUP BY event'",
+    "imagekeep query -o csv -p tag=1.36 'SELECT id, size FROM image_list, json_each(reference_names) "
+    "WHERE value LIKE :tag'",
+    "echo 'SELECT event, count(*) AS changes FROM history_list GROUP BY event' | imagekeep query -o json -",
+    "imagekeep query --explain 'SELECT size FROM image_list WHERE id = 1'",
 )
-@click.argument("sql")
+@click.argument("sql", required=False)
+@click.option("-f", "--file", "path", metavar="FILE", help="Read the query from a file; - is standard input.")
+@click.option(
+    "-p",
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_parse_parameters,
+    help="Set :NAME to a text, or with NAME:=VALUE to a number or null.",
+)
+@click.option("--explain", is_flag=True, help="Show SQLite's query plan instead of running the query.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -68,19 +96,36 @@ def _parse_timeout(_context: click.Context, _option: click.Parameter, seconds: f
 @row_format()
 @click.pass_obj
 def query_store(
-    settings: Settings, sql: str, limit: int, timeout: float, no_heading: bool, output: str
+    settings: Settings,
+    sql: str | None,
+    path: str | None,
+    parameters: dict[str, str | float | None],
+    explain: bool,
+    limit: int,
+    timeout: float,
+    no_heading: bool,
+    output: str,
 ) -> None:
     """Run a read-only SQL query.
 
-    Query the views image_list, reference_list, config_list and history_list. They omit the environment and labels
-    of configs, which may hold secrets; the tables include them.
+    SQL is one SELECT, or - for standard input. `imagekeep schema` describes the views. They omit the environment
+    and labels of configs, which may hold secrets; the tables include them.
     """
+    statement = read_statement(sql, path)
     time_limit = TimeLimit(timeout)
     with read_store(settings.path) as (connection, revision), _watchdog(timeout):
         if settings.namespace and revision == HEAD:
             settings.require_namespace(identity(connection.cursor()).follows)
-        answer = run_query(connection, sql, settings.path, time_limit=time_limit, limit=limit)
-    pieces = row_pieces(_listing(answer, output), output, heading=not no_heading)
+        answer = run_query(
+            connection,
+            EXPLAIN + statement if explain else statement,
+            settings.path,
+            parameters=parameters,
+            time_limit=time_limit,
+            limit=limit,
+        )
+    listing = plan_listing(answer.rows) if explain else _listing(answer, output)
+    pieces = row_pieces(listing, output, heading=not no_heading)
     with paging():
         for chunk in time_limit.bound(chunks(pieces)):
             write(chunk)
@@ -113,3 +158,13 @@ def _listing(answer: Answer, output: str) -> Listing:
             f"query: two columns are named {printable(repeated[0])!r} (rename one with AS)"
         )
     return Listing([Column(name, heading=name) for name in answer.columns], answer.rows)
+
+
+def plan_listing(rows: Sequence[tuple[Any, ...]]) -> Listing:
+    """Return a query plan: a step per row, indented beneath its parent in a table."""
+    depths = {0: -1}
+    for step, parent, *_ in rows:
+        depths[step] = depths.get(parent, -1) + 1
+    lines = [(step, parent, f"{'  ' * depths[step]}{detail}") for step, parent, _, detail in rows]
+    documents = [{"id": step, "parent": parent, "detail": detail} for step, parent, _, detail in rows]
+    return Listing([Column("id"), Column("parent"), Column("detail")], lines, documents=lambda: documents)

@@ -84,6 +84,7 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
         "watch": Place("watch:watch_source", "Watch the source and update the store as it changes."),
         "serve": Place("serve:serve_images", "Serve the CRI image service and keep the store up to date."),
         "query": Place("query:query_store", "Run a read-only SQL query."),
+        "schema": Place("schema:show_schema", "Show the views for SQL, or the columns of one."),
         "db": database,
         "config": config,
         "systemd-units": Place(

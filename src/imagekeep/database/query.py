@@ -19,7 +19,7 @@ from imagekeep.database.driver import DRIVER_ERRORS, sqlite, translate
 from imagekeep.errors import ImagekeepError, InvalidArgumentError, StoreUnavailableError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     Item = TypeVar("Item")
@@ -72,6 +72,9 @@ _KINDS = {
 _FAILED = "a function failed on one of the values (such as bad JSON, a bad path, or an integer overflow)"
 _NOT_UTF8 = "a value is not UTF-8 text (select it with CAST(… AS BLOB))"
 
+EXPLAIN = "EXPLAIN QUERY PLAN "
+"""Before a statement, asks SQLite how it would run it: rows of (id, parent, notused, detail)."""
+
 _DECLARE = "SELECT 1 FROM json_each('[]'), json_tree('[]')"
 """Makes SQLite declare these tables; before 3.41 that needs permission to write to sqlite_schema."""
 
@@ -119,14 +122,21 @@ class TimeLimit:
 
 
 def run_query(
-    connection: sqlite.Connection, sql: str, path: Path, *, time_limit: TimeLimit, limit: int
+    connection: sqlite.Connection,
+    sql: str,
+    path: Path,
+    *,
+    parameters: Mapping[str, str | float | None] | None = None,
+    time_limit: TimeLimit,
+    limit: int,
 ) -> Answer:
     """Run one read-only statement on a read-only connection, which may be used for nothing else afterwards.
 
-    At most `limit` rows are fetched. The limit on SQLite's memory is for the whole process. Raises
-    InvalidArgumentError for anything but one such statement, StoreUnavailableError if it takes too long or too much
-    memory, and the errors of `translate`.
+    `parameters` are the values of `:name` in the statement. At most `limit` rows are fetched. The limit on SQLite's
+    memory is for the whole process. Raises InvalidArgumentError for anything but one such statement with exactly
+    these parameters, StoreUnavailableError if it takes too long or too much memory, and the errors of `translate`.
     """
+    given = _Parameters(parameters or {})
     connection.execute(f"PRAGMA hard_heap_limit = {SQLITE_LIMIT}")
     connection.execute(_DECLARE).fetchall()
     connection.set_authorizer(_authorize)
@@ -136,14 +146,39 @@ def run_query(
     running = _Running()
     connection.set_trace_callback(running.begin)
     try:
-        cursor = connection.execute(sql)
+        cursor = connection.execute(sql, given)
+        given.require_all_used()
         rows = _fetch(cursor, limit + 1, budget)
     except (*DRIVER_ERRORS, sqlite.Warning, ValueError, MemoryError) as error:
         # The cause is not kept: its message may quote a value.
+        given.require_all_known()
         raise _meaning(error, path, time_limit, running=running.begun) from None
     if cursor.description is None:
         raise InvalidArgumentError("query: no statement (give one SELECT)")
     return Answer(tuple(column[0] for column in cursor.description), rows[:limit], len(rows) > limit)
+
+
+class _Parameters(dict[str, "str | float | None"]):
+    """The values of a statement's parameters; records which of them SQLite requests."""
+
+    def __init__(self, given: Mapping[str, str | float | None]) -> None:
+        super().__init__(given)
+        self._requested: dict[str, bool] = {}
+
+    def __getitem__(self, name: str) -> str | float | None:
+        self._requested[name] = name in self
+        return super().__getitem__(name)
+
+    def require_all_known(self) -> None:
+        """Raise InvalidArgumentError if a parameter of the statement has no value."""
+        if unknown := [name for name, known in self._requested.items() if not known]:
+            name = printable(unknown[0])
+            raise InvalidArgumentError(f"query: no value for :{name} (add -p {name}=VALUE)")
+
+    def require_all_used(self) -> None:
+        """Raise InvalidArgumentError if the statement lacks one of the parameters."""
+        if unused := [name for name in self if name not in self._requested]:
+            raise InvalidArgumentError(f"query: the statement has no parameter :{printable(unused[0])}")
 
 
 class _Running:
@@ -211,7 +246,7 @@ def _meaning(error: Exception, path: Path, time_limit: TimeLimit, *, running: bo
     if primary == sqlite.SQLITE_NOMEM or isinstance(error, MemoryError):
         return StoreUnavailableError(f"query: needs more than {MEMORY_LIMIT >> 20} MiB of memory (narrow it)")
     if isinstance(error, UnicodeEncodeError):
-        return InvalidArgumentError("query: the statement is not UTF-8 text")
+        return InvalidArgumentError("query: the statement or a parameter is not UTF-8 text")
     if isinstance(error, UnicodeDecodeError):
         return InvalidArgumentError(f"query: {_NOT_UTF8}")
     if running and str(error).startswith(
