@@ -155,7 +155,7 @@ def test_presence_is_of_every_blob_where_it_is_known() -> None:
     (config_digest,) = set(blobs.blobs) - {image["digest"]}
     facts = read(blobs, image)
     assert facts.presence() == {image["digest"]: True, config_digest: True, layer(1)["digest"]: None}
-    assert facts.presence({image["digest"]}) == {
+    assert facts.with_present({image["digest"]}).presence() == {
         image["digest"]: True,
         config_digest: False,
         layer(1)["digest"]: False,
@@ -172,7 +172,7 @@ def test_an_inline_config_is_read_although_its_blob_is_absent() -> None:
     )
     facts = read(blobs, image, {image["digest"]})
     assert facts.manifests[image["digest"]].diff_ids == (DIFF_IDS[0],)
-    assert facts.presence({image["digest"]})[document["digest"]] is False
+    assert facts.presence()[document["digest"]] is False
 
 
 @pytest.mark.parametrize("broken", [b"{", b'{"layers": 1}', b'{"config": {"digest": "sha256:1"}}', b"{}"])

@@ -13,7 +13,7 @@ everything beneath it, so the result changes only if more or less of it can be r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from imagekeep.digest import is_digest
@@ -120,8 +120,9 @@ class TargetFacts:
     """What a target is made of, as far as its documents can be read.
 
     `blobs` has the target and every index, manifest, config and layer beneath it, by digest. `documents` has those
-    that were read, byte for byte, and `absent` those that the source does not have. A manifest that was read but is
-    not in `manifests` is broken: it is no manifest, or has no valid config.
+    that were read, byte for byte, and `absent` those that the source does not have. `present` has the blobs that
+    the source has; None if this is known only of documents. A manifest that was read but is not in `manifests` is
+    broken: it is no manifest, or has no valid config.
     """
 
     target: str
@@ -130,14 +131,16 @@ class TargetFacts:
     blobs: Mapping[str, BlobFacts] = field(default_factory=dict)
     documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     absent: frozenset[str] = frozenset()
+    present: frozenset[str] | None = None
 
-    def presence(self, present: Container[str] | None = None) -> dict[str, bool | None]:
-        """Return whether the source has each blob, None if not known.
+    def with_present(self, present: Container[str]) -> TargetFacts:
+        """Return the same facts with the blobs that the source has, which makes the presence of each one known."""
+        return replace(self, present=frozenset(digest for digest in self.blobs if digest in present))
 
-        `present` has the blobs that the source is known to have; without it, only documents are known.
-        """
-        if present is not None:
-            return {digest: digest in present for digest in self.blobs}
+    def presence(self) -> dict[str, bool | None]:
+        """Return whether the source has each blob; None if not known."""
+        if self.present is not None:
+            return {digest: digest in self.present for digest in self.blobs}
         read, absent = self.documents, self.absent
         return {digest: digest in read or (False if digest in absent else None) for digest in self.blobs}
 
@@ -184,7 +187,7 @@ class _Walk:
 
     def read(self, target: Descriptor) -> TargetFacts:
         entries = tuple(self._entries(target)) if self._add_blob(target) else ()
-        return TargetFacts(
+        facts = TargetFacts(
             target.digest,
             entries,
             {digest: opened.facts for digest, opened in self._opened.items()},
@@ -192,6 +195,7 @@ class _Walk:
             self._documents,
             frozenset(self._absent.difference(self._documents)),
         )
+        return facts if self._present is None else facts.with_present(self._present)
 
     def _entries(self, target: Descriptor) -> Iterator[TargetEntry]:
         """Yield the entries beneath the target, depth first."""
