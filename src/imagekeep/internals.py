@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imagekeep.database import queries
 from imagekeep.database.lock import WatcherLock
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
+Answer = TypeVar("Answer")
+
 _NO_FAILURES: Mapping[str, ImagekeepError] = MappingProxyType({})
 
 
@@ -60,6 +62,11 @@ class Alongside(NamedTuple):
 
 
 NOTHING = Alongside()
+
+
+def ask(reader: Reader, query: Callable[..., Answer], *arguments: object) -> Answer:
+    """Return the answer of `query(cursor, *arguments)` in one read transaction; it may be called again."""
+    return reader._connections.ask(query, *arguments)
 
 
 def data_version(reader: Reader) -> int:

@@ -11,7 +11,8 @@ from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, table, truncate
 from imagekeep.cli.open_store import open_store
 from imagekeep.cli.output import write_all
-from imagekeep.cli.rows import Column, Listing, write_rows
+from imagekeep.cli.rows import Column, Listing, as_id, write_rows
+from imagekeep.cli.times import moment_option
 from imagekeep.diff import DifferenceKind, find_differences
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ _CRI_HEADING = ("CONTAINERD'S CRI", "DIFFERENCE", "IMAGE ID", "MEANING")
     "imagekeep --source oci:busybox diff",
     "imagekeep --source oci:busybox diff -o json",
     "imagekeep --source containerd diff --cri",
+    "imagekeep diff --since now",
 )
 @click.option("--cri", is_flag=True, help="Also compare containerd's CRI with containerd's records.")
 @click.option("--incomplete", is_flag=True, help="Count unreadable references as differences.")
+@moment_option("--since", "Compare the store with its own past instead.")
 @row_format()
 @no_heading
 @click.pass_obj
-def show_differences(settings: Settings, cri: bool, incomplete: bool, output: str, no_heading: bool) -> int:
+def show_differences(
+    settings: Settings, cri: bool, incomplete: bool, since: int | None, output: str, no_heading: bool
+) -> int:
     """Show differences between the store and the source.
 
     Changes neither. Each difference is checked again after a moment, because the store may be about to catch up.
@@ -52,7 +57,15 @@ def show_differences(settings: Settings, cri: bool, incomplete: bool, output: st
 
     The exit code is 0 if nothing differs and 1 otherwise. References that cannot be read at the source are shown,
     but count as differences only with --incomplete.
+
+    --since shows what has changed in the store since a time, whatever happened in between, and asks no source.
     """
+    if since is not None:
+        if cri or incomplete:
+            raise click.UsageError(
+                "--since compares the store with its own past; omit --cri and --incomplete"
+            )
+        return _show_past(settings, since, output, no_heading=no_heading)
     with open_store(settings, dry_run=True) as store:
         found = find_differences(store)
         stale = _find_stale(store) if cri else []
@@ -63,6 +76,28 @@ def show_differences(settings: Settings, cri: bool, incomplete: bool, output: st
         write_rows(_listing(found, stale, cri=cri), output, heading=not no_heading)
     counted = [each for each in found if incomplete or each.kind is not DifferenceKind.INCOMPLETE]
     return ExitCode.DIFFERENT if counted or stale else ExitCode.OK
+
+
+def _show_past(settings: Settings, since: int, output: str, *, no_heading: bool) -> int:
+    """Show the differences between the store at a time and now."""
+    # Imported here because comparing with a source needs no history.
+    from imagekeep.database.history import differences_since
+    from imagekeep.internals import ask
+
+    with settings.open_reader() as reader:
+        found = ask(reader, differences_since, since)
+    columns = [
+        Column("reference"),
+        Column("difference"),
+        Column("before_id", as_id, "THEN"),
+        Column("now_id", as_id, "NOW"),
+    ]
+    documents = [
+        {"reference": each.reference, "difference": each.kind, "beforeId": each.before, "nowId": each.now}
+        for each in found
+    ]
+    write_rows(Listing(columns, found, "differences", lambda: documents), output, heading=not no_heading)
+    return ExitCode.DIFFERENT if found else ExitCode.OK
 
 
 def _find_stale(store: Store) -> list[Stale]:

@@ -11,21 +11,26 @@ from imagekeep.cli.formats import unsigned
 from imagekeep.cli.output import write_all
 from imagekeep.cli.rows import Column, Listing, as_id, as_size, as_text, write_rows
 from imagekeep.cli.stored_names import complete_references
+from imagekeep.cli.times import moment_option
 from imagekeep.escaping import escape
-from imagekeep.image import ImageSummary
+from imagekeep.image import Image
 from imagekeep.oci.user import split_user
 from imagekeep.reference import parse_normalized, repo_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from imagekeep.cli.settings import Settings
-    from imagekeep.image import Image
+    from imagekeep.image import ImageSummary
+    from imagekeep.questions.listed import ListedImage
+    from imagekeep.reader import Reader
     from imagekeep.reference import Reference
 
+    Shown = ImageSummary | ListedImage
     Names = list[tuple[str | None, str | None]]
 
-AnImage = TypeVar("AnImage", bound=ImageSummary)
+
+AnImage = TypeVar("AnImage", "ImageSummary", "Image", "ListedImage")
 Cell = TypeVar("Cell")
 
 _DOCUMENTS = ("json", "jsonl", "yaml")
@@ -37,11 +42,13 @@ _DOCUMENTS = ("json", "jsonl", "yaml")
     "imagekeep images busybox:1.36",
     "imagekeep images --digests --pinned --no-trunc",
     "imagekeep images -o json",
+    "imagekeep images --as-of now",
 )
 @click.argument("name", metavar="[REPO[:TAG]]", required=False, shell_complete=complete_references)
 @click.option("--digests", is_flag=True, help="Show digests.")
 @click.option("--pinned", is_flag=True, help="Show which images are pinned.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only full ids.")
+@moment_option("--as-of", "Show the images of a past time, from the history.")
 @no_truncation
 @no_heading
 @row_format()
@@ -49,6 +56,7 @@ _DOCUMENTS = ("json", "jsonl", "yaml")
 def list_images(
     settings: Settings,
     name: str | None,
+    as_of: int | None,
     output: str,
     digests: bool,
     pinned: bool,
@@ -62,16 +70,20 @@ def list_images(
     fields as crictl's.
     """
     wanted = None if name is None else parse_normalized(name)
+    images: Sequence[Shown]
     with settings.open_reader() as reader:
-        documents = output in _DOCUMENTS and not quiet
-        images = [] if documents else choose(reader.summaries(), wanted)
-        with_configs = choose(reader.list(), wanted) if documents else []
+        if as_of is not None:
+            images = choose(_past_images(reader, as_of), wanted)
+        elif output in _DOCUMENTS and not quiet:
+            images = choose(reader.list(), wanted)
+        else:
+            images = choose(reader.summaries(), wanted)
     if quiet:
         write_all(f"{escape(image.id)}\n" for image in images)
         return
     columns = Columns(digests=digests, pinned=pinned, truncated=not no_trunc)
     rows = (row for image in images for row in columns.rows(image, wanted))
-    listing = Listing(columns.columns(), rows, "images", lambda: map(_document, with_configs))
+    listing = Listing(columns.columns(), rows, "images", lambda: map(_document, images))
     write_rows(listing, output, heading=not no_heading)
 
 
@@ -100,12 +112,12 @@ class Columns(NamedTuple):
             Column("pinned"),
         )
 
-    def rows(self, image: ImageSummary, wanted: Reference | None = None) -> Iterator[list[Any]]:
+    def rows(self, image: Shown, wanted: Reference | None = None) -> Iterator[list[Any]]:
         """Yield a row for each name of an image, or for each that matches `wanted`."""
         digests = image.repo_digests if self.digests else ()
         digest = digests[0].partition("@")[2] if digests else None
         for repository, tag in _names(image, wanted):
-            yield self._row(repository, tag, digest, image.id, unsigned(image.size), image.pinned)
+            yield self._row(repository, tag, digest, image.id, _size(image), image.pinned)
 
     def _row(
         self, name: Cell, tag: Cell, digest: Cell, image_id: Cell, size: Cell, pinned: Cell
@@ -114,7 +126,7 @@ class Columns(NamedTuple):
         return [name, tag, *digests, image_id, size, *pins]
 
 
-def _sort_key(image: ImageSummary) -> tuple[int, str]:
+def _sort_key(image: Shown) -> tuple[int, str]:
     """Return the sort key: the first tag, else the first digest, else the id.
 
     crictl compares two images by what both have, which is not a total order; here images with a tag come first,
@@ -128,7 +140,11 @@ def _sort_key(image: ImageSummary) -> tuple[int, str]:
     return 2, image.id
 
 
-def _names(image: ImageSummary, wanted: Reference | None = None) -> Names:
+def _size(image: Shown) -> int | None:
+    return None if image.size is None else unsigned(image.size)
+
+
+def _names(image: Shown, wanted: Reference | None = None) -> Names:
     """Return the repository and tag of each row of an image, with None for what it lacks.
 
     `wanted` selects the rows with its repository and tag, or all rows if the image has its digest.
@@ -148,14 +164,27 @@ def _names(image: ImageSummary, wanted: Reference | None = None) -> Names:
     return chosen if chosen or not by_digest else [(wanted.name, None)]
 
 
-def _document(image: Image) -> dict[str, Any]:
-    """Return runtime.v1.Image as protobuf's JSON with every field; 64-bit numbers are strings."""
-    uid, username = split_user(image.config["config"].get("User", ""))
+def _past_images(reader: Reader, at: int) -> list[ListedImage]:
+    # Imported here because few lists are of the past.
+    from imagekeep.database.history import images_as_of
+    from imagekeep.internals import ask
+
+    return ask(reader, images_as_of, at)
+
+
+def _document(image: Shown) -> dict[str, Any]:
+    """Return runtime.v1.Image as protobuf's JSON with every field; 64-bit numbers are strings.
+
+    What the history does not know of a past image is null.
+    """
+    user = image.config["config"].get("User", "") if isinstance(image, Image) else ""
+    uid, username = split_user(user)
+    size = _size(image)
     return {
         "id": image.id,
         "repoTags": image.repo_tags,
         "repoDigests": image.repo_digests,
-        "size": str(unsigned(image.size)),
+        "size": None if size is None else str(size),
         "uid": None if uid is None else {"value": str(uid)},
         "username": username,
         "spec": None,

@@ -28,7 +28,7 @@ image = LazyGroup(
             "image:inspect_images", "Show everything stored about images, including their configs."
         ),
         "exists": Place("image:image_exists", "Exit 0 if the image is in the store, 1 if not."),
-        "history": Place("image:image_history", "Show what a reference pointed at, and when."),
+        "history": Place("history:image_history", "Show what happened to a reference or image, and when."),
         "rm": Place("image_actions:remove_images", "Remove images and all their references from the source."),
         "untag": Place("image_actions:untag_references", "Remove references from the source."),
         "pin": Place("image_actions:pin_references", "Pin images to exempt them from garbage collection."),
@@ -80,6 +80,7 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
         "images": _LIST,
         "image": image,
         "sync": Place("sync:sync_store", "Update the store from the source."),
+        "log": Place("history:show_log", "Show the changes of all references, newest first."),
         "diff": Place("diff:show_differences", "Show differences between the store and the source."),
         "watch": Place("watch:watch_source", "Watch the source and update the store as it changes."),
         "serve": Place("serve:serve_images", "Serve the CRI image service and keep the store up to date."),

@@ -115,7 +115,9 @@ def parse_filter(text: str) -> Filter:
         raise InvalidArgumentError(f"invalid filter {printable(text)!r}: write KEY=VALUE or KEY!=VALUE")
     key = ALIASES.get(match[1], match[1])
     if key not in KEYS:
-        raise InvalidArgumentError(f"unknown filter key {printable(match[1])!r}: use one of {', '.join(KEYS)}")
+        raise InvalidArgumentError(
+            f"unknown filter key {printable(match[1])!r}: use one of {', '.join(KEYS)}"
+        )
     parsed = Filter(key, Operator(match[2]), match[3])
     _check(parsed)
     return parsed

@@ -1,0 +1,64 @@
+"""The statements of the questions that commands ask: the history, and what was here at a time.
+
+Lists from outside are bound as JSON, and a null parameter asks for everything. A test prepares each statement
+against the migrated schema and checks its query plan.
+"""
+
+CHANGES = """
+SELECT sequence, at, event, reference, image_id, target_digest, pinned
+FROM reference_history
+WHERE sequence > :after
+    AND (:since IS NULL OR at >= :since)
+    AND (:until IS NULL OR at < :until)
+    AND (:events IS NULL OR event IN (SELECT value FROM json_each(:events)))
+    AND (:not_events IS NULL OR event NOT IN (SELECT value FROM json_each(:not_events)))
+    AND (:patterns IS NULL OR matches_reference(:patterns, reference, target_digest))
+    AND (:not_patterns IS NULL OR NOT matches_reference(:not_patterns, reference, target_digest))
+ORDER BY sequence DESC
+LIMIT :count
+"""
+"""The newest changes first, by the primary key; times are not ordered like it if the clock was set back."""
+
+CHANGES_OF_REFERENCE = """
+SELECT sequence, at, event, reference, image_id, target_digest, pinned
+FROM reference_history WHERE reference = ? ORDER BY sequence
+"""
+
+CHANGES_OF_IMAGE = """
+SELECT sequence, at, event, reference, image_id, target_digest, pinned
+FROM reference_history AS change
+WHERE image_id = ?1 OR (event = 'moved' AND ?1 = (
+    SELECT image_id FROM reference_history AS earlier
+    WHERE earlier.reference = change.reference AND earlier.sequence < change.sequence
+    ORDER BY sequence DESC LIMIT 1
+))
+ORDER BY sequence
+"""
+"""What happened to the references while they named an image, and what replaced it; reads the whole history, which
+has no index by image: few ask, and every change would pay for it."""
+
+PAST_IMAGES_IN_RANGE = """
+SELECT DISTINCT image_id FROM reference_history WHERE image_id >= ? AND image_id < ? ORDER BY image_id
+"""
+"""The ids of a half-open range that the history knows, for a truncated id that the store does not."""
+
+PAST_REFERENCES = """
+SELECT DISTINCT reference FROM reference_history
+"""
+
+REFERENCES_AS_OF = """
+SELECT reference, image_id, target_digest, pinned, at, max(sequence)
+FROM reference_history
+WHERE at <= ?
+GROUP BY reference
+HAVING event <> 'vanished'
+"""
+"""What each reference named at a time: the columns are those of the row with the highest sequence."""
+
+FIRST_CHANGE = """
+SELECT at FROM reference_history ORDER BY sequence LIMIT 1
+"""
+
+IMAGE_SIZES = """
+SELECT id, size FROM images
+"""

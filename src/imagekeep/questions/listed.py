@@ -1,0 +1,38 @@
+"""An image as lists show it, with what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imagekeep.reference import repo_digests, repo_tags
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image of a list; None is what is not known, or not asked for.
+
+    `references` are in docker's order and `targets` their targets' digests; sizes are in compressed bytes.
+    """
+
+    id: str
+    references: tuple[str, ...]
+    size: int | None
+    pinned: bool
+    targets: tuple[str | None, ...] = ()
+    created: str | None = None
+    platform: str | None = None
+    first_seen: datetime | None = None
+
+    @property
+    def repo_tags(self) -> tuple[str, ...]:
+        """Return the references with a tag (containerd: ParseImageReferences)."""
+        return repo_tags(self.references)
+
+    @property
+    def repo_digests(self) -> tuple[str, ...]:
+        """Return the references with a digest (containerd: ParseImageReferences)."""
+        return repo_digests(self.references)
