@@ -17,6 +17,7 @@ from imagekeep.errors import ImageNotFoundError
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
     from imagekeep.image import Image
+    from imagekeep.reader import Reader
 
 
 @command("imagekeep image inspect busybox:1.36", "imagekeep image inspect -o table busybox:1.36")
