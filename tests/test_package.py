@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.tools import require
+
 CHECKOUT = Path(__file__).parents[1]
 
 NOT_SOURCES = shutil.ignore_patterns(
@@ -113,7 +115,9 @@ def test_the_wheel_holds_every_module_and_nothing_else(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    assert packed == expected
+    data = {name for name in packed if ".data/data/" in name}
+    assert packed - data == expected
+    assert {name.partition(".data/data/")[2] for name in data} == {"share/man/man1/imagekeep.1"}
 
 
 def test_the_wheel_holds_the_licence_and_the_notice(built: Built) -> None:
@@ -134,6 +138,17 @@ def test_the_installed_package_is_not_the_checkout(installed: Installed) -> None
     file = Path(installed.run("python", "-c", "import imagekeep; print(imagekeep.__file__)").strip())
 
     assert file.is_relative_to(installed.directory)
+
+
+def test_man_finds_the_page_of_the_environment_on_the_path(installed: Installed) -> None:
+    found = subprocess.run(
+        [require("man"), "-w", "imagekeep"],
+        env={"PATH": f"{installed.binaries}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == f"{installed.binaries.parent / 'share/man/man1/imagekeep.1'}\n"
 
 
 MAKE_A_STORE = """

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from imagekeep.cli.command import GLOBAL_OPTIONS, LazyGroup, Place, no_pager
-from imagekeep.cli.output import write_line
+from imagekeep.cli.output import write, write_line
 from imagekeep.cli.settings import Settings, default_store
 from imagekeep.database.driver import DRIVER, sqlite
 
@@ -71,6 +71,16 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
     context.exit()
 
 
+def _print_manual(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    # Imported here because it loads every command.
+    from imagekeep.cli.man import manual
+
+    write(manual(root, "imagekeep"))
+    context.exit()
+
+
 @click.command(
     cls=LazyGroup,
     examples=["imagekeep --source oci:busybox sync", "imagekeep images", "imagekeep --version"],
@@ -102,6 +112,14 @@ def _print_version(context: click.Context, _option: click.Parameter, asked: bool
     expose_value=False,
     callback=_print_version,
     help="Show the versions of imagekeep and SQLite.",
+)
+@click.option(
+    "--man",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_manual,
+    help="Print the manual page: imagekeep --man | man -l -",
 )
 @click.pass_context
 def root(
