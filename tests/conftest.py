@@ -40,6 +40,7 @@ SLOW = (
     "database/test_migrate.py",
     "database/test_open_or_create.py",
     "database/test_watcher_lock.py",
+    "fleet/",
     "properties/",
     "sources/test_archive_untrusted.py",
     "sources/test_containerd",

@@ -22,18 +22,24 @@
     │   ├── ImagePinnedError          a pinned image is only removed by force
     │   ├── ReadOnlySourceError       the source cannot be changed
     │   ├── SourceUnsupportedError    the source does not support the request
+    │   ├── CentreRefusedError        the fleet's centre refuses the call
+    │   ├── CentreVersionError        the fleet's centre is of another release
     │   └── MissingExtraError         an optional package is not installed
     ├── PermissionDeniedError         no permission to use the file or socket
     ├── UnavailableError              something needed did not answer; retrying may help
     │   ├── StoreBusyError            timed out waiting for other writers
     │   ├── StoreUnavailableError     the file is missing, or the disk is full, failing or read-only
     │   │   └── StoreReplacedError    the file was moved, replaced or deleted while it was open
+    │   ├── CentreUnavailableError    the fleet's centre did not answer
+    │   │   ├── CentreBusyError       the fleet's centre is too busy
+    │   │   └── CursorMovedError      something else shipped for this node meanwhile
     │   └── SourceUnavailableError    a source did not answer
     │       ├── SourceTimeoutError    the source timed out
     │       └── SourceFaultError      the source failed at this one request
     └── CorruptError                  damaged or invalid content
         ├── CorruptStoreError         the SQLite file is damaged
         ├── CorruptContentError       a blob does not match its digest
+        ├── CentreFaultError          the fleet's centre gave a malformed answer
         └── InvalidDocumentError      containerd would reject this manifest, index or config
 
 The categories are a closed set, as in containerd's errdefs: each is one gRPC code and one exit code. Messages name
@@ -213,6 +219,14 @@ class SourceUnsupportedError(FailedPreconditionError):
     """Raised when a source does not support a request: it is too old, or a plugin is off."""
 
 
+class CentreRefusedError(FailedPreconditionError):
+    """Raised when a fleet's centre refuses a call: the node is not enrolled or conflicted, or over a limit."""
+
+
+class CentreVersionError(FailedPreconditionError):
+    """Raised when a fleet's centre has no schema, or that of a release which this one cannot talk to."""
+
+
 class MissingExtraError(FailedPreconditionError, ImportError):
     """Raised when a package of one of imagekeep's extras is not installed; says what to install."""
 
@@ -244,6 +258,18 @@ class StoreReplacedError(StoreUnavailableError):
     """Raised when a store's file was moved, replaced or deleted while open; the next call opens it again."""
 
 
+class CentreUnavailableError(UnavailableError):
+    """Raised when a fleet's centre did not answer; nothing is lost, and the next shipment sends it."""
+
+
+class CentreBusyError(CentreUnavailableError):
+    """Raised when as many nodes send snapshots as the centre takes at once."""
+
+
+class CursorMovedError(CentreUnavailableError):
+    """Raised when the centre is not where this shipment left it: another store ships for the same node."""
+
+
 class SourceUnavailableError(UnavailableError):
     """Raised when a source did not answer."""
 
@@ -268,6 +294,10 @@ class CorruptStoreError(CorruptError):
 
 class CorruptContentError(CorruptError):
     """Raised when a blob does not match its digest, or a document is too large."""
+
+
+class CentreFaultError(CorruptError):
+    """Raised when a fleet's centre gives an answer that it cannot mean."""
 
 
 class InvalidDocumentError(CorruptError):

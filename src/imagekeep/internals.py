@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imagekeep.database import queries
+from imagekeep.database.feed import newest_cursor
 from imagekeep.database.lock import WatcherLock
 from imagekeep.database.writes import (
     write_changes,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.database.feed import Cursor
     from imagekeep.errors import ImagekeepError
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import Image, ImageRecord, ObservedImage
@@ -89,6 +91,16 @@ def local_resolve(reader: Reader, reference_or_id: str) -> Image:
     Raises as `Reader.get` does.
     """
     return reader._connections.ask(queries.find_by_any_name, reference_or_id)
+
+
+def ask(reader: Reader, query: Callable[..., Answer], *arguments: object) -> Answer:
+    """Return the answer of a query on a cursor, in one read transaction."""
+    return reader._connections.ask(query, *arguments)
+
+
+def feed_end(reader: Reader) -> tuple[Cursor, str]:
+    """Return the newest row of the history, and the store's id."""
+    return ask(reader, lambda cursor: (newest_cursor(cursor), queries.identity(cursor).store_id))
 
 
 def image_filesystem(reader: Reader) -> FilesystemUsage | None:

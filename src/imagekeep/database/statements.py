@@ -127,6 +127,31 @@ SELECT at, event, image_id, target_digest, pinned
 FROM reference_history WHERE reference = ? ORDER BY sequence
 """
 
+FEED_ENDS = """
+SELECT (SELECT min(sequence) FROM reference_history), (SELECT max(sequence) FROM reference_history)
+"""
+
+FEED_ROW = """
+SELECT sequence, reference, image_id, target_digest, pinned, event, at
+FROM reference_history WHERE sequence = ?
+"""
+
+FEED_AFTER = """
+SELECT sequence, reference, reference_history.image_id, target_digest, pinned, event, at, images.size
+FROM reference_history LEFT JOIN images ON images.id = reference_history.image_id
+WHERE sequence > ? ORDER BY sequence LIMIT ?
+"""
+"""The rows of the history after one of them, with the sizes of the images that the store still has."""
+
+FEED_STATE = """
+SELECT name, images.id, images.size, reference_history.target_digest, pinned_refs.reference IS NOT NULL
+FROM "references"
+JOIN images USING (image_key)
+LEFT JOIN pinned_refs ON pinned_refs.reference = name
+LEFT JOIN reference_history ON sequence = (SELECT max(sequence) FROM reference_history WHERE reference = name)
+"""
+"""Every reference with its target in the history: what its rows, one after the other, lead to."""
+
 COUNTS = """
 SELECT
     (SELECT count(*) FROM images),

@@ -1,0 +1,1 @@
+"""The revisions of the centre's schema; each stands by itself and imports nothing from imagekeep."""
