@@ -93,11 +93,6 @@ def local_resolve(reader: Reader, reference_or_id: str) -> Image:
     return reader._connections.ask(queries.find_by_any_name, reference_or_id)
 
 
-def ask(reader: Reader, query: Callable[..., Answer], *arguments: object) -> Answer:
-    """Return the answer of a query on a cursor, in one read transaction."""
-    return reader._connections.ask(query, *arguments)
-
-
 def feed_end(reader: Reader) -> tuple[Cursor, str]:
     """Return the newest row of the history, and the store's id."""
     return ask(reader, lambda cursor: (newest_cursor(cursor), queries.identity(cursor).store_id))
