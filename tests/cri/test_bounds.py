@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 from imagekeep.cri.handlers import REPLIES_BYTES_MAX, SMALL_REPLY_BYTES, Replies, RpcError
-from imagekeep.cri.server import _OPTIONS, CONNECTIONS_MAX, DESCRIPTORS
+from imagekeep.cri.server import CONNECTIONS_MAX, DESCRIPTORS, SERVER_OPTIONS
 from imagekeep.cri.server_info import REFLECT
 from imagekeep.image import Image
 from imagekeep.store import Store
@@ -60,9 +60,9 @@ def client(begin: Serve, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def with_options(begin: Serve, monkeypatch: pytest.MonkeyPatch, **milliseconds: int) -> Client:
     """Serve with other connection timeouts than the defaults."""
-    own, others = dict(_OPTIONS), {f"grpc.{name}_ms": value for name, value in milliseconds.items()}
+    own, others = dict(SERVER_OPTIONS), {f"grpc.{name}_ms": value for name, value in milliseconds.items()}
     assert others.keys() <= own.keys()
-    monkeypatch.setattr("imagekeep.cri.server._OPTIONS", tuple({**own, **others}.items()))
+    monkeypatch.setattr("imagekeep.cri.server.SERVER_OPTIONS", tuple({**own, **others}.items()))
     return begin()
 
 
@@ -133,7 +133,7 @@ def test_a_reply_that_is_too_large_is_refused_but_can_be_streamed(
     begin: Serve, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = (("grpc.max_send_message_length", 3000),)
-    monkeypatch.setattr("imagekeep.cri.server._OPTIONS", options)
+    monkeypatch.setattr("imagekeep.cri.server.SERVER_OPTIONS", options)
     monkeypatch.setattr("imagekeep.cri.listing.STREAM_BATCH", 5)
     with Store.open(store_path) as store:
         for number in range(50):

@@ -49,7 +49,8 @@ def test_a_second_server_reports_the_first_and_exits(tmp_path: Path, run: Run) -
         ("--socket-mode", "999"),
         ("--socket-mode", "rw"),
         ("--listen", "tcp://127.0.0.1:1"),
-        ("--metrics", "0.0.0.0:9000"),
+        ("--metrics", "localhost:9000"),
+        ("--health", "9000"),
     ],
 )
 def test_invalid_options_are_refused(options: tuple[str, str], run: Run) -> None:  # noqa: F811

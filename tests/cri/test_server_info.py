@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -89,3 +90,25 @@ def test_an_unknown_name_is_an_error_and_the_next_request_is_answered(begin: Ser
     replies = reflect(begin(), REFLECT[0], {"file_containing_symbol": "nope.X"}, {"list_services": "*"})
     assert replies[0].error_response.error_code == 5
     assert replies[1].list_services_response.service
+
+
+def ask_runtime(client: Client, method: str) -> tuple[str, str]:
+    """Call a method of the runtime service; return the code and the details."""
+    call: Any = client.channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")
+    with pytest.raises(grpc.RpcError) as failure:
+        call(b"", timeout=20, wait_for_ready=True)
+    return failure.value.code().name, failure.value.details() or ""
+
+
+@pytest.mark.parametrize("method", ["ListContainers", "RunPodSandbox", "UpdateRuntimeConfig"])
+def test_a_call_for_a_runtime_is_told_where_to_go(method: str, begin: Serve) -> None:
+    code, details = ask_runtime(begin(cri_socket="/run/containerd/containerd.sock"), method)
+    assert code == "UNIMPLEMENTED"
+    assert details == (
+        f"{method}: imagekeep serves images and does not run containers (set the client's runtime endpoint to "
+        "unix:///run/containerd/containerd.sock; `crictl rmi --prune` needs it to find the images in use)"
+    )
+
+
+def test_a_runtime_that_is_not_known_is_not_named(begin: Serve) -> None:
+    assert "endpoint to the runtime's own socket;" in ask_runtime(begin(), "ListContainers")[1]

@@ -15,7 +15,9 @@ import click
 
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
+from imagekeep.cri.addresses import parse_tcp_address
 from imagekeep.cri.cri_proxy import cri_socket_of
+from imagekeep.cri.health_port import serving_health
 from imagekeep.cri.server import ServerConfig, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
 from imagekeep.cri.watcher_thread import WatcherThread
@@ -24,7 +26,7 @@ from imagekeep.sources.protocol import is_watchable
 from imagekeep.sources.specifier import STANDARD_INPUT_MARK, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from imagekeep.cli.settings import Settings
     from imagekeep.cri.mutations import StoreFactory
@@ -60,7 +62,8 @@ def _parse_mode(_context: click.Context, _option: click.Parameter, mode: str) ->
     help="Socket mode, in octal.",
 )
 @click.option("--socket-group", metavar="GROUP", help="Socket group; the server's by default.")
-@click.option("--metrics", metavar="ADDRESS", help="Serve Prometheus metrics at 127.0.0.1:PORT.")
+@click.option("--metrics", metavar="ADDRESS", help="Serve Prometheus metrics at this IP:PORT.")
+@click.option("--health", metavar="ADDRESS", help="Serve gRPC health, and nothing else, at this IP:PORT.")
 @click.option("--filter-images", is_flag=True, help="Honor image filters in lists; containerd ignores them.")
 @log_format
 @log_level
@@ -71,6 +74,7 @@ def serve_images(
     socket_mode: int,
     socket_group: str | None,
     metrics: str | None,
+    health: str | None,
     filter_images: bool,
     log_format: str,
     log_level: str,
@@ -100,7 +104,8 @@ def serve_images(
         )
         if config.watcher is None:
             log.warning("not following a source; run `imagekeep sync` periodically")
-        asyncio.run(serve_until_signal(_with_metrics(config, metrics) if metrics else config))
+        config = _with_metrics(config, metrics) if metrics else config
+        asyncio.run(serve_until_signal(_with_health(config, health) if health else config))
 
 
 def _watcher(
@@ -131,11 +136,22 @@ def _store_of(settings: Settings) -> Iterator[Store]:
 
 def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
     # Imported here because prometheus_client is an extra.
-    from imagekeep.cri.metrics import Metrics, parse_target, serving_metrics
+    from imagekeep.cri.metrics import Metrics, serving_metrics
 
     metrics = Metrics(config.reader, config.watcher_report)
-    show = functools.partial(serving_metrics, parse_target(target), metrics.page())
+    show = functools.partial(serving_metrics, parse_tcp_address(target, "metrics"), metrics.page())
     return dataclasses.replace(config, observe=metrics.observe, background=show)
+
+
+def _with_health(config: ServerConfig, target: str) -> ServerConfig:
+    address, others = parse_tcp_address(target, "health"), config.background
+
+    @contextlib.asynccontextmanager
+    async def background() -> AsyncIterator[None]:
+        async with others(), serving_health(address, config.reader):
+            yield
+
+    return dataclasses.replace(config, background=background)
 
 
 def _image_directory(settings: Settings) -> Path:

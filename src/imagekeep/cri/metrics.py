@@ -1,6 +1,7 @@
-"""Prometheus metrics, served over HTTP on loopback; needs `imagekeep[metrics]`.
+"""Prometheus metrics, served over HTTP; needs `imagekeep[metrics]`.
 
-The page is prometheus_client's WSGI application, in a thread. Any local user can connect, and prometheus_client's
+The page is prometheus_client's WSGI application, in a thread. Any user of the machine or, at an address other than
+loopback, of the network can connect, and prometheus_client's
 own server has no limits. This one limits the clients, closes further connections, sets deadlines, renders one
 page at a time, and limits the rate of connections so that the CRI keeps its share of the processor.
 """
@@ -12,23 +13,17 @@ import contextlib
 import io
 import ipaddress
 import logging
-import os
 import re
 import socket
 import socketserver
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from imagekeep.cri.addresses import cannot_serve
 from imagekeep.database.files import size_on_disk
-from imagekeep.errors import (
-    FailedPreconditionError,
-    ImagekeepError,
-    InvalidArgumentError,
-    MissingExtraError,
-    printable,
-)
+from imagekeep.errors import ImagekeepError, MissingExtraError
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -43,6 +38,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from imagekeep.cri.addresses import TcpAddress
     from imagekeep.cri.watcher_thread import WatcherReport
     from imagekeep.reader import Reader
 
@@ -148,36 +144,12 @@ ACCEPT_RETRY: Final = 1.0
 """Seconds to wait after an accept has failed."""
 
 
-class Loopback(NamedTuple):
-    """A loopback address and a port."""
-
-    host: str
-    port: int
-
-
-_PORT: Final = re.compile("[0-9]{1,5}")
-
-
-def parse_target(target: str) -> Loopback:
-    """Parse `127.0.0.1:PORT` or `[::1]:PORT`.
-
-    Raises InvalidArgumentError. Other addresses are refused because the page has no authentication.
-    """
-    host, _, port = target.rpartition(":")
-    with contextlib.suppress(ValueError):  # not an address or not a number: refused below
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-        # int() also accepts signs, blanks and underscores, which are more likely typos.
-        if address.is_loopback and "%" not in host and _PORT.fullmatch(port) and int(port) < 65536:
-            return Loopback(str(address), int(port))
-    raise InvalidArgumentError(f"invalid metrics address {printable(target)!r}: must be 127.0.0.1:PORT")
-
-
 @contextlib.asynccontextmanager
-async def serving_metrics(target: Loopback, page: WSGIApplication) -> AsyncIterator[None]:
+async def serving_metrics(target: TcpAddress, page: WSGIApplication) -> AsyncIterator[None]:
     """Serve the page within this context; raises FailedPreconditionError if the address cannot be bound."""
     server = _listen(target)
     pages = OneAtATime(page)
-    server.set_app(local_only(pages))
+    server.set_app(local_only(pages) if target.is_loopback else pages)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="imagekeep-metrics", daemon=True)
     thread.start()
     try:
@@ -188,15 +160,12 @@ async def serving_metrics(target: Loopback, page: WSGIApplication) -> AsyncItera
         await asyncio.to_thread(pages.close)
 
 
-def _listen(target: Loopback) -> _Server:
+def _listen(target: TcpAddress) -> _Server:
     kind = _Server6 if ":" in target.host else _Server
     try:
         return kind(target, _Handler)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise FailedPreconditionError(
-            f"cannot serve metrics at {target.host}:{target.port}: {reason}"
-        ) from error
+        raise cannot_serve("metrics", target, error) from error
 
 
 def local_only(page: WSGIApplication) -> WSGIApplication:
@@ -263,7 +232,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = CLIENTS_MAX
 
-    def __init__(self, target: Loopback, handler: Callable[..., Any]) -> None:
+    def __init__(self, target: TcpAddress, handler: Callable[..., Any]) -> None:
         self._room = threading.BoundedSemaphore(CLIENTS_MAX)
         self._accepts = True
         super().__init__(target, handler)

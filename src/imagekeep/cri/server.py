@@ -22,7 +22,7 @@ from imagekeep.cri.cri_proxy import CriProxy
 from imagekeep.cri.handlers import Endpoint, generic_handlers
 from imagekeep.cri.images import ImageService
 from imagekeep.cri.mutations import Mutations
-from imagekeep.cri.server_info import CHECK, REFLECT, Health, Reflection, RuntimeService
+from imagekeep.cri.server_info import CHECK, REFLECT, Health, Reflection, RuntimeCalls, RuntimeService
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, printable
@@ -64,7 +64,7 @@ SENT_BYTES_MAX: Final = 16 << 20
 GRACE: Final = 0.5
 """Seconds for calls to finish when the server stops."""
 
-_OPTIONS: Final = (
+SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
     ("grpc.max_send_message_length", SENT_BYTES_MAX),
     # Concurrent calls per connection; a client with more waits, without delaying others.
@@ -135,9 +135,10 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
     with exclusive_socket(config.path):
         mutations = Mutations(config.store_factory)
         proxy = CriProxy(config.cri_socket) if config.cri_socket is not None else None
-        options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_allowed()))
+        options = (*SERVER_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_allowed()))
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         server.add_generic_rpc_handlers(generic_handlers(endpoints(config, mutations, proxy), config.observe))
+        server.add_generic_rpc_handlers([RuntimeCalls(config.cri_socket)])
         try:
             _listen(server, config)
             await server.start()

@@ -1,8 +1,8 @@
 """Answers calls about the server itself: version, status, health and reflection.
 
-crictl and a kubelet begin with Version and Status; gRPC answers all other calls of `runtime.v1.RuntimeService`
-with UNIMPLEMENTED, because imagekeep does not run containers. `grpc_health_probe` uses grpc.health.v1, and
-`grpcurl` uses grpc.reflection.v1 or v1alpha.
+crictl and a kubelet begin with Version and Status. All other calls of `runtime.v1.RuntimeService` are
+UNIMPLEMENTED, because imagekeep does not run containers, and the error says where to send them.
+`grpc_health_probe` uses grpc.health.v1, and `grpcurl` uses grpc.reflection.v1 or v1alpha.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
+import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -145,6 +146,30 @@ class RuntimeService:
             [_images_only("RuntimeReady"), _images_only("NetworkReady"), source_condition(watcher)]
         )
         return reply
+
+
+class RuntimeCalls(grpc.GenericRpcHandler):
+    """Answers the calls that only a container runtime can answer."""
+
+    def __init__(self, runtime: str | None) -> None:
+        """`runtime` is the socket of the source's runtime, if there is one."""
+        self._endpoint = f"unix://{printable(runtime)}" if runtime else "the runtime's own socket"
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return a handler that ends the call, or None for another service's."""
+        service, _, method = handler_call_details.method.rpartition("/")
+        if service != f"/{VERSION.service}":
+            return None
+        message = (
+            f"{printable(method)}: imagekeep serves images and does not run containers "
+            f"(set the client's runtime endpoint to {self._endpoint}; "
+            "`crictl rmi --prune` needs it to find the images in use)"
+        )
+
+        async def refuse(_requests: Any, context: Any) -> None:
+            await context.abort(Code.UNIMPLEMENTED, message)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def installed_version() -> str:
