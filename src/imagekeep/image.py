@@ -51,7 +51,8 @@ class ObservedImage:
     """The image of a reference, as read from its source, and whether the reference pins it.
 
     `id` is the digest of `config_json`; `size` is in compressed bytes and wraps at 64 bits, as in Go.
-    `target_digest` is None for an image that was added to the store without a source.
+    `target_digest` is None for an image that was added to the store without a source, and `manifest_digest`, the
+    manifest chosen beneath the target, if that is not known.
     """
 
     id: str
@@ -60,12 +61,19 @@ class ObservedImage:
     config_json: bytes = field(repr=False)
     target_digest: str | None
     pinned: bool = False
+    manifest_digest: str | None = None
 
 
 def observed_of(record: ImageRecord, facts: ImageFacts) -> ObservedImage:
     """Join a record and the image that was read from its target."""
     return ObservedImage(
-        facts.id, facts.chain_id, facts.size, facts.config_json, record.target.digest, record.pinned
+        facts.id,
+        facts.chain_id,
+        facts.size,
+        facts.config_json,
+        record.target.digest,
+        record.pinned,
+        facts.manifest_digest,
     )
 
 
@@ -84,13 +92,17 @@ def require_storable(reference: str, image: ObservedImage | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImageSummary:
-    """An image in the store, without its config document."""
+    """An image in the store, without its config document.
+
+    `platform` is the one that was asked for, empty for the store's first; it takes no part in comparisons.
+    """
 
     id: str
     references: tuple[str, ...]
     chain_id: str
     size: int
     pinned: bool
+    platform: str = field(default="", kw_only=True, compare=False)
 
     @property
     def repo_tags(self) -> tuple[str, ...]:

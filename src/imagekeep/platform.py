@@ -58,6 +58,9 @@ _V9_INCLUDES_V8 = 5
 _WINDOWS_STABLE_BUILD = 20348
 _WINDOWS_VERSION_MAX = (0xFF, 0xFF, 0xFFFF)
 
+ALL_PLATFORMS = "*"
+"""Stands for every platform whose content a source has."""
+
 _MACHINES = {"aarch64": "arm64", "loongarch64": "loong64", "x86_64": "amd64"}
 
 
@@ -124,6 +127,15 @@ class Platform:
         features = sorted({feature for feature in self.os_features if feature})
         options = "+".join(option.translate(_ENCODED) for option in (self.os_version, *features))
         return _join(f"{self.os}({options})" if options else self.os, self.architecture, self.variant)
+
+
+def name_of(platform: Platform | str) -> str:
+    """Return the name by which a store knows a platform: its specifier in normal form.
+
+    Two platforms with the same name select the same images. Raises InvalidPlatformError for a specifier.
+    """
+    found = Platform.parse(platform) if isinstance(platform, str) else platform
+    return found.normalize().format_all()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from imagekeep.errors import (
     InvalidArgumentError,
 )
 from imagekeep.paths import store_path
+from imagekeep.platform import ALL_PLATFORMS, name_of
 
 if TYPE_CHECKING:
     import builtins
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from imagekeep.database.queries import Counts, HistoryEntry
     from imagekeep.identity import StoreIdentity
     from imagekeep.image import Image, ImageSummary
+    from imagekeep.platform import Platform
     from imagekeep.transition import ReferenceState
     from imagekeep.watcher_status import IncompleteReference, WatcherState
 
@@ -44,6 +46,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._platform: str | None = None  # the store's first
         self._connections = ReadConnections(path)
 
     @classmethod
@@ -79,66 +82,77 @@ class Reader:
     ) -> None:
         self.close()
 
-    def resolve(self, reference: str) -> str:
+    def kept_platforms(self) -> builtins.list[str]:
+        """Return the specifiers of the platforms that the store keeps, its first one first.
+
+        Empty until the first update; with `*` the store keeps every platform whose content the source has.
+        """
+        found = self._connections.ask(queries.platforms)
+        return [platform.name for platform in found if platform.name is not None]
+
+    def resolve(self, reference: str, platform: Platform | str | None = None) -> str:
         """Return the image id of a reference, spelt exactly so (containerd: Store.Resolve).
 
-        Raises ImageNotFoundError.
+        `platform`, here and below, is by default the store's first. Raises ImageNotFoundError, also for a platform
+        that the store does not keep, and InvalidPlatformError.
         """
+        wanted = self._name_of(platform)
         kept = self._connections.acquire()
         try:
-            image_id = queries.find_reference(kept.cursor, reference)
+            image_id = queries.find_reference(kept.cursor, reference, wanted)
         except DRIVER_ERRORS:
-            image_id = self._connections.ask(queries.find_reference, reference)
+            image_id = self._connections.ask(queries.find_reference, reference, wanted)
         finally:
             kept.busy = False
         if image_id is None:
             raise queries.no_such_image(reference)
         return image_id
 
-    def get(self, image_id: str) -> Image:
+    def get(self, image_id: str, platform: Platform | str | None = None) -> Image:
         """Return the image with a full or truncated id, with or without its algorithm (containerd: Store.Get).
 
-        Raises ImageNotFoundError, AmbiguousError with the candidates, or InvalidArgumentError for an empty id.
+        Only images for the platform are considered. Raises ImageNotFoundError, AmbiguousError with the candidates,
+        or InvalidArgumentError for an empty id.
         """
-        return self._connections.ask(queries.find_image, image_id)
+        return self._connections.ask(queries.find_image, image_id, self._name_of(platform))
 
-    def find(self, name: str) -> Image:
+    def find(self, name: str, platform: Platform | str | None = None) -> Image:
         """Return the image with a name as people write it.
 
         The name is tried as a reference spelt exactly so, a full id, a reference in any spelling, and a truncated
         id, in that order and in one snapshot. Raises as `get` does.
         """
-        return self._connections.ask(queries.find_by_name, name)
+        return self._connections.ask(queries.find_by_name, name, self._name_of(platform))
 
-    def is_pinned(self, image_id: str, reference: str) -> bool:
+    def is_pinned(self, image_id: str, reference: str, platform: Platform | str | None = None) -> bool:
         """Return whether a reference pins the image with a full or truncated id (containerd: store.isPinned).
 
         False if no image or more than one has this id.
         """
         try:
-            return self._connections.ask(queries.is_pinned, image_id, reference)
+            return self._connections.ask(queries.is_pinned, image_id, reference, self._name_of(platform))
         except (ImageNotFoundError, AmbiguousError, InvalidArgumentError):
             return False
 
-    def iter(self) -> Iterator[Image]:
+    def iter(self, platform: Platform | str | None = None) -> Iterator[Image]:
         """Yield every image of one state of the store, in the order of ids, in constant memory.
 
         Other methods may be called meanwhile. If the process forks or the store is replaced, iteration continues
         after the last id, in the state of that time.
         """
-        return self._connections.each_image()
+        return self._connections.each_image(self._name_of(platform))
 
-    def summaries(self) -> builtins.list[ImageSummary]:
+    def summaries(self, platform: Platform | str | None = None) -> builtins.list[ImageSummary]:
         """Return every image without its config document, in the order of ids."""
-        return self._connections.ask(queries.all_summaries)
+        return self._connections.ask(queries.all_summaries, self._name_of(platform))
 
-    def references(self) -> builtins.list[str]:
+    def references(self, platform: Platform | str | None = None) -> builtins.list[str]:
         """Return every reference, in no particular order."""
-        return self._connections.ask(queries.all_references)
+        return self._connections.ask(queries.all_references, self._name_of(platform))
 
-    def states(self) -> dict[str, ReferenceState]:
+    def states(self, platform: Platform | str | None = None) -> dict[str, ReferenceState]:
         """Return the state of every reference."""
-        return self._connections.ask(queries.all_states)
+        return self._connections.ask(queries.all_states, self._name_of(platform))
 
     def history(self, reference: str) -> builtins.list[HistoryEntry]:
         """Return every change to a reference, spelt exactly so, oldest first."""
@@ -172,6 +186,15 @@ class Reader:
 
         return is_watched(self.path)
 
-    def list(self) -> builtins.list[Image]:
-        """Return every image, in the order of ids (containerd: Store.List)."""
-        return self._connections.ask(queries.all_images)
+    def list(self, platform: Platform | str | None = None) -> builtins.list[Image]:
+        """Return every image, in the order of ids (containerd: Store.List).
+
+        With `platform="*"` the images for every platform that the store keeps; their `platform` says which.
+        """
+        if platform == ALL_PLATFORMS:
+            return self._connections.ask(queries.images_of_all_platforms)
+        return self._connections.ask(queries.all_images, self._name_of(platform))
+
+    def _name_of(self, platform: Platform | str | None) -> str | None:
+        """Return the name by which the store knows a platform; None for its first."""
+        return self._platform if platform is None else name_of(platform)

@@ -41,16 +41,29 @@ class Transition(enum.StrEnum):
         return self not in (Transition.UNCHANGED, Transition.ABSENT)
 
 
-class ReferenceState(NamedTuple):
-    """The image that a reference names, and whether it pins it.
+class KeptPlatform(NamedTuple):
+    """A platform for which a store keeps images: its key in the file, 0 for the first, and its specifier.
 
-    If the state is from a source, also the target and the platform for which the image was selected.
+    The name is None until the first update says which platform the store keeps.
+    """
+
+    key: int
+    name: str | None
+
+
+FIRST = KeptPlatform(0, None)
+
+
+class ReferenceState(NamedTuple):
+    """The image that a reference names for a platform, and whether it pins it.
+
+    If the state is from a source, also the target, and the manifest chosen beneath it.
     """
 
     image_id: str
     pinned: bool
     target_digest: str | None = None
-    platform: str | None = None
+    manifest_digest: str | None = None
 
     def with_pin(self, pinned: bool) -> ReferenceState:
         """Return the same state with this pin."""
@@ -58,7 +71,7 @@ class ReferenceState(NamedTuple):
 
 
 class ReferenceChange(NamedTuple):
-    """A change of one reference between two states; the state of a missing reference is None.
+    """A change of one reference between two states, for one platform; the state of a missing reference is None.
 
     `image` is the new image, or None if the change needs none.
     """
@@ -68,6 +81,7 @@ class ReferenceChange(NamedTuple):
     before: ReferenceState | None
     after: ReferenceState | None
     image: ObservedImage | None = None
+    platform: KeptPlatform = FIRST
 
     @property
     def target_digest(self) -> str | None:
@@ -121,10 +135,15 @@ def decide(before: ReferenceState | None, after: ReferenceState | None) -> Trans
 
 
 def change_to(
-    reference: str, before: ReferenceState | None, observed: ObservedImage | None, platform: str
+    reference: str,
+    before: ReferenceState | None,
+    observed: ObservedImage | None,
+    platform: KeptPlatform = FIRST,
 ) -> ReferenceChange:
-    """Return the change that updates `reference` to what was observed at its source."""
+    """Return the change that updates `reference` to what was observed at its source for a platform."""
     after = (
-        ReferenceState(observed.id, observed.pinned, observed.target_digest, platform) if observed else None
+        ReferenceState(observed.id, observed.pinned, observed.target_digest, observed.manifest_digest)
+        if observed
+        else None
     )
-    return ReferenceChange(reference, decide(before, after), before, after, observed)
+    return ReferenceChange(reference, decide(before, after), before, after, observed, platform)

@@ -63,7 +63,17 @@ CHECKS = {
     "images_id_is_a_digest": Check("images", "id", _is_digest("id")),
     "references_have_a_name": Check("references", "name", "length(CAST(name AS BLOB)) BETWEEN 1 AND 32768"),
     "references_have_a_sort_rank": Check("references", "name", "sort_rank BETWEEN 0 AND 5"),
-    "ref_cache_target_is_a_digest": Check("ref_cache", "reference", _is_digest("target_digest")),
+    "blobs_have_a_digest": Check("blobs", "digest", _is_digest("digest")),
+    "blobs_have_a_possible_size": Check("blobs", "digest", "size BETWEEN 0 AND 1099511627776"),
+    "blobs_present_is_a_truth": Check("blobs", "digest", "present IN (0, 1)"),
+    "chains_unpacked_is_a_truth": Check("chains", "chain_id", "unpacked IN (0, 1)"),
+    "chains_have_a_possible_size": Check("chains", "chain_id", "unpacked_bytes BETWEEN 0 AND 1099511627776"),
+    "target_manifests_is_attestation_is_a_truth": Check(
+        "target_manifests", "position", "is_attestation IN (0, 1)"
+    ),
+    "containers_running_is_a_truth": Check("containers", "container_id", "running IN (0, 1)"),
+    "image_usage_uses_are_counted": Check("image_usage", "image_id", "uses >= 0"),
+    "content_look_is_one_row": Check("content_look", "look_key", "look_key = 1"),
     "reference_history_events": Check(
         "reference_history",
         "sequence",

@@ -81,7 +81,7 @@ def _create_schema(cursor: sqlite.Cursor) -> None:
     from imagekeep.database import newest_schema
 
     cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    for statement in (newest_schema.VERSION_TABLE, *newest_schema.STATEMENTS, newest_schema.MAKE_IDENTITY):
+    for statement in (newest_schema.VERSION_TABLE, *newest_schema.STATEMENTS, *newest_schema.FIRST_ROWS):
         cursor.execute(statement)
     cursor.execute(newest_schema.SET_REVISION, (HEAD,))
 

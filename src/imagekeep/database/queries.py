@@ -34,7 +34,7 @@ from imagekeep.errors import (
 )
 from imagekeep.image import Image, ImageSummary
 from imagekeep.reference import parse_docker_ref
-from imagekeep.transition import ReferenceState
+from imagekeep.transition import FIRST, KeptPlatform, ReferenceState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -66,6 +66,9 @@ class Counts(NamedTuple):
     newest_verified_at: datetime | None
 
 
+NO_PLATFORM = -1
+"""A key that no platform has."""
+
 MAX_SINGLE_LOOKUPS = 1_000
 """References to look up one by one; for more, one scan takes a third of the time."""
 
@@ -73,6 +76,7 @@ Row = tuple[Any, ...]
 
 _IMAGE = (INTEGER, TEXT, TEXT, INTEGER, BLOB)
 _REFERENCE = (INTEGER, INTEGER, TEXT, TEXT)
+_PLATFORM = (INTEGER, TEXT_OR_NULL)
 _STATE = (TEXT, INTEGER, TEXT_OR_NULL, TEXT_OR_NULL)
 _HISTORY = (INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
 _INCOMPLETE = (TEXT, TEXT, INTEGER, INTEGER, INTEGER)
@@ -86,17 +90,32 @@ _NO_RANGE = ("", "")
 _WHOLE = len("sha256:") + ENCODED_LENGTHS["sha256"]
 
 
-def find_image(cursor: sqlite.Cursor, image_id: str) -> Image:
+def platforms(cursor: sqlite.Cursor) -> list[KeptPlatform]:
+    """Return the platforms that the store keeps, the first one first."""
+    rows = typed(cursor.execute(statements.PLATFORMS), _PLATFORM)
+    return [KeptPlatform(key, name) for key, name in rows]
+
+
+def key_of(cursor: sqlite.Cursor, platform: str | None) -> int:
+    """Return the key of a platform: that of the store's first for None, and NO_PLATFORM for one that it lacks."""
+    if platform is None:
+        return FIRST.key
+    row = _one(cursor, statements.PLATFORM_KEY, platform)
+    return NO_PLATFORM if row is None else int(row[0])
+
+
+def find_image(cursor: sqlite.Cursor, image_id: str, platform: str | None = None) -> Image:
     """Return the image with a full or truncated id; raises as `find_id` does."""
-    row = _only_image(cursor, image_id)
+    at = key_of(cursor, platform)
+    row = _only_image(cursor, image_id, at)
     if row is None:
-        row = cursor.execute(statements.IMAGE, (find_id(cursor, image_id),)).fetchone()
+        row = cursor.execute(statements.IMAGE, (at, find_id(cursor, image_id, at))).fetchone()
     key, found_id, chain_id, size, document = typed_row(row, _IMAGE)
     references, pinned = _references_of(cursor, key)
-    return Image(found_id, references, chain_id, size, pinned, document)
+    return Image(found_id, references, chain_id, size, pinned, document, platform=platform or "")
 
 
-def find_id(cursor: sqlite.Cursor, image_id: str) -> str:
+def find_id(cursor: sqlite.Cursor, image_id: str, platform_key: int = FIRST.key) -> str:
     """Return the full id that a full or truncated one stands for (go-digest: digestset's Lookup).
 
     Raises ImageNotFoundError, AmbiguousError with the first candidates of all that there are, or
@@ -108,103 +127,132 @@ def find_id(cursor: sqlite.Cursor, image_id: str) -> str:
         raise no_such_image(image_id)
     bounds = [bound for pair in (*ranges, _NO_RANGE, _NO_RANGE)[:3] for bound in pair]
     try:
-        rows = cursor.execute(statements.IDS_IN_RANGES, bounds).fetchall()
+        rows = cursor.execute(statements.IDS_IN_RANGES, (platform_key, *bounds)).fetchall()
         return query.choose(texts([found for (found,) in rows]))
     except AmbiguousError:  # it has two candidates; only now is it worth finding all
-        raise _ambiguous(cursor, query) from None
+        raise _ambiguous(cursor, query, platform_key) from None
 
 
-def find_reference(cursor: sqlite.Cursor, reference: str) -> str | None:
+def find_reference(cursor: sqlite.Cursor, reference: str, platform: str | None = None) -> str | None:
     """Return the id of the image that `reference`, spelt exactly so, names, or None."""
-    row = _one(cursor, statements.RESOLVE, reference)
+    row = _one(cursor, statements.RESOLVE, key_of(cursor, platform), reference)
     return texts(row)[0] if row else None
 
 
-def find_by_any_name(cursor: sqlite.Cursor, reference_or_id: str) -> Image:
+def find_by_any_name(cursor: sqlite.Cursor, reference_or_id: str, platform: str | None = None) -> Image:
     """Return the image of a full digest, else of a reference once normalised, else of a truncated id.
 
     The order is that of containerd's LocalResolve (internal/cri/server/images); raises as `find_id` does.
     """
     if not is_digest(reference_or_id):
         with suppress(InvalidReferenceError):  # it may still be an id
-            if found := find_reference(cursor, str(parse_docker_ref(reference_or_id))):
-                return find_image(cursor, found)
-    return find_image(cursor, reference_or_id)
+            if found := find_reference(cursor, str(parse_docker_ref(reference_or_id)), platform):
+                return find_image(cursor, found, platform)
+    return find_image(cursor, reference_or_id, platform)
 
 
-def find_by_name(cursor: sqlite.Cursor, name: str) -> Image:
+def find_by_name(cursor: sqlite.Cursor, name: str, platform: str | None = None) -> Image:
     """Return the image of a reference spelt exactly so, else as `find_by_any_name` does."""
-    if found := find_reference(cursor, name):
-        return find_image(cursor, found)
-    return find_by_any_name(cursor, name)
+    if found := find_reference(cursor, name, platform):
+        return find_image(cursor, found, platform)
+    return find_by_any_name(cursor, name, platform)
 
 
-def each_image(cursor: sqlite.Cursor, after: str = "") -> Iterator[Image]:
+def each_image(cursor: sqlite.Cursor, after: str = "", platform: str | None = None) -> Iterator[Image]:
     """Yield the images whose ids follow `after`, in order; read the references of each as it is yielded."""
     others = cursor.connection.cursor()
-    for row in cursor.execute(statements.IMAGES_BY_ID, (after,)):
+    for row in cursor.execute(statements.IMAGES_BY_ID, (key_of(others, platform), after)):
         key, image_id, chain_id, size, document = typed_row(row, _IMAGE)
         references, pinned = _references_of(others, key)
-        yield Image(image_id, references, chain_id, size, pinned, document)
+        yield Image(image_id, references, chain_id, size, pinned, document, platform=platform or "")
 
 
-def all_images(cursor: sqlite.Cursor) -> list[Image]:
+def all_images(cursor: sqlite.Cursor, platform: str | None = None) -> list[Image]:
     """Return every image in the order of ids, with one scan of each table."""
-    references, pinned = _references_by_image(cursor), _pinned_images(cursor)
+    at, label = key_of(cursor, platform), platform or ""
+    references, pinned = _references_by_image(cursor, at), _pinned_images(cursor)
     found = [
-        Image(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, document)
-        for key, image_id, chain_id, size, document in typed(cursor.execute(statements.IMAGES), _IMAGE)
+        Image(
+            image_id,
+            tuple(references.get(key, ())),
+            chain_id,
+            size,
+            key in pinned,
+            document,
+            platform=label,
+        )
+        for key, image_id, chain_id, size, document in typed(cursor.execute(statements.IMAGES, (at,)), _IMAGE)
     ]
     found.sort(key=_by_id)
     return found
 
 
-def all_summaries(cursor: sqlite.Cursor) -> list[ImageSummary]:
+def images_of_all_platforms(cursor: sqlite.Cursor) -> list[Image]:
+    """Return every image for each platform, in the order of ids, then of platforms; each has its platform."""
+    names = [name for _, name in platforms(cursor) if name is not None]
+    found = [image for name in names for image in all_images(cursor, name)]
+    found.sort(key=_by_id)
+    return found
+
+
+def all_summaries(cursor: sqlite.Cursor, platform: str | None = None) -> list[ImageSummary]:
     """Return every image without its config in the order of ids, with one scan of each table."""
-    references, pinned = _references_by_image(cursor), _pinned_images(cursor)
+    at, label = key_of(cursor, platform), platform or ""
+    references, pinned = _references_by_image(cursor, at), _pinned_images(cursor)
+    rows = typed(cursor.execute(statements.IMAGES_WITHOUT_CONFIG, (at,)), _IMAGE)
     found = [
-        ImageSummary(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned)
-        for key, image_id, chain_id, size in typed(cursor.execute(statements.IMAGES_WITHOUT_CONFIG), _IMAGE)
+        ImageSummary(
+            image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, platform=label
+        )
+        for key, image_id, chain_id, size in rows
     ]
     found.sort(key=_by_id)
     return found
 
 
-def is_pinned(cursor: sqlite.Cursor, image_id: str, reference: str) -> bool:
+def is_pinned(cursor: sqlite.Cursor, image_id: str, reference: str, platform: str | None = None) -> bool:
     """Return whether `reference` pins the image with this full or truncated id; raises as `find_id` does."""
-    found = find_id(cursor, image_id)
-    return _one(cursor, statements.IS_PINNED, reference, found) is not None
+    at = key_of(cursor, platform)
+    found = find_id(cursor, image_id, at)
+    return _one(cursor, statements.IS_PINNED, at, found, reference) is not None
 
 
-def state_of(cursor: sqlite.Cursor, reference: str) -> ReferenceState | None:
-    """Return the state of one reference, or None."""
-    row = _one(cursor, statements.REFERENCE_STATE, reference)
+def state_of(
+    cursor: sqlite.Cursor, reference: str, platform_key: int = FIRST.key
+) -> ReferenceState | None:
+    """Return the state of one reference for a platform, or None."""
+    row = _one(cursor, statements.REFERENCE_STATE, platform_key, reference)
     if row is None:
         return None
-    image_id, pinned, target_digest, platform = typed_row(row, _STATE)
-    return ReferenceState(image_id, bool(pinned), target_digest, platform)
+    image_id, pinned, target_digest, manifest_digest = typed_row(row, _STATE)
+    return ReferenceState(image_id, bool(pinned), target_digest, manifest_digest)
 
 
-def states_of(cursor: sqlite.Cursor, references: Collection[str]) -> dict[str, ReferenceState]:
-    """Return the states of these references that the store has, and perhaps of others."""
+def states_of(
+    cursor: sqlite.Cursor, references: Collection[str], platform_key: int = FIRST.key
+) -> dict[str, ReferenceState]:
+    """Return the states of these references that the store has for a platform, and perhaps of others."""
     if len(references) > MAX_SINGLE_LOOKUPS:
-        return all_states(cursor)
-    return {name: state for name in references if (state := state_of(cursor, name))}
+        return _states(cursor, platform_key)
+    return {name: state for name in references if (state := state_of(cursor, name, platform_key))}
 
 
-def all_states(cursor: sqlite.Cursor) -> dict[str, ReferenceState]:
-    """Return the state of every reference."""
+def all_states(cursor: sqlite.Cursor, platform: str | None = None) -> dict[str, ReferenceState]:
+    """Return the state of every reference for a platform."""
+    return _states(cursor, key_of(cursor, platform))
+
+
+def _states(cursor: sqlite.Cursor, platform_key: int) -> dict[str, ReferenceState]:
+    rows = typed(cursor.execute(statements.REFERENCE_STATES, (platform_key,)), (TEXT, *_STATE))
     return {
-        name: ReferenceState(image_id, bool(pinned), target_digest, platform)
-        for name, image_id, pinned, target_digest, platform in typed(
-            cursor.execute(statements.REFERENCE_STATES), (TEXT, *_STATE)
-        )
+        name: ReferenceState(image_id, bool(pinned), target_digest, manifest_digest)
+        for name, image_id, pinned, target_digest, manifest_digest in rows
     }
 
 
-def all_references(cursor: sqlite.Cursor) -> list[str]:
-    """Return every reference."""
-    return texts([name for (name,) in cursor.execute(statements.NAMES)])
+def all_references(cursor: sqlite.Cursor, platform: str | None = None) -> list[str]:
+    """Return every reference for a platform."""
+    return texts([name for (name,) in cursor.execute(statements.NAMES, (key_of(cursor, platform),))])
 
 
 def history_of(cursor: sqlite.Cursor, reference: str) -> list[HistoryEntry]:
@@ -293,29 +341,30 @@ def _time(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else from_microseconds(microseconds)
 
 
-def _only_image(cursor: sqlite.Cursor, image_id: str) -> Row | None:
+def _only_image(cursor: sqlite.Cursor, image_id: str, platform_key: int) -> Row | None:
     """Return the row of the image with a full id, or of the only one that a truncated id can stand for.
 
     None where it takes `find_id` to choose, or to say why there is none.
     """
     if len(image_id) >= _WHOLE:  # a full id that the store has needs no parsing
-        return _one(cursor, statements.IMAGE, image_id)
+        return _one(cursor, statements.IMAGE, platform_key, image_id)
     query = parse_query(image_id)
     if not query.is_hex:
         return None
-    rows: list[Row] = cursor.execute(statements.ONLY_IMAGE, query.range_of("sha256")).fetchall()
+    bounds = query.range_of("sha256")
+    rows: list[Row] = cursor.execute(statements.ONLY_IMAGE, (platform_key, *bounds)).fetchall()
     return rows[0] if len(rows) == 1 and query.matches(rows[0][1]) else None
 
 
-def _ambiguous(cursor: sqlite.Cursor, query: DigestQuery) -> AmbiguousError:
+def _ambiguous(cursor: sqlite.Cursor, query: DigestQuery, platform_key: int) -> AmbiguousError:
     """Return the error that lists the first candidates of a query, and counts them all."""
     candidates: list[str] = []
     total = 0
     for low, high in query.ranges():
         if query.matches(low):
-            rows = cursor.execute(statements.IDS_IN_RANGE, (low, high, CANDIDATES_LIMIT))
+            rows = cursor.execute(statements.IDS_IN_RANGE, (platform_key, low, high, CANDIDATES_LIMIT))
             candidates += [found for (found,) in rows]
-            total += cursor.execute(statements.COUNT_IN_RANGE, (low, high)).fetchone()[0]
+            total += cursor.execute(statements.COUNT_IN_RANGE, (platform_key, low, high)).fetchone()[0]
     return AmbiguousError(query.text, sorted(candidates, key=_by_encoded), total)
 
 
@@ -331,10 +380,10 @@ def _references_of(cursor: sqlite.Cursor, image_key: int) -> tuple[tuple[str, ..
     return texts(names), any(pins)
 
 
-def _references_by_image(cursor: sqlite.Cursor) -> dict[int, list[str]]:
-    """Return the references of every image in Sort's order."""
+def _references_by_image(cursor: sqlite.Cursor, platform_key: int) -> dict[int, list[str]]:
+    """Return the references of every image of a platform in Sort's order."""
     found: dict[int, list[str]] = {}
-    rows = typed(cursor.execute(statements.REFERENCES), _REFERENCE)
+    rows = typed(cursor.execute(statements.REFERENCES, (platform_key,)), _REFERENCE)
     for key, _, _, name in sorted(rows):
         found.setdefault(key, []).append(name)
     return found
@@ -345,7 +394,7 @@ def _pinned_images(cursor: sqlite.Cursor) -> set[int]:
     return {key for (key,) in cursor.execute(statements.PINNED_IMAGES)}
 
 
-def _one(cursor: sqlite.Cursor, statement: str, *names: str) -> Any | None:
+def _one(cursor: sqlite.Cursor, statement: str, *names: str | int) -> Any | None:
     """Return a statement's first row for names from outside, or None.
 
     A name that cannot be UTF-8 (it has a lone surrogate) is in no row.

@@ -97,7 +97,7 @@ class ReadConnections:
             lambda kept: (kept.files.database, _in_snapshot(kept.cursor, queries.identity).store_id)
         )
 
-    def each_image(self) -> Iterator[Image]:
+    def each_image(self, platform: str | None = None) -> Iterator[Image]:
         """Yield every image of one state of the store, in the order of ids.
 
         After a fork, or if the store is replaced, it continues after the last id with the state at that time.
@@ -113,7 +113,7 @@ class ReadConnections:
                 if kept.generation != generation:
                     generation = kept.generation
                     kept.cursor.execute(BEGIN)
-                    images = queries.each_image(kept.cursor, last_id)
+                    images = queries.each_image(kept.cursor, last_id, platform)
                 image = next(images, None)
             except DRIVER_ERRORS as error:
                 self._raise_unless_outdated(kept, generation, error)

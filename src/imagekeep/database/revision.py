@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imagekeep.database.driver import sqlite
     from imagekeep.database.files import Named
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every revision that this imagekeep knows, the oldest first; it reads and writes the last."""
 
 HEAD = REVISIONS[-1]
@@ -55,7 +55,7 @@ MOST_OBJECTS = 1_000
 SHOWN = 5
 """Differences that an error names."""
 
-_MADE_BY: dict[str, dict[str, str]] = {
+_MADE_BY: dict[str, dict[str, str | None]] = {
     "0001": {
         "table alembic_version": "1bee53d3b39f1b0c05e9da6085a661c3",
         "table images": "6fddfb31686615019afde8f8b1eb79e7",
@@ -87,8 +87,51 @@ _MADE_BY: dict[str, dict[str, str]] = {
         "table identity": "5e275656a1c477b92507683248a40737",
         "table image_filesystem": "6f1cae739700657b30602f4e297e4ec6",
     },
+    "0005": {
+        "table reference_history": "dacd55cb58f91d78429ef326c1a9cb30",
+        "table platforms": "eb90037172e78db099d8789c2e922c1e",
+        "table blobs": "2e950f21f65419d6e38f906aa26d8fbc",
+        "table documents": "70ee9134d1cd1c287608135b71cb54c2",
+        "table chains": "2d97ec8dd8045cc5393f0633de658d16",
+        "table manifests": "eb352106c0719cf9ab881f3dfd3f189e",
+        "index manifests_by_config": "2985a20aaa49d633aab4210401299f5b",
+        "table manifest_layers": "78aad75b52ca50e677ec18e566b2935e",
+        "index manifest_layers_by_layer": "d989c4e51ad2d41c51af45c5c17428eb",
+        "index manifest_layers_by_chain": "90f552a7d81cc802d697175677e5da49",
+        "table target_manifests": "10b1053df1acc43f8926fe72edced478",
+        "index target_manifests_by_manifest": "3621f5e6f556e056d399b6a943b4e682",
+        "table images": "09a79cc8a41e99c28ce816ad4b107c2e",
+        "index images_by_config": "804a185bad751366deea85e302c6e83c",
+        "table references": "2fb2d175d325f1dbfcf35ef10746ea5e",
+        "table pinned_refs": "6a2d5191191cf1e08124fcac391302da",
+        "table ref_cache": "71021d1c67bc5e920c775c7f7a57113d",
+        "index ref_cache_by_target": "d8d7cab97a4716ec890c7c86181c5580",
+        "index ref_cache_by_manifest": "7507ba9982ceda4dfe167031494fda11",
+        "table containers": "d37c55649a4259b367d63205cd4fa18c",
+        "index containers_by_image": "613bef552252ead95bd79e921ed5c672",
+        "table image_usage": "9a85a14b73769b8c58ed6a9a6f0587bb",
+        "table content_look": "f3d3b1e1bdbd309c5ca4680c96c99182",
+        "table history_cuts": "600ab17e86fa851801178f94aaabecf0",
+        "trigger a_reference_is_not_replaced": "bde52174b0879605d45a3b598537332c",
+        "trigger a_reference_takes_no_name_of_another": "61e407f282efdc521b634c564d645464",
+        "trigger a_config_goes_with_its_last_image": "3b8ed9d6702e8b8a7e2d00ee637dc020",
+        "trigger a_target_goes_with_its_last_reference": "a7b223d33ee884d12797274f6df0b181",
+        "trigger a_target_goes_when_its_last_reference_moves": "4e810ea04a9c738a2675a8991d008a8c",
+        "trigger a_manifest_goes_with_its_last_target": "3fc86ee6fbcb90387b4cc5f0ee51f562",
+        "trigger a_config_goes_with_its_last_manifest": "506786570c442bd2a94cc245b464d887",
+        "trigger a_layer_goes_with_its_last_manifest": "e071511f01597962c17367e951ad8f69",
+        "trigger a_chain_goes_with_its_last_layer": "5a6b8ce1b64b227d78fb87c1280e6377",
+        "trigger reference_history_is_not_shortened": "389a96fa19e6ab71bb44bd9aff4d0137",
+        "trigger history_cuts_are_not_rewritten": "1b52df0cb92751cd45c7e959a23fc476",
+        "trigger history_cuts_are_not_removed": "ec223b83bf29e984e16e48fc8c87bf60",
+        "view image_list": "d2339f85eac8edbe860524289f86d4c8",
+        "view reference_list": "7405050e847a12014c98930be1569843",
+        "view config_list": "daf2bf88f6d9d8033b230ea658fce0ef",
+        "view history_list": "c39d8a6ac31cbb7f9e1731a4edd34294",
+        "table configs": None,
+    },
 }
-"""The digest of each object that a revision created or changed, by `type name`."""
+"""The digest of each object that a revision created or changed, by `type name`; None for one that it removed."""
 
 _HIDING = ("json_", "pragma_")
 """Prefixes of the table-valued functions that imagekeep's statements use."""
@@ -288,11 +331,11 @@ def compare(revision: str, objects: tuple[SchemaObject, ...]) -> Comparison:
 
 def expected_objects(revision: str) -> dict[str, str]:
     """Return the digest of every object of a known revision, by `type name`."""
-    expected: dict[str, str] = {}
+    expected: dict[str, str | None] = {}
     for made_by, objects in _MADE_BY.items():
         if made_by <= revision:
             expected |= objects
-    return expected
+    return {name: digest for name, digest in expected.items() if digest is not None}
 
 
 def digest_of_object(one: SchemaObject) -> str:

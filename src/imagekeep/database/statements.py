@@ -21,53 +21,61 @@ SELECT substr(version_num, 1, 64) FROM alembic_version LIMIT 1
 """
 
 RESOLVE = """
-SELECT id FROM "references" JOIN images USING (image_key) WHERE name = ?
+SELECT id FROM "references" JOIN images USING (image_key) WHERE "references".platform_key = ? AND name = ?
 """
 
 REFERENCE_STATE = """
-SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, ref_cache.platform
+SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, blobs.digest
 FROM "references"
 JOIN images USING (image_key)
-LEFT JOIN pinned_refs ON pinned_refs.reference = name
-LEFT JOIN ref_cache ON ref_cache.reference = name
-WHERE name = ?
+LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
+LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "references".image_key
+LEFT JOIN blobs ON blob_key = manifest_key
+WHERE "references".platform_key = ? AND name = ?
 """
-"""The image id, pin, target and platform of one reference."""
+"""The image id, pin, target and manifest of one reference for a platform."""
 
 IDS_IN_RANGES = """
-SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
+SELECT id FROM (
+    SELECT id FROM images WHERE platform_key = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT 2
+)
 UNION ALL
-SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
+SELECT id FROM (
+    SELECT id FROM images WHERE platform_key = ?1 AND id >= ?4 AND id < ?5 ORDER BY id LIMIT 2
+)
 UNION ALL
-SELECT id FROM (SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT 2)
+SELECT id FROM (
+    SELECT id FROM images WHERE platform_key = ?1 AND id >= ?6 AND id < ?7 ORDER BY id LIMIT 2
+)
 """
 """The first two ids of each of three half-open ranges: one for each algorithm that an id may have."""
 
 IDS_IN_RANGE = """
-SELECT id FROM images WHERE id >= ? AND id < ? ORDER BY id LIMIT ?
+SELECT id FROM images WHERE platform_key = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?
 """
 """The first ids of a half-open range."""
 
 COUNT_IN_RANGE = """
-SELECT count(*) FROM images WHERE id >= ? AND id < ?
+SELECT count(*) FROM images WHERE platform_key = ? AND id >= ? AND id < ?
 """
 """The number of ids in a half-open range."""
 
 IMAGE = """
 SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
-FROM images JOIN configs USING (image_key) WHERE id = ?
+FROM images JOIN documents ON blob_key = config_key
+WHERE platform_key = ? AND id = ?
 """
 """An image with its config; null for one larger than a document may be, which could fill the memory: only a hostile
 file has one."""
 
 ONLY_IMAGE = """
 SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
-FROM images JOIN configs USING (image_key)
-WHERE id >= ? AND id < ?
+FROM images JOIN documents ON blob_key = config_key
+WHERE platform_key = ?1 AND id >= ?2 AND id < ?3
 UNION ALL
 SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
-FROM images JOIN configs USING (image_key)
-WHERE id >= 'sha384:'
+FROM images JOIN documents ON blob_key = config_key
+WHERE platform_key = ?1 AND id >= 'sha384:'
 LIMIT 2
 """
 """At most two of the images with an id in a range of sha256, or of a longer algorithm, which hardly any store has.
@@ -75,7 +83,8 @@ A single row is the only image that a truncated id can stand for."""
 
 REFERENCES_OF_IMAGE = """
 SELECT name, pinned_refs.reference IS NOT NULL
-FROM "references" LEFT JOIN pinned_refs ON pinned_refs.reference = name
+FROM "references"
+LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
 WHERE "references".image_key = ?
 ORDER BY sort_rank, coalesce(sort_name, name), name
 """
@@ -83,26 +92,29 @@ ORDER BY sort_rank, coalesce(sort_name, name), name
 
 IMAGES_BY_ID = """
 SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
-FROM images JOIN configs USING (image_key) WHERE id > ? ORDER BY id
+FROM images JOIN documents ON blob_key = config_key
+WHERE platform_key = ? AND id > ? ORDER BY id
 """
 
 IMAGES = """
 SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN document END
-FROM images JOIN configs USING (image_key)
+FROM images JOIN documents ON blob_key = config_key
+WHERE +platform_key = ?
 """
+"""A scan: with the index on the platform, which most images have in common, each row would be looked up by itself."""
 
 IMAGES_WITHOUT_CONFIG = """
-SELECT image_key, id, chain_id, size FROM images
+SELECT image_key, id, chain_id, size FROM images WHERE +platform_key = ?
 """
 
 REFERENCES = """
-SELECT "references".image_key, sort_rank, coalesce(sort_name, name), name
-FROM "references"
+SELECT image_key, sort_rank, coalesce(sort_name, name), name
+FROM "references" WHERE platform_key = ?
 """
 """Every reference with its sort key, in the order of the table."""
 
 NAMES = """
-SELECT name FROM "references"
+SELECT name FROM "references" WHERE platform_key = ?
 """
 
 PINNED_IMAGES = """
@@ -110,17 +122,19 @@ SELECT DISTINCT image_key FROM pinned_refs
 """
 
 IS_PINNED = """
-SELECT 1 FROM pinned_refs JOIN images USING (image_key) WHERE reference = ? AND id = ?
+SELECT 1 FROM images JOIN pinned_refs USING (image_key) WHERE platform_key = ? AND id = ? AND reference = ?
 """
 
 REFERENCE_STATES = """
-SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, ref_cache.platform
+SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, blobs.digest
 FROM "references"
 JOIN images USING (image_key)
-LEFT JOIN pinned_refs ON pinned_refs.reference = name
-LEFT JOIN ref_cache ON ref_cache.reference = name
+LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
+LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "references".image_key
+LEFT JOIN blobs ON blob_key = manifest_key
+WHERE "references".platform_key = ?
 """
-"""The state of every reference."""
+"""The state of every reference for a platform."""
 
 HISTORY_OF_REFERENCE = """
 SELECT at, event, image_id, target_digest, pinned
@@ -154,9 +168,9 @@ LEFT JOIN reference_history ON sequence = (SELECT max(sequence) FROM reference_h
 
 COUNTS = """
 SELECT
-    (SELECT count(*) FROM images),
-    (SELECT count(*) FROM "references"),
-    (SELECT count(*) FROM pinned_refs),
+    (SELECT count(*) FROM images WHERE platform_key = 0),
+    (SELECT count(*) FROM "references" WHERE platform_key = 0),
+    (SELECT count(*) FROM pinned_refs JOIN images USING (image_key) WHERE platform_key = 0),
     (SELECT min(verified_at) FROM ref_cache),
     (SELECT max(verified_at) FROM ref_cache)
 """
@@ -173,12 +187,12 @@ SELECT id FROM images WHERE NOT EXISTS (
 """
 
 IMAGES_WITH_ANY_CONFIG = """
-SELECT id, chain_id, document FROM images LEFT JOIN configs USING (image_key)
+SELECT id, chain_id, document FROM images LEFT JOIN documents ON blob_key = config_key
 """
 
-CONFIGS_WITHOUT_IMAGE = """
-SELECT 'image_key ' || image_key FROM configs WHERE NOT EXISTS (
-    SELECT 1 FROM images WHERE images.image_key = configs.image_key
+DOCUMENTS_WITHOUT_BLOB = """
+SELECT 'blob_key ' || blob_key FROM documents WHERE NOT EXISTS (
+    SELECT 1 FROM blobs WHERE blobs.blob_key = documents.blob_key
 )
 """
 
@@ -204,8 +218,15 @@ REFERENCES_UNLIKE_HISTORY = """
 SELECT name
 FROM "references"
 LEFT JOIN images USING (image_key)
-LEFT JOIN reference_history ON sequence = (SELECT max(sequence) FROM reference_history WHERE reference = name)
-LEFT JOIN pinned_refs ON pinned_refs.reference = name
+LEFT JOIN platforms ON platforms.platform_key = "references".platform_key
+LEFT JOIN reference_history ON sequence = (
+    SELECT max(sequence) FROM reference_history
+    WHERE reference = name AND (
+        reference_history.platform = platforms.platform
+        OR (reference_history.platform IS NULL AND "references".platform_key = 0)
+    )
+)
+LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
 WHERE image_id IS NOT id OR event = 'vanished' OR pinned <> (pinned_refs.reference IS NOT NULL)
 """
 """The references whose last change in the history has another image or pin, or deletes them."""
@@ -261,60 +282,87 @@ ON CONFLICT (identity_key) DO UPDATE SET store_id = excluded.store_id
 """Gives a copy that becomes a store an id of its own."""
 
 ADD_IMAGE = """
-INSERT INTO images (id, chain_id, size) VALUES (:id, :chain_id, :size) ON CONFLICT DO NOTHING
+INSERT INTO images (id, chain_id, size, platform_key, config_key)
+VALUES (:id, :chain_id, :size, :platform_key, (SELECT blob_key FROM blobs WHERE digest = :id))
+ON CONFLICT DO NOTHING
 """
 """A known image keeps its first size, chain id and config (containerd: store.add)."""
 
-ADD_CONFIG = """
-INSERT INTO configs (image_key, document)
-VALUES ((SELECT image_key FROM images WHERE id = :id), :document)
+ADD_BLOB = """
+INSERT INTO blobs (digest, media_type, size, present) VALUES (:digest, :media_type, :size, :present)
+ON CONFLICT (digest) DO UPDATE SET
+    media_type = coalesce(blobs.media_type, excluded.media_type),
+    size = coalesce(blobs.size, excluded.size),
+    present = coalesce(excluded.present, blobs.present)
+WHERE (blobs.media_type IS NULL AND excluded.media_type IS NOT NULL)
+    OR (blobs.size IS NULL AND excluded.size IS NOT NULL)
+    OR blobs.present IS NOT coalesce(excluded.present, blobs.present)
+"""
+"""What the first descriptor says stays; whether the source has the blob is as observed last."""
+
+ADD_DOCUMENT = """
+INSERT INTO documents (blob_key, document)
+VALUES ((SELECT blob_key FROM blobs WHERE digest = :digest), :document)
 ON CONFLICT DO NOTHING
 """
 
 ADD_REFERENCE = """
-INSERT INTO "references" (name, image_key, sort_rank, sort_name)
-VALUES (:name, (SELECT image_key FROM images WHERE id = :id), :sort_rank, :sort_name)
+INSERT INTO "references" (name, image_key, sort_rank, sort_name, platform_key)
+VALUES (:name, (SELECT image_key FROM images WHERE platform_key = :platform_key AND id = :id), :sort_rank, :sort_name, :platform_key)
 """
 
 MOVE_REFERENCE = """
-UPDATE "references" SET image_key = (SELECT image_key FROM images WHERE id = :id) WHERE name = :name
+UPDATE "references"
+SET image_key = (SELECT image_key FROM images WHERE platform_key = :platform_key AND id = :id)
+WHERE platform_key = :platform_key AND name = :name
 """
 
 REMOVE_REFERENCE = """
-DELETE FROM "references" WHERE name = :name
+DELETE FROM "references" WHERE platform_key = :platform_key AND name = :name
 """
 
 ADD_PIN = """
 INSERT INTO pinned_refs (reference, image_key)
-SELECT name, image_key FROM "references" WHERE name = :name
+SELECT name, image_key FROM "references" WHERE platform_key = :platform_key AND name = :name
 ON CONFLICT DO NOTHING
 """
 
 REMOVE_PIN = """
-DELETE FROM pinned_refs WHERE reference = :reference
+DELETE FROM pinned_refs WHERE reference = :reference AND image_key = (
+    SELECT image_key FROM "references" WHERE platform_key = :platform_key AND name = :reference
+)
 """
 
 VERIFY = """
-INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at)
+INSERT INTO ref_cache (reference, image_key, target_digest, manifest_key, verified_at)
 VALUES (
-    :reference, (SELECT image_key FROM "references" WHERE name = :reference),
-    :target_digest, :platform, :verified_at
+    :reference, (SELECT image_key FROM "references" WHERE platform_key = :platform_key AND name = :reference),
+    :target_digest,
+    (SELECT manifest_key FROM blobs JOIN manifests ON manifest_key = blob_key WHERE digest = :manifest_digest),
+    :verified_at
 )
-ON CONFLICT (reference) DO UPDATE
-SET target_digest = excluded.target_digest, platform = excluded.platform, verified_at = excluded.verified_at
+ON CONFLICT (reference, image_key) DO UPDATE
+SET target_digest = excluded.target_digest, manifest_key = excluded.manifest_key, verified_at = excluded.verified_at
 """
 
 VERIFY_AGAIN = """
-UPDATE ref_cache SET verified_at = :verified_at WHERE reference = :reference
+UPDATE ref_cache SET verified_at = :verified_at WHERE reference = :reference AND image_key = (
+    SELECT image_key FROM "references" WHERE platform_key = :platform_key AND name = :reference
+)
 """
 
 FORGET_TARGET = """
-DELETE FROM ref_cache WHERE reference = :reference
+DELETE FROM ref_cache WHERE reference = :reference AND image_key = (
+    SELECT image_key FROM "references" WHERE platform_key = :platform_key AND name = :reference
+)
 """
 
 RECORD_CHANGE = """
-INSERT INTO reference_history (reference, image_id, target_digest, pinned, event, at)
-VALUES (:reference, :image_id, :target_digest, :pinned, :event, :at)
+INSERT INTO reference_history (reference, image_id, target_digest, pinned, event, at, size, platform)
+VALUES (
+    :reference, :image_id, :target_digest, :pinned, :event, :at,
+    (SELECT size FROM images WHERE platform_key = :platform_key AND id = :image_id), :platform
+)
 """
 
 ANY_INCOMPLETE = """
@@ -346,6 +394,22 @@ VALUES (
 RECORD_IMAGE_FILESYSTEM = """
 INSERT OR REPLACE INTO image_filesystem (filesystem_key, mountpoint, used_bytes, inodes_used, at)
 VALUES (:filesystem_key, :mountpoint, :used_bytes, :inodes_used, :at)
+"""
+
+PLATFORMS = "SELECT platform_key, platform FROM platforms ORDER BY platform_key"
+
+PLATFORM_KEY = "SELECT platform_key FROM platforms WHERE platform = ?"
+
+SET_FIRST_PLATFORM = """
+UPDATE platforms SET platform = :platform WHERE platform_key = 0 AND platform IS NULL
+"""
+
+ADD_PLATFORM = """
+INSERT INTO platforms (platform) VALUES (:platform) ON CONFLICT DO NOTHING
+"""
+
+ADD_USAGE = """
+INSERT INTO image_usage (image_id, first_seen, uses) VALUES (:image_id, :first_seen, 0) ON CONFLICT DO NOTHING
 """
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import statements
 from imagekeep.reference import sort_key
-from imagekeep.transition import Transition
+from imagekeep.transition import FIRST, Transition
 from imagekeep.watcher_status import status_row
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def _by_place(sql: str) -> _Statement:
 
 
 _ADD_IMAGE = _by_place(statements.ADD_IMAGE)
-_ADD_CONFIG = _by_place(statements.ADD_CONFIG)
+_ADD_BLOB = _by_place(statements.ADD_BLOB)
+_ADD_DOCUMENT = _by_place(statements.ADD_DOCUMENT)
+_ADD_USAGE = _by_place(statements.ADD_USAGE)
 _ADD_REFERENCE = _by_place(statements.ADD_REFERENCE)
 _MOVE_REFERENCE = _by_place(statements.MOVE_REFERENCE)
 _REMOVE_REFERENCE = _by_place(statements.REMOVE_REFERENCE)
@@ -72,7 +74,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
     if cursor.execute(statements.ANY_INCOMPLETE).fetchone()[0]:
-        _run(cursor, _REMOVE_INCOMPLETE, map(_name_row, changes))
+        _run(cursor, _REMOVE_INCOMPLETE, (_name_row(c) for c in changes if c.platform.key == FIRST.key))
 
 
 def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
@@ -81,22 +83,40 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], no
     New references are written first and vanished ones deleted last, so that an image that only changes names stays.
     """
     new = [change for change in changes if change.transition is Transition.NEW]
-    _run(cursor, _ADD_IMAGE, map(_image_row, new))
-    _run(cursor, _ADD_CONFIG, map(_config_row, new))
+    _add_images(cursor, new, now)
     _run(cursor, _ADD_REFERENCE, map(_reference_row, new))
+    _settle(cursor, new, now)
     for change in changes:
-        if change.transition is Transition.MOVED:
-            _run(cursor, _ADD_IMAGE, [_image_row(change)])
-            _run(cursor, _ADD_CONFIG, [_config_row(change)])
-            _run(cursor, _MOVE_REFERENCE, [_name_row(change) | {"id": _image(change).id}])
+        # One by one: the target that one leaves may be the one that the next needs, and is deleted in between.
+        if change.before is not None and change.after is not None:
+            if change.transition is Transition.MOVED:
+                _add_images(cursor, [change], now)
+                _run(cursor, _MOVE_REFERENCE, [_reference_row(change)])
+            _settle(cursor, [change], now)
+    _run(cursor, _RECORD_CHANGE, (_history_row(c, now) for c in changes if c.event))
+    _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
+
+
+def _add_images(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
+    """Write the images that new or moved references name, if the store does not have them."""
+    images = [_image(change) for change in changes]
+    _run(cursor, _ADD_BLOB, (_blob_row(image.id, len(image.config_json)) for image in images))
+    documents = ({"digest": image.id, "document": image.config_json} for image in images)
+    _run(cursor, _ADD_DOCUMENT, documents)
+    _run(cursor, _ADD_IMAGE, map(_image_row, changes))
+    _run(cursor, _ADD_USAGE, ({"image_id": image.id, "first_seen": now} for image in images))
+
+
+def _settle(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
+    """Write the pins and targets of references that exist."""
     # A moved reference has taken its pin along by cascade; it is removed here if it must be.
     _run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
     _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
-    _run(cursor, _VERIFY, (_cache_row(c, now) for c in changes if c.target_digest))
+    told = [change for change in changes if change.target_digest]
+    _run(cursor, _ADD_BLOB, (_blob_row(c.target_digest) for c in told))
+    _run(cursor, _VERIFY, (_cache_row(c, now) for c in told))
     # A reference that was moved without asking the source has no known target.
     _run(cursor, _FORGET_TARGET, (_name_row(c) for c in changes if c.moved_locally))
-    _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
-    _run(cursor, _RECORD_CHANGE, (_history_row(c, now) for c in changes if c.event))
 
 
 def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepError], now: int) -> None:
@@ -137,23 +157,31 @@ def _image(change: ReferenceChange) -> ObservedImage:
 
 
 def _name_row(change: ReferenceChange) -> Row:
-    return {"reference": change.reference, "name": change.reference}
+    return {
+        "reference": change.reference,
+        "name": change.reference,
+        "platform_key": change.platform.key,
+    }
+
+
+def _blob_row(digest: str | None, size: int | None = None) -> Row:
+    """Return the row of a blob of which only the digest, and perhaps the size, is known."""
+    return {"digest": digest, "media_type": None, "size": size, "present": None}
 
 
 def _image_row(change: ReferenceChange) -> Row:
     image = _image(change)
-    return {"id": image.id, "chain_id": image.chain_id, "size": image.size}
-
-
-def _config_row(change: ReferenceChange) -> Row:
-    image = _image(change)
-    return {"id": image.id, "document": image.config_json}
+    return {
+        "id": image.id,
+        "chain_id": image.chain_id,
+        "size": image.size,
+        "platform_key": change.platform.key,
+    }
 
 
 def _reference_row(change: ReferenceChange) -> Row:
     rank, canonical = sort_key(change.reference)
-    return {
-        "name": change.reference,
+    return _name_row(change) | {
         "id": _image(change).id,
         "sort_rank": rank,
         "sort_name": None if canonical == change.reference else canonical,
@@ -162,10 +190,9 @@ def _reference_row(change: ReferenceChange) -> Row:
 
 def _cache_row(change: ReferenceChange, now: int) -> Row:
     said = change.after
-    return {
-        "reference": change.reference,
+    return _name_row(change) | {
         "target_digest": said and said.target_digest,
-        "platform": said and said.platform,
+        "manifest_digest": said and said.manifest_digest,
         "verified_at": now,
     }
 
@@ -179,4 +206,6 @@ def _history_row(change: ReferenceChange, now: int) -> Row:
         "pinned": bool(change.after and change.after.pinned),
         "event": change.event,
         "at": now,
+        "platform_key": change.platform.key,
+        "platform": change.platform.name,
     }

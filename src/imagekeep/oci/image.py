@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,15 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.digest import digest_of
-from imagekeep.errors import ContentNotFoundError, ImagekeepError, Stage, printable
+from imagekeep.errors import (
+    ContentNotFoundError,
+    CorruptContentError,
+    ImagekeepError,
+    InvalidDigestError,
+    InvalidDocumentError,
+    Stage,
+    printable,
+)
 from imagekeep.oci.config import parse_root_filesystem
 from imagekeep.oci.documents import (
     INDEX_TYPES,
@@ -38,6 +47,14 @@ if TYPE_CHECKING:
 PLATFORMS_NAMED: Final = 10
 """How many platforms an error lists."""
 
+DOCUMENT_ERRORS: Final = (
+    ContentNotFoundError,
+    CorruptContentError,
+    InvalidDigestError,
+    InvalidDocumentError,
+)
+"""Errors that concern one image's documents, not the source as a whole."""
+
 _DOCUMENT_TYPES: Final = MANIFEST_TYPES | INDEX_TYPES
 """Media types that are followed; all others count as blobs, by their size."""
 
@@ -47,13 +64,15 @@ class ImageFacts:
     """An image on a platform.
 
     `id` is the digest of `config_json`, the config document byte for byte; `chain_id` is empty for an image
-    without layers; `size` counts compressed bytes, and wraps at 64 bits as in Go.
+    without layers; `size` counts compressed bytes, and wraps at 64 bits as in Go; `manifest_digest` is the
+    manifest chosen beneath the target.
     """
 
     id: str
     chain_id: str
     size: int
     config_json: bytes = field(repr=False)
+    manifest_digest: str | None = None
 
 
 def read_image(
@@ -69,13 +88,41 @@ def read_image(
     the layers' ids or the size was being read.
     """
     with ImageReader(content, shared) as reader:
-        with _at(Stage.DIFF_IDS):
-            config = choose_manifest(target, reader, matcher).config
-            config_json = reader.document(config)
-            diff_ids = reader.decode(parse_root_filesystem, config).diff_ids
-        with _at(Stage.SIZE):
-            size = compressed_size(target, reader, matcher)
-    return ImageFacts(config.digest, chain_id(diff_ids), size, config_json)
+        return _read_image(target, reader, matcher)
+
+
+def read_images(
+    target: Descriptor,
+    content: ContentReader,
+    matchers: Sequence[PlatformMatcher],
+    shared: SharedDocuments | None = None,
+) -> list[ImageFacts | ImagekeepError]:
+    """Read the image of a target on each platform, or the error why there is none; documents are read once.
+
+    Raises what the content raises, except that a blob is missing or broken.
+    """
+    with ImageReader(content, shared) as reader:
+        return [_image_or_error(target, reader, matcher) for matcher in matchers]
+
+
+def _image_or_error(
+    target: Descriptor, reader: ImageReader, matcher: PlatformMatcher
+) -> ImageFacts | ImagekeepError:
+    try:
+        return _read_image(target, reader, matcher)
+    except DOCUMENT_ERRORS as error:
+        return copy.copy(error)  # without the traceback, which holds the documents
+
+
+def _read_image(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> ImageFacts:
+    with _at(Stage.DIFF_IDS):
+        chosen = choose_manifest(target, reader, matcher)
+        config = reader.manifest(chosen).config
+        config_json = reader.document(config)
+        diff_ids = reader.decode(parse_root_filesystem, config).diff_ids
+    with _at(Stage.SIZE):
+        size = compressed_size(target, reader, matcher)
+    return ImageFacts(config.digest, chain_id(diff_ids), size, config_json, chosen.digest)
 
 
 @contextmanager
@@ -88,8 +135,8 @@ def _at(stage: Stage) -> Iterator[None]:
         raise
 
 
-def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> Manifest:
-    """Return the manifest of a target on a platform (containerd: core/images, Manifest).
+def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMatcher) -> Descriptor:
+    """Return the descriptor of the manifest of a target on a platform (containerd: core/images, Manifest).
 
     A manifest is returned whatever its platform. Of an index only the best entry is followed, level by level and
     without a second try; a manifest whose entry has no platform is matched by its config document.
@@ -108,7 +155,7 @@ def choose_manifest(target: Descriptor, reader: ImageReader, matcher: PlatformMa
     if descriptor:
         manifest = _chosen(descriptor, entries, reader, matcher)
         if descriptor is target or _fits(descriptor, manifest, reader, matcher):
-            return manifest
+            return descriptor
     raise _no_match(target, entries, reader, matcher)
 
 
