@@ -130,7 +130,7 @@ class Model:
     @staticmethod
     def _after(observed: ObservedImage | None) -> ReferenceState | None:
         return (
-            ReferenceState(observed.id, observed.pinned, observed.target_digest, PLATFORM)
+            ReferenceState(observed.id, observed.pinned, observed.target_digest, None)
             if observed
             else None
         )

@@ -6,7 +6,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imagekeep.errors import ImageNotFoundError, printable
@@ -110,6 +110,7 @@ def test_every_character_is_itself_or_ascii() -> None:
 
 
 @given(st.text())
+@example("\x8aΆ")
 def test_escaping_twice_changes_nothing(text: str) -> None:
     assert escape(escape(text)) == escape(text)
 

@@ -179,19 +179,18 @@ def test_an_iteration_in_another_thread_continues_after_a_fork(store: Store) -> 
 
 FORK_INSIDE = """
 import os, sys
-from imagekeep import FailedPreconditionError, Store
-from imagekeep.internals import apply_all
+from imagekeep import FailedPreconditionError, Observation, Store
 from tests.model import IMAGES
 
 class Forking(dict):
     child = None
-    def __len__(self):
+    def __iter__(self):  # asked for its platforms inside the transaction
         self.child = self.child or os.fork()
-        return super().__len__()
+        return super().__iter__()
 
-store, observed = Store.open(sys.argv[1]), Forking({"app:1": IMAGES[1]})
+store, observed = Store.open(sys.argv[1]), Forking({"linux/amd64": IMAGES[1]})
 try:
-    apply_all(store, observed)
+    store.apply("app:1", Observation(observed))
 except FailedPreconditionError as error:
     assert "forked during a write" in str(error)
 else:

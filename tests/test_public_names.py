@@ -68,10 +68,14 @@ READING = {
         "is_pinned",
         "is_watched",
         "iter",
+        "kept_platforms",
     ),
     *("list", "open", "path", "references", "resolve", "states", "summaries", "watcher"),
 }
-WRITING = {"add", "apply", "delete", "observe", "pin", "platform", "source", "sync", "unpin", "update"}
+WRITING = {
+    *("add", "apply", "delete", "observe", "pin", "platform", "source", "sync", "unpin", "update"),
+    "update_platforms",
+}
 
 
 def test_a_store_and_a_reader_show_only_what_programs_need(store_path: Path) -> None:

@@ -172,8 +172,8 @@ def test_summaries_are_images_without_their_configs(reader: Reader) -> None:
     assert reader.summaries() == whole
 
 
-def test_states_have_image_pin_target_and_platform(reader: Reader) -> None:
-    assert reader.states()[OTHER] == ReferenceState(ONE.id, True, ONE.target_digest, PLATFORM)
+def test_states_have_image_pin_and_target(reader: Reader) -> None:
+    assert reader.states()[OTHER] == ReferenceState(ONE.id, True, ONE.target_digest)
     assert set(reader.states()) == {NAME, OTHER, "app:1"}
 
 
@@ -311,7 +311,7 @@ def test_a_read_error_is_translated(filled: Path) -> None:
         reader.list()
         os.truncate(f"{filled}-wal", 100)  # SQLite answers SQLITE_IOERR_SHORT_READ
         with pytest.raises(StoreUnavailableError, match="disk"):
-            reader.references()
+            reader.history("app:2")
 
 
 def test_a_reader_can_be_used_after_a_failed_query(reader: Reader) -> None:

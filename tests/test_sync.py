@@ -212,15 +212,17 @@ def test_a_dry_run_that_fails_for_one_changes_no_byte(store: Store, source: Memo
     assert bytes_of(store.path) == before
 
 
-def test_another_platform_reads_again(store: Store, source: MemorySource) -> None:
+def test_another_platform_keeps_images_of_its_own(store: Store, source: MemorySource) -> None:
     platforms = {name: {"os": "linux", "architecture": name} for name in ("amd64", "arm64")}
     images = {name: source.image(5, name, platform=platforms[name]) for name in platforms}
     source.point(THREE, source.add_index(*images.values()))
     sync(store)
     assert store.resolve(THREE) == source.config_digest(images["amd64"])
     with Store.open(store.path, source=source, platform="linux/arm64") as other:
-        assert sync(other, [THREE]).transitions == {THREE: Transition.MOVED}
+        assert sync(other, [THREE]).transitions == {THREE: Transition.NEW}
         assert other.resolve(THREE) == source.config_digest(images["arm64"])
+    assert store.resolve(THREE) == source.config_digest(images["amd64"])
+    assert store.kept_platforms() == ["linux/amd64", "linux/arm64"]
 
 
 def test_a_sync_of_several_batches_tells_its_progress(store: Store, source: MemorySource) -> None:

@@ -72,20 +72,20 @@ def test_the_history_has_an_event_for_every_change(
 def test_another_size_is_not_a_change() -> None:
     observed = ObservedImage(A, "", 99, b"", "target", pinned=False)
     assert (
-        change_to("busybox", ReferenceState(A, pinned=False), observed, PLATFORM).transition
+        change_to("busybox", ReferenceState(A, pinned=False), observed).transition
         is Transition.UNCHANGED
     )
 
 
-def test_the_state_after_has_the_target_and_the_platform() -> None:
-    observed = ObservedImage(A, "", 99, b"", "target", pinned=True)
-    change = change_to("busybox", None, observed, PLATFORM)
-    assert change.after == ReferenceState(A, True, "target", PLATFORM)
+def test_the_state_after_has_the_target_and_the_manifest() -> None:
+    observed = ObservedImage(A, "", 99, b"", "target", pinned=True, manifest_digest="manifest")
+    change = change_to("busybox", None, observed)
+    assert change.after == ReferenceState(A, True, "target", "manifest")
     assert change.target_digest == "target"
 
 
 def test_a_vanished_reference_has_no_target() -> None:
-    change = change_to("busybox", ReferenceState(A, False, "target", PLATFORM), None, PLATFORM)
+    change = change_to("busybox", ReferenceState(A, False, "target"), None)
     assert (change.after, change.target_digest, change.image) == (None, None, None)
 
 

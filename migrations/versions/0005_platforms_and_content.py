@@ -25,10 +25,10 @@ VIEWS = ("history_list", "config_list", "reference_list", "image_list")
 
 PUT_ASIDE = (
     *(f"DROP VIEW {name}" for name in VIEWS),
-    'DROP TRIGGER an_image_goes_with_its_last_reference',
-    'DROP TRIGGER an_image_goes_when_its_last_reference_moves',
-    'DROP TRIGGER a_reference_is_not_replaced',
-    'DROP TRIGGER a_reference_takes_no_name_of_another',
+    "DROP TRIGGER an_image_goes_with_its_last_reference",
+    "DROP TRIGGER an_image_goes_when_its_last_reference_moves",
+    "DROP TRIGGER a_reference_is_not_replaced",
+    "DROP TRIGGER a_reference_takes_no_name_of_another",
     "DROP TRIGGER reference_history_is_not_shortened",
     "ALTER TABLE ref_cache RENAME TO old_ref_cache",
     "ALTER TABLE pinned_refs RENAME TO old_pinned_refs",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
-from imagekeep.internals import is_current, read_image, require_source
+from imagekeep.internals import is_current, observe, require_source
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 from imagekeep.sync import is_source_failure
@@ -66,9 +66,12 @@ class TargetIds:
         self._ids: dict[Descriptor, str] = {}
 
     def read(self, target: Descriptor) -> str:
-        """Return the image id of a target; raises as `read_image` does."""
+        """Return the image id of a target for the store's first platform; raises as `observe` does."""
         if target not in self._ids:
-            self._ids[target] = read_image(self._store, target, self._shared).id
+            image = next(iter(observe(self._store, target, self._shared).images.values()))
+            if isinstance(image, ImagekeepError):
+                raise image
+            self._ids[target] = image.id
         return self._ids[target]
 
 
@@ -93,14 +96,13 @@ def _compare_all(store: Store) -> dict[tuple[str, ReferenceState | None], Differ
     records = {record.reference: record for record in require_source(store).records()}
     ids = TargetIds(store)
     compared = {
-        (name, states.get(name)): _compare(store, name, states.get(name), records.get(name), ids)
+        (name, states.get(name)): _compare(name, states.get(name), records.get(name), ids)
         for name in {*states, *records}
     }
     return {key: difference for key, difference in compared.items() if difference}
 
 
 def _compare(
-    store: Store,
     name: str,
     before: ReferenceState | None,
     record: ImageRecord | None,
@@ -109,7 +111,7 @@ def _compare(
     """Compare one reference; return None if it does not differ."""
     store_id = before.image_id if before else None
     try:
-        after = state_at_source(store, before, record, ids) if record else None
+        after = state_at_source(before, record, ids) if record else None
     except ImagekeepError as error:
         if is_source_failure(error):
             raise
@@ -118,15 +120,13 @@ def _compare(
     return Difference(name, kind, store_id, after.image_id if after else None) if kind else None
 
 
-def state_at_source(
-    store: Store, before: ReferenceState | None, record: ImageRecord, ids: TargetIds
-) -> ReferenceState:
+def state_at_source(before: ReferenceState | None, record: ImageRecord, ids: TargetIds) -> ReferenceState:
     """Return the state that a record implies, reading documents only if the store has not read them.
 
     `before` is the store's state. Raises InvalidReferenceError for a name that a store cannot keep, and as
-    `read_image` does.
+    `observe` does.
     """
     check_name(record.reference)
-    if before is not None and is_current(store, before, record):
+    if before is not None and is_current(before, record):
         return before.with_pin(record.pinned)
     return ReferenceState(ids.read(record.target), record.pinned, record.target.digest)

@@ -69,13 +69,8 @@ def escape(text: str) -> str:
     r"""Return text with each invisible or misleading character as a Python escape (`\x1b`, `\u202e`)."""
     if text.isascii():
         return text if text.isprintable() else text.translate(_SHOWN)
-    # Only the text between such words is translated afterwards, so that nothing is escaped twice.
-    parts, end = [], 0
-    for word in _WORD.finditer(text):
-        if _LATIN.search(word[0]) and not word[0].isascii():
-            parts += [text[end : word.start()].translate(_SHOWN), _escape_mixed(word[0])]
-            end = word.end()
-    return "".join([*parts, text[end:].translate(_SHOWN)])
+    # Words are those of the escaped text: an escape ends in Latin letters, and a letter behind it stands in their word.
+    return _WORD.sub(_escape_twins, text.translate(_SHOWN))
 
 
 def slices(text: str) -> Iterator[str]:
@@ -83,9 +78,11 @@ def slices(text: str) -> Iterator[str]:
     return (text[start : start + SLICE] for start in range(0, len(text), SLICE))
 
 
-def _escape_mixed(word: str) -> str:
-    """Escape the letters of a word with ASCII letters that look like ASCII letters."""
-    return "".join(_escape(letter) if _passes_for_latin(letter) else _SHOWN[ord(letter)] for letter in word)
+def _escape_twins(word: re.Match[str]) -> str:
+    """Escape the letters that look like ASCII letters, if the word has ASCII letters too."""
+    if word[0].isascii() or not _LATIN.search(word[0]):
+        return word[0]
+    return "".join(_escape(letter) if _passes_for_latin(letter) else letter for letter in word[0])
 
 
 def _passes_for_latin(letter: str) -> bool:

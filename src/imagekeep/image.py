@@ -4,16 +4,17 @@
 
     ImageRecord    a reference at a source: its target and labels         (containerd: images.Image)
     ObservedImage  the image for a platform, read from that target        (containerd: getImage)
+    Observation    the images for all platforms, and what the target holds
     Image          the image in the store                                 (containerd: imagestore.Image)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from imagekeep.digest import validate
-from imagekeep.errors import InvalidArgumentError
+from imagekeep.errors import ImagekeepError, InvalidArgumentError
 from imagekeep.oci.content import DOCUMENT_LIMIT
 from imagekeep.reference import check_name, repo_digests, repo_tags
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from imagekeep.oci.config import ImageConfig
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.image import ImageFacts
+    from imagekeep.oci.target import TargetFacts
 
 PINNED_LABEL = "io.cri-containerd.pinned"
 """The label that pins a reference if its value is `pinned` (internal/cri/labels)."""
@@ -75,6 +77,44 @@ def observed_of(record: ImageRecord, facts: ImageFacts) -> ObservedImage:
         record.pinned,
         facts.manifest_digest,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a source says of one reference, for each platform by itself.
+
+    `images` has the image for a platform, or the error why it could not be read; `asked` has every platform for
+    which the source was asked, and a reference does not exist for those without an image. If the reference is
+    `gone`, it exists for none. `target` is what the target is made of.
+    """
+
+    images: Mapping[str, ObservedImage | ImagekeepError]
+    asked: tuple[str, ...] = ()
+    target: TargetFacts | None = None
+    gone: bool = False
+
+    def says_of(self, platform: str | None) -> ObservedImage | ImagekeepError | Literal["gone", "not asked"]:
+        """Return what the source says of a platform."""
+        if platform is not None and platform in self.images:
+            return self.images[platform]
+        return "gone" if self.gone or platform in self.asked else "not asked"
+
+    @property
+    def image_id(self) -> str:
+        """Return the id of the image for the first platform for which it could be read."""
+        return next(image.id for image in self.images.values() if isinstance(image, ObservedImage))
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes of documents are held."""
+        documents = self.target.documents if self.target else {}
+        return sum(map(len, documents.values())) + sum(
+            len(image.config_json) for image in self.images.values() if isinstance(image, ObservedImage)
+        )
+
+
+GONE = Observation({}, gone=True)
+"""The source has no such reference."""
 
 
 def require_storable(reference: str, image: ObservedImage | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from imagekeep.database import queries
 from imagekeep.database.feed import newest_cursor
 from imagekeep.database.lock import WatcherLock
+from imagekeep.database.platforms import changes_to, drop_platforms, keep_platforms
 from imagekeep.database.writes import (
     write_changes,
     write_image_filesystem,
@@ -20,11 +21,11 @@ from imagekeep.database.writes import (
     write_watcher,
 )
 from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, printable
-from imagekeep.image import require_storable
-from imagekeep.oci.image import read_image as read_image_at
+from imagekeep.image import GONE, Observation, ObservedImage, require_storable
+from imagekeep.observe import observe_target
 from imagekeep.sources.protocol import identity_of
 from imagekeep.times import timestamp
-from imagekeep.transition import ReferenceChange, change_to, decide
+from imagekeep.transition import ReferenceChange, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from imagekeep.database.feed import Cursor
     from imagekeep.errors import ImagekeepError
     from imagekeep.identity import SourceIdentity
-    from imagekeep.image import Image, ImageRecord, ObservedImage
+    from imagekeep.image import Image, ImageRecord
+    from imagekeep.observe import TargetReading
     from imagekeep.oci.descriptor import Descriptor
-    from imagekeep.oci.image import ImageFacts
     from imagekeep.oci.image_reader import SharedDocuments
     from imagekeep.reader import Reader
     from imagekeep.sources.protocol import Source
@@ -155,40 +156,87 @@ def lock_references(store: Store, references: Iterable[str] | None) -> AbstractC
     return store._lock(references)
 
 
-def read_image(store: Store, target: Descriptor, shared: SharedDocuments | None = None) -> ImageFacts:
-    """Read the image for the store's platform beneath a target at the source; raises as `Store.update` does.
+def platform_names(store: Store) -> tuple[str, ...]:
+    """Return the names of the platforms for which a store is updated, the first one first."""
+    return store._platform_names()
 
-    Images read with the same `shared` share its limits.
+
+def observe(store: Store, target: Descriptor, shared: SharedDocuments | None = None) -> TargetReading:
+    """Read a target at the source for the store's platforms; raises as `observe_target` does."""
+    return observe_target(target, require_source(store), store._platform_names(), shared)
+
+
+def is_current(state: ReferenceState, record: ImageRecord) -> bool:
+    """Return whether the store has read everything beneath this record's target."""
+    return state.target_digest == record.target.digest and state.manifest_digest is not None
+
+
+def apply_observations(
+    store: Store, observed: Mapping[str, Observation | ObservedImage | None]
+) -> dict[str, dict[str, Transition]]:
+    """Update references to what was observed, in one transaction; return each one's transition by platform.
+
+    An image stands for the store's first platform; None deletes the reference.
     """
-    return read_image_at(target, require_source(store), store._matcher, shared)
+    names = store._platform_names()
+    observations = _observations(names[0], observed)
+    with store._transaction() as cursor:
+        changes = changes_to(cursor, names, observations)
+        write_changes(cursor, changes, timestamp())
+    transitions: dict[str, dict[str, Transition]] = {name: {} for name in observed}
+    for change in changes:
+        transitions[change.reference][change.platform.name or ""] = change.transition
+    return transitions
 
 
-def is_current(store: Store, state: ReferenceState, record: ImageRecord) -> bool:
-    """Return whether the store has read the image beneath this record's target, for its platform."""
-    return (state.target_digest, state.platform) == (record.target.digest, store._wanted)
+def _observations(
+    first: str, observed: Mapping[str, Observation | ObservedImage | None]
+) -> dict[str, Observation]:
+    """Return observations that a store can keep; raises as `require_storable` does."""
+    found = {reference: _as_observation(first, said) for reference, said in observed.items()}
+    for reference, observation in found.items():
+        require_storable(reference, None)
+        for image in observation.images.values():
+            if isinstance(image, ObservedImage):
+                require_storable(reference, image)
+    return found
+
+
+def _as_observation(first: str, said: Observation | ObservedImage | None) -> Observation:
+    if said is None:
+        return GONE
+    return Observation({first: said}, (first,)) if isinstance(said, ObservedImage) else said
+
+
+def droppable_platforms(store: Store) -> dict[str, int]:
+    """Return the platforms that a store keeps beside those it was opened with, and the references of each."""
+    others = [name for name in store.kept_platforms() if name not in store._platform_names()]
+    return {name: len(store.references(name)) for name in others}
+
+
+def drop_other_platforms(store: Store) -> None:
+    """Keep images only for the platforms that the store was opened with."""
+    with store._transaction() as cursor:
+        drop_platforms(cursor, store._platform_names(), timestamp())
 
 
 def apply_all(
     store: Store,
-    observed: Mapping[str, ObservedImage | None],
+    observed: Mapping[str, Observation | ObservedImage | None],
     *,
     failures: Mapping[str, ImagekeepError] = _NO_FAILURES,
     alongside: Alongside = NOTHING,
     dry_run: bool = False,
 ) -> dict[str, Transition]:
-    """Update many references to what was observed, in one transaction.
+    """Update many references to what was observed, in one transaction; return what `Store.update` would.
 
     `failures` has the errors of references that could not be read; they are recorded as incomplete until they can
     be read or are gone. With `dry_run` the transaction is rolled back.
     """
-    for reference, image in observed.items():
-        require_storable(reference, image)
+    names = store._platform_names()
+    observations = _observations(names[0], observed)
     with store._transaction(dry_run=dry_run) as cursor:
-        before = queries.states_of(cursor, observed)
-        changes = [
-            change_to(reference, before.get(reference), image, store._wanted)
-            for reference, image in observed.items()
-        ]
+        changes = changes_to(cursor, names, observations)
         return _write(store, cursor, changes, failures, alongside)
 
 
@@ -201,15 +249,19 @@ def mark_verified(
 ) -> dict[str, Transition]:
     """Verify, in one transaction, the references whose target the store has read before.
 
-    A target's digest covers everything beneath it, so only a pin can have changed. Returns their transitions; the
-    other references have to be observed. `dry_run` as in `apply_all`.
+    A target's digest covers everything beneath it, so only a pin can have changed. Returns their transitions for
+    the first platform that has the target's image; the other references have to be observed. `dry_run` as in
+    `apply_all`.
     """
+    names = store._platform_names()
     with store._transaction(dry_run=dry_run) as cursor:
-        states = queries.states_of(cursor, [record.reference for record in records])
+        references = [record.reference for record in records]
         changes = [
-            ReferenceChange(record.reference, decide(before, after), before, after)
+            ReferenceChange(record.reference, decide(before, after), before, after, platform=platform)
+            for platform in keep_platforms(cursor, names)
+            for states in [queries.states_of(cursor, references, platform.key)]
             for record in records
-            if (before := states.get(record.reference)) and is_current(store, before, record)
+            if (before := states.get(record.reference)) and is_current(before, record)
             for after in [before.with_pin(record.pinned)]
         ]
         return _write(store, cursor, changes, _NO_FAILURES, alongside)
@@ -225,7 +277,8 @@ def _write(
     """Write changes and what belongs beside them; return the transition of each reference."""
     now = timestamp()
     write_changes(cursor, changes, now)
-    transitions = {change.reference: change.transition for change in changes}
+    # The first platform's comes first, and stays.
+    transitions = {change.reference: change.transition for change in reversed(changes)}
     if failures:
         write_incomplete(cursor, failures, now)
     if changes or failures:

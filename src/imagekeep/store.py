@@ -2,7 +2,7 @@
 
 `Store` adds writing to `Reader`. `update` takes two steps::
 
-    observed = store.observe(reference)     reads the source; no transaction is open, nobody waits
+    observed = store.observe(reference)     reads the source for each platform; no transaction is open, nobody waits
     store.apply(reference, observed)        decides (imagekeep.transition) and writes, in one transaction
 
 under a lock on the reference, so that of two concurrent updates the later answer stays. If anything fails,
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from imagekeep.database import queries
 from imagekeep.database.create import open_or_create
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
 from imagekeep.database.lock import lock_references
+from imagekeep.database.platforms import keep_platforms
 from imagekeep.database.writes import write_changes
 from imagekeep.errors import (
     AmbiguousError,
@@ -29,10 +30,11 @@ from imagekeep.errors import (
     PinNeedsReferenceError,
     printable,
 )
-from imagekeep.image import ObservedImage, observed_of, require_storable
-from imagekeep.oci.image import read_image
+from imagekeep.image import GONE, ObservedImage, require_storable
+from imagekeep.internals import apply_observations
+from imagekeep.observe import observation_of, observe_target
 from imagekeep.paths import store_path
-from imagekeep.platform import Platform, only
+from imagekeep.platform import ALL_PLATFORMS, Platform, name_of
 from imagekeep.reader import Reader
 from imagekeep.reference import check_name
 from imagekeep.sources.specifier import open_source
@@ -42,12 +44,13 @@ from imagekeep.transition import ReferenceChange, ReferenceState, Transition, ch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.image import Image
+    from imagekeep.image import Image, Observation
     from imagekeep.sources.protocol import Source
+    from imagekeep.transition import KeptPlatform
 
 
 class Store(Reader):
@@ -58,12 +61,11 @@ class Store(Reader):
     it: the store now at the path is used, or StoreUnavailableError raised.
     """
 
-    def __init__(self, path: Path, source: Source | None, platform: Platform) -> None:
+    def __init__(self, path: Path, source: Source | None, platforms: Sequence[str] = ()) -> None:
         super().__init__(path)
         self.source = source
-        self.platform = platform
-        self._matcher = only(platform)
-        self._wanted = platform.format_all()
+        self._wanted = tuple(dict.fromkeys(platforms))
+        self._platform = self._wanted[0] if self._wanted else None
         self._writer = KeptConnection(path, self._connections.owner, writes=True)
         self._writer_guard = Guard(self._writer)
         self._owns_source = False
@@ -75,16 +77,23 @@ class Store(Reader):
         *,
         source: Source | str | None = None,
         platform: Platform | str | None = None,
+        platforms: Iterable[Platform | str] | Literal["*"] | None = None,
     ) -> Self:
         """Open the store at `path`; create the file (mode 0600) if it does not exist.
 
         A relative path stays valid if the process changes its directory. `source` may be a specifier, such as
-        `oci:DIRECTORY`: closing the store then closes the source. `platform` is a Platform or a specifier, by
-        default the host's. Raises InvalidArgumentError for SQLite's `:memory:` and URIs, SchemaVersionError for an
-        older or newer schema, NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError, and as
-        `open_source` does.
+        `oci:DIRECTORY`: closing the store then closes the source.
+
+        `platforms` are those to update and answer for, as Platforms or specifiers, the first one being the default
+        of every question; `"*"` stands for the host's and every other one whose content the source has. `platform`
+        is short for one. By default they are those that the store keeps, and for a new one the host's. Platforms
+        that the store does not keep yet are added by the next update; `sync` can drop others.
+
+        Raises InvalidArgumentError for SQLite's `:memory:` and URIs, InvalidPlatformError, SchemaVersionError for
+        an older or newer schema, NotAStoreError for another file, PermissionDeniedError, StoreUnavailableError, and
+        as `open_source` does.
         """
-        wanted = Platform.parse(platform) if isinstance(platform, str) else platform or Platform.host()
+        wanted = _names_of(platform, platforms)
         store = cls(store_path(path), open_source(source) if isinstance(source, str) else source, wanted)
         store._owns_source = isinstance(source, str)
         try:
@@ -100,6 +109,11 @@ class Store(Reader):
         if self._owns_source and self.source is not None:
             self.source.close()
 
+    @property
+    def platform(self) -> Platform:
+        """Return the platform that questions are about by default."""
+        return Platform.parse(self._platform_names()[0])
+
     def sync(
         self,
         references: Iterable[str] | None = None,
@@ -107,6 +121,7 @@ class Store(Reader):
         verify: bool = False,
         dry_run: bool = False,
         replace_source: bool = False,
+        replace_platforms: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> SyncReport:
         """Update the store from its source: these references, or all; see `imagekeep.sync.sync`."""
@@ -116,45 +131,55 @@ class Store(Reader):
             verify=verify,
             dry_run=dry_run,
             replace_source=replace_source,
+            replace_platforms=replace_platforms,
             progress=progress,
         )
 
     def update(self, reference: str) -> Transition:
-        """Update one reference from the source (containerd: Store.Update).
+        """Update one reference from the source (containerd: Store.Update), for every platform in one transaction.
 
-        Raises InvalidReferenceError for an impossible name, the source's errors, the errors of reading documents
-        (with `reference` and `stage` set), StoreBusyError and StoreUnavailableError; the store is then unchanged.
+        Returns what happened for the first platform for which the image could be read; `update_platforms` tells
+        about each. Raises InvalidReferenceError for an impossible name, the source's errors, the errors of reading
+        documents for the first platform if they can be read for none (with `reference` and `stage` set),
+        StoreBusyError and StoreUnavailableError; the store is then unchanged.
         """
         with self._lock([reference]):
             return self.apply(reference, self.observe(reference))
 
-    def observe(self, reference: str) -> ObservedImage | None:
-        """Read from the source the image of `reference` for the platform; return None if the reference is gone.
+    def update_platforms(self, reference: str) -> dict[str, Transition | ImagekeepError]:
+        """Update one reference from the source; return for each platform what happened, or why it was not read.
 
-        Raises as `update` does; the store is neither read nor written.
+        Raises as `update` does.
+        """
+        with self._lock([reference]):
+            observation = self.observe(reference)
+            transitions = apply_observations(self, {reference: observation})[reference]
+        errors = {name: said for name, said in observation.images.items() if isinstance(said, ImagekeepError)}
+        return {**transitions, **errors}
+
+    def observe(self, reference: str) -> Observation:
+        """Read from the source the image of `reference` for each platform.
+
+        Raises as `update` does; the store is not written.
         """
         source = self._require_source()
         try:
             record = source.get(reference)
         except ImageNotFoundError:
-            return None
+            return GONE
         try:
-            return observed_of(record, read_image(record.target, source, self._matcher))
+            return observation_of(record, observe_target(record.target, source, self._platform_names()))
         except ImagekeepError as error:
             error.reference = reference
             raise
 
-    def apply(self, reference: str, observed: ObservedImage | None) -> Transition:
-        """Update one reference to what was observed; None deletes it.
+    def apply(self, reference: str, observed: Observation | ObservedImage | None) -> Transition:
+        """Update one reference to what was observed; an image stands for the first platform, None deletes it.
 
         Raises InvalidReferenceError or InvalidDigestError, and as `update` does for the file.
         """
-        require_storable(reference, observed)
-        with self._transaction() as cursor:
-            before = queries.state_of(cursor, reference)
-            change = change_to(reference, before, observed, self._wanted)
-            write_changes(cursor, [change], timestamp())
-        return change.transition
+        transitions = apply_observations(self, {reference: observed})[reference]
+        return next(iter(transitions.values()))
 
     def add(self, image: Image) -> None:
         """Add an image, or add its references to it if the store has it (containerd: store.add).
@@ -169,12 +194,13 @@ class Store(Reader):
         for reference in image.references:
             require_storable(reference, facts)
         with self._transaction() as cursor:
-            changes = []
+            changes, platform = [], self._first(cursor)
             for reference in dict.fromkeys(image.references):
-                before = queries.state_of(cursor, reference)
+                before = queries.state_of(cursor, reference, platform.key)
                 keeps_pin = before is not None and before.image_id == image.id and before.pinned
                 after = ReferenceState(image.id, image.pinned or keeps_pin)
-                changes.append(ReferenceChange(reference, decide(before, after), before, after, facts))
+                change = ReferenceChange(reference, decide(before, after), before, after, facts, platform)
+                changes.append(change)
             write_changes(cursor, changes, timestamp())
 
     def delete(self, image_id: str, reference: str) -> bool:
@@ -185,14 +211,15 @@ class Store(Reader):
         Raises InvalidArgumentError for an empty id.
         """
         with self._transaction() as cursor:
+            platform = self._first(cursor)
             try:
-                found = queries.find_id(cursor, image_id)
+                found = queries.find_id(cursor, image_id, platform.key)
             except (ImageNotFoundError, AmbiguousError):
                 return False
-            before = queries.state_of(cursor, reference)
+            before = queries.state_of(cursor, reference, platform.key)
             if before is None or before.image_id != found:
                 return False
-            write_changes(cursor, [change_to(reference, before, None, self._wanted)], timestamp())
+            write_changes(cursor, [change_to(reference, before, None, platform)], timestamp())
             return True
 
     def pin(self, image_id: str, reference: str) -> None:
@@ -213,16 +240,27 @@ class Store(Reader):
 
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
         with self._transaction() as cursor:
-            found = queries.find_id(cursor, image_id)
-            before = queries.state_of(cursor, reference)
+            platform = self._first(cursor)
+            found = queries.find_id(cursor, image_id, platform.key)
+            before = queries.state_of(cursor, reference, platform.key)
             if before is not None and before.image_id == found:
                 after = ReferenceState(found, pinned)
-                change = ReferenceChange(reference, decide(before, after), before, after)
+                change = ReferenceChange(reference, decide(before, after), before, after, platform=platform)
                 write_changes(cursor, [change], timestamp())
             elif pinned:
                 raise PinNeedsReferenceError(
                     f"image {found}: has no reference {printable(reference)} to pin it"
                 )
+
+    def _platform_names(self) -> tuple[str, ...]:
+        """Return the platforms to update: those of `open`, else those that the store keeps, else the host's."""
+        return self._wanted or tuple(self.kept_platforms()) or (name_of(Platform.host()),)
+
+    def _first(self, cursor: sqlite.Cursor) -> KeptPlatform:
+        """Return the platform that changes without a source are made for."""
+        if self._wanted:
+            return keep_platforms(cursor, self._wanted[:1])[0]
+        return queries.platforms(cursor)[0]
 
     def _require_source(self) -> Source:
         if self.source is None:
@@ -243,3 +281,18 @@ class Store(Reader):
         with write_transaction(self._writer, dry_run=dry_run) as cursor:
             self._connections.require_open()
             yield cursor
+
+
+def _names_of(
+    platform: Platform | str | None, platforms: Iterable[Platform | str] | Literal["*"] | None
+) -> tuple[str, ...]:
+    """Return the names of the platforms that a store was opened with; empty for those that it keeps."""
+    if platform is not None and platforms is not None:
+        raise InvalidArgumentError("either platform or platforms may be given, not both")
+    if isinstance(platforms, str):
+        platforms = [platforms]
+    given = [platform] if platform is not None else list(platforms or ())
+    names = [each if each == ALL_PLATFORMS else name_of(each) for each in given]
+    if names and all(name == ALL_PLATFORMS for name in names):
+        names.insert(0, name_of(Platform.host()))
+    return tuple(str(name) for name in names)

@@ -32,18 +32,20 @@ from imagekeep.errors import (
     SourceUnavailableError,
     printable,
 )
-from imagekeep.image import observed_of
 from imagekeep.internals import (
     Alongside,
     apply_all,
+    drop_other_platforms,
+    droppable_platforms,
     follows_its_source,
     lock_references,
     mark_verified,
-    read_image,
+    observe,
     remember_source,
     require_same_source,
     require_source,
 )
+from imagekeep.observe import observation_of
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 from imagekeep.transition import Transition
@@ -51,7 +53,7 @@ from imagekeep.transition import Transition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from imagekeep.image import ImageRecord, ObservedImage
+    from imagekeep.image import ImageRecord, Observation
     from imagekeep.internals import StatusUpdate
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.store import Store
@@ -60,7 +62,7 @@ BATCH = 128
 """References written in one transaction; about 1 MB with configs of the usual size."""
 
 HELD_BYTES_MAX = 64 << 20
-"""Maximum bytes of configs to hold before writing; a larger batch takes several transactions."""
+"""Maximum bytes of documents to hold before writing; a larger batch takes several transactions."""
 
 MAX_WORKERS = 8
 """Documents read concurrently: enough to hide round trips to a daemon without overloading it."""
@@ -85,11 +87,13 @@ class SyncReport:
     """The result of a sync: each reference's transition, or the error why it could not be read.
 
     `image_ids` has the image of each reference whose documents were read, not of those confirmed by the listing.
+    `dropped` has the platforms that the store no longer keeps, and how many references each had.
     """
 
     transitions: dict[str, Transition] = field(default_factory=dict)
     image_ids: dict[str, str] = field(default_factory=dict)
     failures: dict[str, ImagekeepError] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> Mapping[Transition, int]:
@@ -122,6 +126,7 @@ def sync(
     verify: bool = False,
     dry_run: bool = False,
     replace_source: bool = False,
+    replace_platforms: bool = False,
     progress: Callable[[int, int], None] | None = None,
     status: StatusUpdate | None = None,
 ) -> SyncReport:
@@ -130,6 +135,9 @@ def sync(
     With `verify`, every document is read again. With `dry_run`, every transaction is rolled back. `progress` is
     called with the number of references done and the total. `status` returns the watcher status to write with
     each transaction. Raises SOURCE_FAILURES from the source, and the store's errors; earlier transactions stay.
+
+    With `replace_platforms` the store keeps no platform but those that it was opened with; otherwise the images for
+    others stay as they are.
 
     If the store follows another source, a sync of all references raises SourceMismatchError (with
     `replace_source` only AlreadyWatchedError, while a watcher follows that one), and a sync of given references
@@ -151,6 +159,10 @@ def sync(
             progress(done, total)
     if references is None and not dry_run:
         remember_source(store, replace=replace_source)
+    if replace_platforms:
+        report.dropped = droppable_platforms(store)
+        if not dry_run:
+            drop_other_platforms(store)
     return report
 
 
@@ -204,7 +216,7 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
     """Update one batch: fetch its records, read the images that have changed, and write the results."""
     store, report = run.store, run.report
     failures: dict[str, ImagekeepError] = {}
-    observed: dict[str, ObservedImage | None] = {}
+    observed: dict[str, Observation | None] = {}
     held = 0
     with ThreadPoolExecutor(MAX_WORKERS) as pool:
         found = dict(_map(pool, require_source(store).get, batch, failures))
@@ -220,35 +232,35 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
         unread = [record for name, record in found.items() if name not in report.transitions]
         for name, image in _read(pool, run, unread, failures):
             observed[name] = image
-            held += len(image.config_json)
+            held += image.held_bytes
             if held > HELD_BYTES_MAX:
                 _apply(run, observed, {})
                 observed, held = {}, 0
     _apply(run, observed | dict.fromkeys(gone), failures)
 
 
-def _apply(run: _Run, observed: dict[str, ObservedImage | None], failures: dict[str, ImagekeepError]) -> None:
+def _apply(run: _Run, observed: dict[str, Observation | None], failures: dict[str, ImagekeepError]) -> None:
     """Write and report the observed images and the failures, in one transaction."""
     if observed or failures:
         run.report.transitions.update(
             apply_all(run.store, observed, failures=failures, alongside=run.alongside, dry_run=run.dry_run)
         )
-    run.report.image_ids.update((name, image.id) for name, image in observed.items() if image)
+    run.report.image_ids.update((name, said.image_id) for name, said in observed.items() if said)
     run.report.failures.update(failures)
 
 
 def _read(
     pool: ThreadPoolExecutor, run: _Run, records: list[ImageRecord], failures: dict[str, ImagekeepError]
-) -> Iterator[tuple[str, ObservedImage]]:
+) -> Iterator[tuple[str, Observation]]:
     """Read the images of the records' targets, each target once; collect errors by reference."""
     by_target: dict[Descriptor, list[ImageRecord]] = {}
     for record in records:
         by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
-    read = partial(read_image, run.store, shared=run.shared)
-    for target, facts in _map(pool, read, by_target, unreadable):
+    read = partial(observe, run.store, shared=run.shared)
+    for target, reading in _map(pool, read, by_target, unreadable):
         for record in by_target[target]:
-            yield record.reference, observed_of(record, facts)
+            yield record.reference, observation_of(record, reading)
     failures.update({r.reference: error for target, error in unreadable.items() for r in by_target[target]})
 
 

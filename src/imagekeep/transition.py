@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from imagekeep.image import ObservedImage
+    from imagekeep.oci.target import TargetFacts
 
 
 class Transition(enum.StrEnum):
@@ -73,7 +74,8 @@ class ReferenceState(NamedTuple):
 class ReferenceChange(NamedTuple):
     """A change of one reference between two states, for one platform; the state of a missing reference is None.
 
-    `image` is the new image, or None if the change needs none.
+    `image` is the new image, or None if the change needs none; `target` is what the target is made of, if it was
+    read.
     """
 
     reference: str
@@ -82,6 +84,7 @@ class ReferenceChange(NamedTuple):
     after: ReferenceState | None
     image: ObservedImage | None = None
     platform: KeptPlatform = FIRST
+    target: TargetFacts | None = None
 
     @property
     def target_digest(self) -> str | None:
@@ -139,6 +142,7 @@ def change_to(
     before: ReferenceState | None,
     observed: ObservedImage | None,
     platform: KeptPlatform = FIRST,
+    target: TargetFacts | None = None,
 ) -> ReferenceChange:
     """Return the change that updates `reference` to what was observed at its source for a platform."""
     after = (
@@ -146,4 +150,4 @@ def change_to(
         if observed
         else None
     )
-    return ReferenceChange(reference, decide(before, after), before, after, observed, platform)
+    return ReferenceChange(reference, decide(before, after), before, after, observed, platform, target)

@@ -33,12 +33,26 @@ def add_image(connection: sqlite.Connection, key: int, *names: str, document: by
     """Insert an image with its references in one transaction; return its id."""
     image_id = digest_of(document)
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO images VALUES (?, ?, ?, ?)", (key, image_id, TARGET, 1000 + key))
-    connection.execute("INSERT INTO configs VALUES (?, ?)", (key, document))
+    add_blob(connection, image_id)
+    connection.execute(
+        "INSERT INTO images (image_key, id, chain_id, size, config_key)"
+        " SELECT ?, digest, ?, ?, blob_key FROM blobs WHERE digest = ?",
+        (key, TARGET, 1000 + key, image_id),
+    )
+    connection.execute(
+        "INSERT OR IGNORE INTO documents SELECT blob_key, ? FROM blobs WHERE digest = ?", (document, image_id)
+    )
     for name in names:
-        connection.execute('INSERT INTO "references" VALUES (?, ?, 1, NULL)', (name, key))
+        connection.execute(
+            'INSERT INTO "references" (name, image_key, sort_rank) VALUES (?, ?, 1)', (name, key)
+        )
     connection.execute("COMMIT")
     return image_id
+
+
+def add_blob(connection: sqlite.Connection, digest: str) -> None:
+    """Insert a blob unless there is one."""
+    connection.execute("INSERT INTO blobs (digest) VALUES (?) ON CONFLICT DO NOTHING", (digest,))
 
 
 def pin(connection: sqlite.Connection, name: str, key: int) -> None:
@@ -48,9 +62,9 @@ def pin(connection: sqlite.Connection, name: str, key: int) -> None:
 
 def cache(connection: sqlite.Connection, name: str, key: int, target: str = TARGET, at: int = 0) -> None:
     """Insert a cache row."""
+    add_blob(connection, target)
     connection.execute(
-        "INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at)"
-        " VALUES (?, ?, ?, 'linux/amd64', ?)",
+        "INSERT INTO ref_cache (reference, image_key, target_digest, verified_at) VALUES (?, ?, ?, ?)",
         (name, key, target, at),
     )
 

@@ -127,18 +127,18 @@ def test_an_image_without_a_reference_is_named(unguarded: sqlite.Connection) -> 
 
 
 def test_a_missing_config_is_named(unguarded: sqlite.Connection) -> None:
-    delete = f"DELETE FROM configs WHERE image_key = (SELECT image_key FROM images WHERE id = '{TWO.id}')"
+    delete = f"DELETE FROM documents WHERE image_key = (SELECT image_key FROM images WHERE id = '{TWO.id}')"
     assert broken(unguarded, delete) == [("images", TWO.id)]
 
 
 def test_a_config_without_an_image_is_named(unguarded: sqlite.Connection) -> None:
-    insert = "INSERT INTO configs VALUES (9, x'7b7d')"
-    assert broken(unguarded, insert) == [("configs", "image_key 9")]
+    insert = "INSERT INTO documents VALUES (9, x'7b7d')"
+    assert broken(unguarded, insert) == [("documents", "image_key 9")]
 
 
 def test_an_id_that_is_not_the_digest_of_its_config_is_named(unguarded: sqlite.Connection) -> None:
     image = f"(SELECT image_key FROM images WHERE id = '{TWO.id}')"
-    update = f"UPDATE configs SET document = x'7b7d' WHERE image_key = {image}"
+    update = f"UPDATE documents SET document = x'7b7d' WHERE image_key = {image}"
     assert broken(unguarded, update) == [("images", TWO.id)]
 
 

@@ -188,7 +188,7 @@ def test_an_interrupted_statement_is_unavailable(writer: sqlite.Connection, stor
     writer.set_progress_handler(lambda: 1, 1)
 
     with pytest.raises(StoreUnavailableError, match="interrupted"), translating(store_path):
-        writer.execute("SELECT count(*) FROM images, configs").fetchall()
+        writer.execute("SELECT count(*) FROM images, documents").fetchall()
 
 
 def test_an_unreadable_file_is_named(public_directory: Path, store_path: Path) -> None:

@@ -55,11 +55,11 @@ def test_a_config_that_no_source_can_have_is_not_read(
     with opened(store_path) as connection:
         add_image(connection, 1, "a")
         connection.execute("UPDATE images SET id = 'sha256:' || replace(hex(zeroblob(32)), '0', '1')")
-        connection.execute("UPDATE configs SET document = zeroblob(?)", (DOCUMENT_LIMIT,))
+        connection.execute("UPDATE documents SET document = zeroblob(?)", (DOCUMENT_LIMIT,))
     with Reader.open(store_path) as reader:
         verb(reader)
         with opened(store_path) as connection:
-            connection.execute("UPDATE configs SET document = zeroblob(?)", (DOCUMENT_LIMIT + 1,))
+            connection.execute("UPDATE documents SET document = zeroblob(?)", (DOCUMENT_LIMIT + 1,))
         with pytest.raises(CorruptStoreError):
             verb(reader)
 
@@ -109,7 +109,7 @@ REFUSING = {
     "images.id": ("resolve", "local_resolve", "list", "summaries", "states"),
     "images.id in sqlite_autoindex_images_1": ("iter",),
     "images.chain_id": ("get", "local_resolve", "list", "iter", "summaries"),
-    "configs.document": ("get", "local_resolve", "list", "iter"),
+    "documents.document": ("get", "local_resolve", "list", "iter"),
     "references.name": ("list", "summaries"),
     "references.name in sqlite_autoindex_references_2": ("states",),
     "ref_cache.target_digest": ("states",),

@@ -63,7 +63,7 @@ def test_rebuilding_a_table_keeps_the_rows_that_reference_it(store_path: Path, t
 
     assert contents(store_path) == before
     assert {table for table, rows in before.items() if rows} == {
-        *("identity", "images", "configs", "references", "pinned_refs", "ref_cache")
+        *("identity", "images", "documents", "references", "pinned_refs", "ref_cache")
     }
 
 

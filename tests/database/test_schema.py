@@ -94,7 +94,7 @@ def test_two_images_with_one_id_are_refused(two_images: sqlite.Connection) -> No
 
 def test_a_config_without_an_image_is_refused(store: sqlite.Connection) -> None:
     with refused_by("FOREIGN KEY"):
-        store.execute("INSERT INTO configs VALUES (1, x'7b7d')")
+        store.execute("INSERT INTO documents VALUES (1, x'7b7d')")
 
 
 def test_a_reference_without_an_image_is_refused(store: sqlite.Connection) -> None:
@@ -165,7 +165,7 @@ def test_an_image_is_deleted_with_its_config_and_last_reference(
     two_images.execute(statement)
 
     assert [key for key, *_ in rows_of(two_images, "images")] == [1]
-    assert [key for key, *_ in rows_of(two_images, "configs")] == [1]
+    assert [key for key, *_ in rows_of(two_images, "documents")] == [1]
 
 
 def test_deleting_the_last_reference_deletes_its_pin_and_its_cache_row(two_images: sqlite.Connection) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ONE, TWO = IMAGES[:2]
 NAME, OTHER = "docker.io/library/busybox:1", "busybox:2"
-STATE = ("images", "configs", "references", "pinned_refs", "ref_cache")
+STATE = ("images", "documents", "references", "pinned_refs", "ref_cache")
 """The tables of the current state, without history and status."""
 
 
@@ -59,7 +59,7 @@ def test_a_new_reference_adds_a_row_to_each_table(store: Store) -> None:
     key = keys(store)[ONE.id]
     assert {table: rows(store, table) for table in STATE} == {
         "images": [(key, ONE.id, ONE.chain_id, ONE.size)],
-        "configs": [(key, ONE.config_json)],
+        "documents": [(key, ONE.config_json)],
         "references": [(NAME, key, 1, None)],
         "pinned_refs": [(NAME, key)],
         "ref_cache": [(NAME, key, ONE.target_digest, PLATFORM, 1_000_000)],
@@ -81,7 +81,7 @@ def test_a_second_reference_adds_no_image(store: Store) -> None:
     store.apply(OTHER, replace(ONE, size=5, chain_id="", config_json=b"{}"))
     assert len(rows(store, "references")) == 2
     assert rows(store, "images") == [(keys(store)[ONE.id], ONE.id, ONE.chain_id, ONE.size)]
-    assert rows(store, "configs") == [(keys(store)[ONE.id], ONE.config_json)]
+    assert rows(store, "documents") == [(keys(store)[ONE.id], ONE.config_json)]
 
 
 def test_the_last_reference_leaves_no_row_when_it_vanishes(store: Store) -> None:

@@ -134,7 +134,7 @@ def _recorded(store: Store) -> Recorded:
     unread = set()
     for record in require_source(store).records():
         try:
-            image_id = state_at_source(store, states.get(record.reference), record, ids).image_id
+            image_id = state_at_source(states.get(record.reference), record, ids).image_id
         except ImagekeepError as error:
             if is_source_failure(error):
                 raise

@@ -172,9 +172,17 @@ _TEXTS = """
 SELECT 'images', id, chain_id FROM images
 UNION ALL SELECT 'references', name, sort_name FROM "references"
 UNION ALL SELECT 'pinned_refs', reference, NULL FROM pinned_refs
-UNION ALL SELECT 'ref_cache', reference, target_digest || ' ' || platform FROM ref_cache
+UNION ALL SELECT 'ref_cache', reference, target_digest FROM ref_cache
+UNION ALL SELECT 'platforms', platform_key || '', platform FROM platforms
+UNION ALL SELECT 'blobs', digest, media_type FROM blobs
+UNION ALL SELECT 'chains', chain_id, diff_id FROM chains
+UNION ALL SELECT 'target_manifests', target_key || '', platform FROM target_manifests
+UNION ALL SELECT 'containers', container_id, reference || ' ' || coalesce(image_id, '') FROM containers
+UNION ALL SELECT 'image_usage', image_id, NULL FROM image_usage
+UNION ALL SELECT 'content_look', look_key || '', snapshotter FROM content_look
 UNION ALL SELECT 'reference_history', sequence || '',
-    reference || ' ' || image_id || ' ' || coalesce(target_digest, '') || ' ' || event FROM reference_history
+    reference || ' ' || image_id || ' ' || coalesce(target_digest, '') || ' ' || event
+        || ' ' || coalesce(platform, '') FROM reference_history
 UNION ALL SELECT 'incomplete_refs', reference, error FROM incomplete_refs
 UNION ALL SELECT 'watcher', source, last_error FROM watcher
 UNION ALL SELECT 'identity', store_id, source || ' ' || coalesce(namespace, '') FROM identity
@@ -218,7 +226,7 @@ def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:
     `PRAGMA foreign_key_check` finds the same, but names no row of a table that is WITHOUT ROWID.
     """
     for statement, table, message in (
-        (statements.CONFIGS_WITHOUT_IMAGE, "configs", "it has no row in images"),
+        (statements.DOCUMENTS_WITHOUT_BLOB, "documents", "it has no row in blobs"),
         (statements.REFERENCES_WITHOUT_IMAGE, "references", "no image"),
         (statements.PINS_WITHOUT_REFERENCE, "pinned_refs", "no reference agrees with it"),
         (statements.CACHE_WITHOUT_REFERENCE, "ref_cache", "no reference agrees with it"),
@@ -280,8 +288,8 @@ def _chain_of(document: bytes, image_id: str) -> str | None:
 
 def _wrong_order(connection: sqlite.Connection) -> Iterator[Problem]:
     """Find references whose stored sort key does not follow from their name."""
-    rows = connection.execute(statements.REFERENCES)
-    for _, rank, canonical, name in typed(rows, (INTEGER, INTEGER, TEXT, TEXT)):
+    rows = connection.execute(statements.SORT_KEYS)
+    for rank, canonical, name in typed(rows, (INTEGER, TEXT, TEXT)):
         if sort_key(name) != (rank, canonical):
             yield Problem("references", name, "its sort_rank or sort_name does not follow from its name")
 

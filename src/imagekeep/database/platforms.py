@@ -1,61 +1,34 @@
-"""Keeps the platforms of a store, and turns what was observed for them into changes, in the caller's transaction."""
+"""Keeps a store's platforms, and turns what was observed for them into changes, in the caller's transaction."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from imagekeep.database import queries, statements
+from imagekeep.database.writes import write_changes
 from imagekeep.errors import ImagekeepError
 from imagekeep.platform import ALL_PLATFORMS
-from imagekeep.transition import FIRST, KeptPlatform, ReferenceChange, change_to
+from imagekeep.transition import FIRST, ReferenceChange, change_to
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imagekeep.database.driver import sqlite
     from imagekeep.image import Observation
-    from imagekeep.transition import ReferenceState
+    from imagekeep.transition import KeptPlatform, ReferenceState
 
 
 def keep_platforms(cursor: sqlite.Cursor, names: Sequence[str]) -> list[KeptPlatform]:
-    """Return these platforms of the store; add those that it does not keep yet."""
-    kept = queries.platforms(cursor)
-    if kept[0].name is None:
-        cursor.execute(statements.SET_FIRST_PLATFORM, {"platform": names[0]})
-    known = {platform.name for platform in kept}
+    """Return these platforms of the store, in this order; add those that it does not keep yet."""
+    kept = {platform.name: platform for platform in queries.platforms(cursor)}
+    if kept.keys() >= set(names):
+        return [kept[name] for name in names]
     for name in names:
-        if name not in known:
-            cursor.execute(statements.ADD_PLATFORM, {"platform": name})
-    keys = {platform.name: platform for platform in queries.platforms(cursor)}
-    return [keys[name] for name in names]
-
-
-def drop_platforms(cursor: sqlite.Cursor, kept: Sequence[str]) -> None:
-    """Delete the images and references for every platform but these, the first of which becomes the store's first."""
-    wanted = keep_platforms(cursor, kept)
-    for platform in queries.platforms(cursor):
-        if platform not in wanted:
-            _delete_platform(cursor, platform.key)
-    first = wanted[0]
-    if first.key != FIRST.key:
-        _make_first(cursor, first)
-
-
-def _delete_platform(cursor: sqlite.Cursor, key: int) -> None:
-    cursor.execute(statements.REMOVE_REFERENCES_OF_PLATFORM, {"platform_key": key})
-    if key == FIRST.key:
-        cursor.execute(statements.FORGET_FIRST_PLATFORM)
-    else:
-        cursor.execute(statements.REMOVE_PLATFORM, {"platform_key": key})
-
-
-def _make_first(cursor: sqlite.Cursor, platform: KeptPlatform) -> None:
-    """Give a platform the key of the first, whose images and references were deleted."""
-    cursor.execute(statements.DEFER_FOREIGN_KEYS)
-    for statement in statements.MAKE_PLATFORM_FIRST:
-        cursor.execute(statement, {"platform_key": platform.key})
-    cursor.execute(statements.REMOVE_PLATFORM, {"platform_key": platform.key})
-    cursor.execute(statements.SET_FIRST_PLATFORM, {"platform": platform.name})
+        if None in kept:
+            cursor.execute(statements.SET_FIRST_PLATFORM, {"platform": name})
+            del kept[None]
+        cursor.execute(statements.ADD_PLATFORM, {"platform": name})
+    return keep_platforms(cursor, names)
 
 
 def changes_to(
@@ -63,18 +36,16 @@ def changes_to(
 ) -> list[ReferenceChange]:
     """Return the changes that update references to what was observed, for each platform by itself.
 
-    A reference that is gone from the source is deleted for each of the platforms with these names. What could not
-    be read for a platform stays there as it is.
+    What could not be read for a platform stays there as it is. A reference that is gone from the source is deleted
+    for the platforms with these names.
     """
-    found = {name for observation in observed.values() for name in observation.images}
-    platforms = keep_platforms(cursor, [*names, *sorted(found - set(names))])
-    dynamic = ALL_PLATFORMS in names
-    states = {
-        platform: queries.states_of(cursor, observed, platform.key)
+    found = {name for observation in observed.values() for name in (*observation.images, *observation.asked)}
+    platforms = keep_platforms(cursor, [*names, *sorted(found.difference(names))])
+    states = [
+        (platform, queries.states_of(cursor, observed, platform.key))
         for platform in platforms
         if platform.name != ALL_PLATFORMS
-    }
-    del dynamic
+    ]
     return [
         change
         for reference, observation in observed.items()
@@ -85,12 +56,50 @@ def changes_to(
 def _changes_of(
     reference: str,
     observation: Observation,
-    states: Mapping[KeptPlatform, Mapping[str, ReferenceState]],
+    states: Sequence[tuple[KeptPlatform, Mapping[str, ReferenceState]]],
 ) -> Iterator[ReferenceChange]:
-    """Yield the change of a reference for each platform for which its source answered."""
-    for platform, known in states.items():
-        before = known.get(reference)
-        image = observation.image_for(platform.name)
-        if isinstance(image, ImagekeepError) or (image is None and before is None and platform.key):
+    """Yield the change of a reference for each platform for which the source answered.
+
+    Where it neither was nor is, only the first platform has a change, which says so.
+    """
+    for platform, known in states:
+        said = observation.says_of(platform.name)
+        if said == "not asked" or isinstance(said, ImagekeepError):
             continue
-        yield change_to(reference, before, image, platform)
+        image = None if said == "gone" else said
+        before = known.get(reference)
+        if image is not None or before is not None or platform is states[0][0]:
+            yield change_to(reference, before, image, platform, observation.target)
+
+
+def drop_platforms(cursor: sqlite.Cursor, names: Sequence[str], now: int) -> None:
+    """Keep images for these platforms only; the first of them becomes the store's first."""
+    wanted = keep_platforms(cursor, names)
+    dropped = [platform for platform in queries.platforms(cursor) if platform not in wanted]
+    for platform in dropped:
+        states = queries.states_of_platform(cursor, platform.key)
+        vanished = [change_to(name, before, None, platform) for name, before in states.items()]
+        write_changes(cursor, vanished, now)
+        if platform.key == FIRST.key:
+            cursor.execute(statements.FORGET_FIRST_PLATFORM)
+        else:
+            cursor.execute(statements.REMOVE_PLATFORM, {"platform_key": platform.key})
+    if wanted[0].key != FIRST.key:
+        _make_first(cursor, wanted[0])
+
+
+def _make_first(cursor: sqlite.Cursor, platform: KeptPlatform) -> None:
+    """Exchange the keys of a platform and of the store's first."""
+    cursor.execute(statements.DEFER_FOREIGN_KEYS)
+    for old, new in ((FIRST.key, _SPARE), (platform.key, FIRST.key), (_SPARE, platform.key)):
+        for statement in (
+            statements.RENUMBER_IMAGES,
+            statements.RENUMBER_REFERENCES,
+            statements.RENUMBER_PLATFORM,
+        ):
+            cursor.execute(statement, (old, new))
+    cursor.execute(statements.REMOVE_UNNAMED_PLATFORM)
+
+
+_SPARE = -1
+"""A key that no platform keeps."""

@@ -201,9 +201,7 @@ def all_summaries(cursor: sqlite.Cursor, platform: str | None = None) -> list[Im
     references, pinned = _references_by_image(cursor, at), _pinned_images(cursor)
     rows = typed(cursor.execute(statements.IMAGES_WITHOUT_CONFIG, (at,)), _IMAGE)
     found = [
-        ImageSummary(
-            image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, platform=label
-        )
+        ImageSummary(image_id, tuple(references.get(key, ())), chain_id, size, key in pinned, platform=label)
         for key, image_id, chain_id, size in rows
     ]
     found.sort(key=_by_id)
@@ -217,9 +215,7 @@ def is_pinned(cursor: sqlite.Cursor, image_id: str, reference: str, platform: st
     return _one(cursor, statements.IS_PINNED, at, found, reference) is not None
 
 
-def state_of(
-    cursor: sqlite.Cursor, reference: str, platform_key: int = FIRST.key
-) -> ReferenceState | None:
+def state_of(cursor: sqlite.Cursor, reference: str, platform_key: int = FIRST.key) -> ReferenceState | None:
     """Return the state of one reference for a platform, or None."""
     row = _one(cursor, statements.REFERENCE_STATE, platform_key, reference)
     if row is None:
@@ -233,16 +229,17 @@ def states_of(
 ) -> dict[str, ReferenceState]:
     """Return the states of these references that the store has for a platform, and perhaps of others."""
     if len(references) > MAX_SINGLE_LOOKUPS:
-        return _states(cursor, platform_key)
+        return states_of_platform(cursor, platform_key)
     return {name: state for name in references if (state := state_of(cursor, name, platform_key))}
 
 
 def all_states(cursor: sqlite.Cursor, platform: str | None = None) -> dict[str, ReferenceState]:
     """Return the state of every reference for a platform."""
-    return _states(cursor, key_of(cursor, platform))
+    return states_of_platform(cursor, key_of(cursor, platform))
 
 
-def _states(cursor: sqlite.Cursor, platform_key: int) -> dict[str, ReferenceState]:
+def states_of_platform(cursor: sqlite.Cursor, platform_key: int) -> dict[str, ReferenceState]:
+    """Return the state of every reference for the platform with a key."""
     rows = typed(cursor.execute(statements.REFERENCE_STATES, (platform_key,)), (TEXT, *_STATE))
     return {
         name: ReferenceState(image_id, bool(pinned), target_digest, manifest_digest)

@@ -101,7 +101,7 @@ SELECT image_key, id, chain_id, size, CASE WHEN length(document) <= 8388608 THEN
 FROM images JOIN documents ON blob_key = config_key
 WHERE +platform_key = ?
 """
-"""A scan: with the index on the platform, which most images have in common, each row would be looked up by itself."""
+"""A scan: the index on the platform, which most images have in common, would look up each row by itself."""
 
 IMAGES_WITHOUT_CONFIG = """
 SELECT image_key, id, chain_id, size FROM images WHERE +platform_key = ?
@@ -112,6 +112,11 @@ SELECT image_key, sort_rank, coalesce(sort_name, name), name
 FROM "references" WHERE platform_key = ?
 """
 """Every reference with its sort key, in the order of the table."""
+
+SORT_KEYS = """
+SELECT sort_rank, coalesce(sort_name, name), name FROM "references"
+"""
+"""The sort key of every reference for any platform."""
 
 NAMES = """
 SELECT name FROM "references" WHERE platform_key = ?
@@ -168,12 +173,13 @@ LEFT JOIN reference_history ON sequence = (SELECT max(sequence) FROM reference_h
 
 COUNTS = """
 SELECT
-    (SELECT count(*) FROM images WHERE platform_key = 0),
-    (SELECT count(*) FROM "references" WHERE platform_key = 0),
-    (SELECT count(*) FROM pinned_refs JOIN images USING (image_key) WHERE platform_key = 0),
+    (SELECT count(*) FROM images),
+    (SELECT count(*) FROM "references"),
+    (SELECT count(*) FROM pinned_refs),
     (SELECT min(verified_at) FROM ref_cache),
     (SELECT max(verified_at) FROM ref_cache)
 """
+"""For all platforms; of a store of any revision."""
 
 SCHEMA_OBJECTS = """
 SELECT substr(type, 1, ?1), substr(name, 1, ?1), substr(tbl_name, 1, ?1), substr(sql, 1, ?1)
@@ -308,7 +314,10 @@ ON CONFLICT DO NOTHING
 
 ADD_REFERENCE = """
 INSERT INTO "references" (name, image_key, sort_rank, sort_name, platform_key)
-VALUES (:name, (SELECT image_key FROM images WHERE platform_key = :platform_key AND id = :id), :sort_rank, :sort_name, :platform_key)
+VALUES (
+    :name, (SELECT image_key FROM images WHERE platform_key = :platform_key AND id = :id),
+    :sort_rank, :sort_name, :platform_key
+)
 """
 
 MOVE_REFERENCE = """
@@ -411,6 +420,61 @@ INSERT INTO platforms (platform) VALUES (:platform) ON CONFLICT DO NOTHING
 ADD_USAGE = """
 INSERT INTO image_usage (image_id, first_seen, uses) VALUES (:image_id, :first_seen, 0) ON CONFLICT DO NOTHING
 """
+
+ADD_MANIFEST = """
+INSERT INTO manifests (manifest_key, config_key, compressed_size)
+VALUES (
+    (SELECT blob_key FROM blobs WHERE digest = :manifest_digest),
+    (SELECT blob_key FROM blobs WHERE digest = :config_digest),
+    :compressed_size
+)
+ON CONFLICT DO NOTHING
+"""
+
+ADD_CHAIN = """
+INSERT INTO chains (chain_id, diff_id) VALUES (:chain_id, :diff_id) ON CONFLICT DO NOTHING
+"""
+
+ADD_MANIFEST_LAYER = """
+INSERT INTO manifest_layers (manifest_key, position, layer_key, chain_key)
+VALUES (
+    (SELECT blob_key FROM blobs WHERE digest = :manifest_digest),
+    :position,
+    (SELECT blob_key FROM blobs WHERE digest = :layer_digest),
+    (SELECT chain_key FROM chains WHERE chain_id = :chain_id)
+)
+ON CONFLICT DO UPDATE SET chain_key = excluded.chain_key WHERE manifest_layers.chain_key IS NULL
+"""
+"""The diff ids are known once the config has arrived."""
+
+ADD_TARGET_MANIFEST = """
+INSERT INTO target_manifests (target_key, position, manifest_key, platform, is_attestation)
+VALUES (
+    (SELECT blob_key FROM blobs WHERE digest = :target_digest),
+    :position,
+    (SELECT blob_key FROM blobs WHERE digest = :manifest_digest),
+    :platform,
+    :is_attestation
+)
+ON CONFLICT DO UPDATE SET platform = excluded.platform WHERE target_manifests.platform IS NULL
+"""
+"""The platform of an entry that says none is known once its config has arrived."""
+
+DEFER_FOREIGN_KEYS = "PRAGMA defer_foreign_keys = ON"
+
+REMOVE_PLATFORM = """
+DELETE FROM platforms WHERE platform_key = :platform_key
+"""
+
+FORGET_FIRST_PLATFORM = "UPDATE platforms SET platform = NULL WHERE platform_key = 0"
+
+REMOVE_UNNAMED_PLATFORM = "DELETE FROM platforms WHERE platform IS NULL AND platform_key <> 0"
+
+RENUMBER_PLATFORM = "UPDATE platforms SET platform_key = ?2 WHERE platform_key = ?1"
+
+RENUMBER_IMAGES = "UPDATE images SET platform_key = ?2 WHERE platform_key = ?1"
+
+RENUMBER_REFERENCES = 'UPDATE "references" SET platform_key = ?2 WHERE platform_key = ?1'
 
 
 def set_page_size(size: int) -> str:

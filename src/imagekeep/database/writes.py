@@ -7,74 +7,57 @@ moves to.
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from imagekeep.database import statements
+from imagekeep.database.content import write_target
+from imagekeep.database.rows import by_place, run
 from imagekeep.reference import sort_key
 from imagekeep.transition import FIRST, Transition
 from imagekeep.watcher_status import status_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.database.rows import Row
     from imagekeep.errors import ImagekeepError
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import ObservedImage
     from imagekeep.transition import ReferenceChange
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
 
-Row = dict[str, Any]
-
-_PARAMETER = re.compile(r":(\w+)")
-
-
-class _Statement(NamedTuple):
-    """A statement with positional parameters, and a function that puts a row's values in their order."""
-
-    sql: str
-    values: Callable[[Row], tuple[Any, ...]]
-
-
-def _by_place(sql: str) -> _Statement:
-    """Make a statement's parameters positional: the driver binds named ones in twice the time."""
-    names = _PARAMETER.findall(sql)
-    values = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
-    return _Statement(_PARAMETER.sub("?", sql), values)
-
-
-_ADD_IMAGE = _by_place(statements.ADD_IMAGE)
-_ADD_BLOB = _by_place(statements.ADD_BLOB)
-_ADD_DOCUMENT = _by_place(statements.ADD_DOCUMENT)
-_ADD_USAGE = _by_place(statements.ADD_USAGE)
-_ADD_REFERENCE = _by_place(statements.ADD_REFERENCE)
-_MOVE_REFERENCE = _by_place(statements.MOVE_REFERENCE)
-_REMOVE_REFERENCE = _by_place(statements.REMOVE_REFERENCE)
-_ADD_PIN = _by_place(statements.ADD_PIN)
-_REMOVE_PIN = _by_place(statements.REMOVE_PIN)
-_VERIFY = _by_place(statements.VERIFY)
-_VERIFY_AGAIN = _by_place(statements.VERIFY_AGAIN)
-_FORGET_TARGET = _by_place(statements.FORGET_TARGET)
-_RECORD_CHANGE = _by_place(statements.RECORD_CHANGE)
-_REMOVE_INCOMPLETE = _by_place(statements.REMOVE_INCOMPLETE)
-_RECORD_INCOMPLETE = _by_place(statements.RECORD_INCOMPLETE)
-_FOLLOW_SOURCE = _by_place(statements.FOLLOW_SOURCE)
-_RECORD_WATCHER = _by_place(statements.RECORD_WATCHER)
-_RECORD_IMAGE_FILESYSTEM = _by_place(statements.RECORD_IMAGE_FILESYSTEM)
+_ADD_IMAGE = by_place(statements.ADD_IMAGE)
+_ADD_BLOB = by_place(statements.ADD_BLOB)
+_ADD_DOCUMENT = by_place(statements.ADD_DOCUMENT)
+_ADD_USAGE = by_place(statements.ADD_USAGE)
+_ADD_REFERENCE = by_place(statements.ADD_REFERENCE)
+_MOVE_REFERENCE = by_place(statements.MOVE_REFERENCE)
+_REMOVE_REFERENCE = by_place(statements.REMOVE_REFERENCE)
+_ADD_PIN = by_place(statements.ADD_PIN)
+_REMOVE_PIN = by_place(statements.REMOVE_PIN)
+_VERIFY = by_place(statements.VERIFY)
+_VERIFY_AGAIN = by_place(statements.VERIFY_AGAIN)
+_FORGET_TARGET = by_place(statements.FORGET_TARGET)
+_RECORD_CHANGE = by_place(statements.RECORD_CHANGE)
+_REMOVE_INCOMPLETE = by_place(statements.REMOVE_INCOMPLETE)
+_RECORD_INCOMPLETE = by_place(statements.RECORD_INCOMPLETE)
+_FOLLOW_SOURCE = by_place(statements.FOLLOW_SOURCE)
+_RECORD_WATCHER = by_place(statements.RECORD_WATCHER)
+_RECORD_IMAGE_FILESYSTEM = by_place(statements.RECORD_IMAGE_FILESYSTEM)
 
 
 def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write changes to the tables; `now` is in microseconds since 1970, UTC."""
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
-    verified = (change for change in changes if change.only_verifies)
-    _run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"verified_at": now} for change in verified))
+    verified = [change for change in changes if change.only_verifies]
+    run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"verified_at": now} for change in verified))
+    _write_targets(cursor, verified)
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
     if cursor.execute(statements.ANY_INCOMPLETE).fetchone()[0]:
-        _run(cursor, _REMOVE_INCOMPLETE, (_name_row(c) for c in changes if c.platform.key == FIRST.key))
+        run(cursor, _REMOVE_INCOMPLETE, (_name_row(c) for c in changes if c.platform.key == FIRST.key))
 
 
 def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
@@ -84,39 +67,47 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], no
     """
     new = [change for change in changes if change.transition is Transition.NEW]
     _add_images(cursor, new, now)
-    _run(cursor, _ADD_REFERENCE, map(_reference_row, new))
+    run(cursor, _ADD_REFERENCE, map(_reference_row, new))
     _settle(cursor, new, now)
     for change in changes:
         # One by one: the target that one leaves may be the one that the next needs, and is deleted in between.
         if change.before is not None and change.after is not None:
             if change.transition is Transition.MOVED:
                 _add_images(cursor, [change], now)
-                _run(cursor, _MOVE_REFERENCE, [_reference_row(change)])
+                run(cursor, _MOVE_REFERENCE, [_reference_row(change)])
             _settle(cursor, [change], now)
-    _run(cursor, _RECORD_CHANGE, (_history_row(c, now) for c in changes if c.event))
-    _run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
+    run(cursor, _RECORD_CHANGE, (_history_row(c, now) for c in changes if c.event))
+    run(cursor, _REMOVE_REFERENCE, (_name_row(c) for c in changes if c.after is None))
 
 
 def _add_images(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write the images that new or moved references name, if the store does not have them."""
     images = [_image(change) for change in changes]
-    _run(cursor, _ADD_BLOB, (_blob_row(image.id, len(image.config_json)) for image in images))
+    run(cursor, _ADD_BLOB, (_blob_row(image.id, len(image.config_json)) for image in images))
     documents = ({"digest": image.id, "document": image.config_json} for image in images)
-    _run(cursor, _ADD_DOCUMENT, documents)
-    _run(cursor, _ADD_IMAGE, map(_image_row, changes))
-    _run(cursor, _ADD_USAGE, ({"image_id": image.id, "first_seen": now} for image in images))
+    run(cursor, _ADD_DOCUMENT, documents)
+    run(cursor, _ADD_IMAGE, map(_image_row, changes))
+    run(cursor, _ADD_USAGE, ({"image_id": image.id, "first_seen": now} for image in images))
 
 
 def _settle(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write the pins and targets of references that exist."""
     # A moved reference has taken its pin along by cascade; it is removed here if it must be.
-    _run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
-    _run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
+    run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
+    run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
     told = [change for change in changes if change.target_digest]
-    _run(cursor, _ADD_BLOB, (_blob_row(c.target_digest) for c in told))
-    _run(cursor, _VERIFY, (_cache_row(c, now) for c in told))
+    run(cursor, _ADD_BLOB, (_blob_row(c.target_digest) for c in told))
+    _write_targets(cursor, told)
+    run(cursor, _VERIFY, (_cache_row(c, now) for c in told))
     # A reference that was moved without asking the source has no known target.
-    _run(cursor, _FORGET_TARGET, (_name_row(c) for c in changes if c.moved_locally))
+    run(cursor, _FORGET_TARGET, (_name_row(c) for c in changes if c.moved_locally))
+
+
+def _write_targets(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange]) -> None:
+    """Write what the targets of these changes are made of, each target once."""
+    for facts in {id(change.target): change.target for change in changes}.values():
+        if facts is not None:
+            write_target(cursor, facts)
 
 
 def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepError], now: int) -> None:
@@ -125,28 +116,22 @@ def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepErro
         {"reference": name, "error": str(error), "since": now, "tried_at": now, "tries": 1}
         for name, error in failures.items()
     ]
-    _run(cursor, _RECORD_INCOMPLETE, rows)
+    run(cursor, _RECORD_INCOMPLETE, rows)
 
 
 def write_watcher(cursor: sqlite.Cursor, state: WatcherState) -> None:
     """Record the watcher's status, replacing the last."""
-    _run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | status_row(state)])
+    run(cursor, _RECORD_WATCHER, [{"watcher_key": 1} | status_row(state)])
 
 
 def write_image_filesystem(cursor: sqlite.Cursor, usage: FilesystemUsage) -> None:
     """Record what the source reports about its filesystem, replacing the last."""
-    _run(cursor, _RECORD_IMAGE_FILESYSTEM, [{"filesystem_key": 1} | asdict(usage)])
+    run(cursor, _RECORD_IMAGE_FILESYSTEM, [{"filesystem_key": 1} | asdict(usage)])
 
 
 def write_source(cursor: sqlite.Cursor, source: SourceIdentity) -> None:
     """Record which source the store follows."""
-    _run(cursor, _FOLLOW_SOURCE, [{"source": source.specifier, "namespace": source.namespace}])
-
-
-def _run(cursor: sqlite.Cursor, statement: _Statement, rows: Iterable[Row]) -> None:
-    """Run a statement for every row, if there are any."""
-    if values := list(map(statement.values, rows)):
-        cursor.executemany(statement.sql, values)
+    run(cursor, _FOLLOW_SOURCE, [{"source": source.specifier, "namespace": source.namespace}])
 
 
 def _image(change: ReferenceChange) -> ObservedImage:

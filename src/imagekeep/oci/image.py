@@ -91,23 +91,10 @@ def read_image(
         return _read_image(target, reader, matcher)
 
 
-def read_images(
-    target: Descriptor,
-    content: ContentReader,
-    matchers: Sequence[PlatformMatcher],
-    shared: SharedDocuments | None = None,
-) -> list[ImageFacts | ImagekeepError]:
-    """Read the image of a target on each platform, or the error why there is none; documents are read once.
-
-    Raises what the content raises, except that a blob is missing or broken.
-    """
-    with ImageReader(content, shared) as reader:
-        return [_image_or_error(target, reader, matcher) for matcher in matchers]
-
-
-def _image_or_error(
+def image_or_error(
     target: Descriptor, reader: ImageReader, matcher: PlatformMatcher
 ) -> ImageFacts | ImagekeepError:
+    """Return the image of a target on a platform, or the error of DOCUMENT_ERRORS why there is none."""
     try:
         return _read_image(target, reader, matcher)
     except DOCUMENT_ERRORS as error:

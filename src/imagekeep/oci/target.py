@@ -17,13 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from imagekeep.digest import is_digest
-from imagekeep.errors import (
-    ContentNotFoundError,
-    CorruptContentError,
-    ImagekeepError,
-    InvalidDigestError,
-    InvalidDocumentError,
-)
+from imagekeep.errors import ContentNotFoundError, ImagekeepError
 from imagekeep.oci.config import parse_root_filesystem
 from imagekeep.oci.documents import (
     INDEX_TYPES,
@@ -32,7 +26,7 @@ from imagekeep.oci.documents import (
     parse_index,
     parse_manifest,
 )
-from imagekeep.oci.image import chain_ids
+from imagekeep.oci.image import DOCUMENT_ERRORS, chain_ids
 from imagekeep.platform import Platform
 
 if TYPE_CHECKING:
@@ -62,14 +56,6 @@ ATTESTATION: Final = "attestation-manifest"
 
 _ANY_HOST: Final = Platform("", "")
 """Leaves an empty operating system empty: what a digest fixes must not depend on the host."""
-
-_FAULTS_OF_A_DOCUMENT: Final = (
-    ContentNotFoundError,
-    CorruptContentError,
-    InvalidDigestError,
-    InvalidDocumentError,
-)
-"""After any other error the source is not asked again."""
 
 
 class TargetEntry(NamedTuple):
@@ -300,9 +286,9 @@ class _Walk:
                 document = self._reader.document(descriptor)
             except ContentNotFoundError:
                 self._absent.add(digest)
-            except _FAULTS_OF_A_DOCUMENT:
+            except DOCUMENT_ERRORS:
                 pass
-            except ImagekeepError:
+            except ImagekeepError:  # the source is not asked again
                 self._tries_left = 0
             else:
                 self._documents[digest] = document

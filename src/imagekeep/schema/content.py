@@ -31,9 +31,7 @@ blobs = Table(
         Integer,
         comment="compressed bytes, as the first descriptor says; null if not known yet, or impossible",
     ),
-    Column(
-        "present", Integer, comment="whether the source had it when last looked; null if not known yet"
-    ),
+    Column("present", Integer, comment="whether the source had it when last looked; null if not known yet"),
     UniqueConstraint("digest", name="blobs_are_unique"),
     check("blobs_have_a_digest"),
     check("blobs_have_a_possible_size"),
@@ -163,9 +161,7 @@ image_usage = Table(
     "image_usage",
     metadata,
     Column("image_id", Text, primary_key=True, nullable=False),
-    Column(
-        "first_seen", Integer, nullable=False, comment="microseconds since 1970, UTC, as all times here"
-    ),
+    Column("first_seen", Integer, nullable=False, comment="microseconds since 1970, UTC, as all times here"),
     Column("last_used", Integer, comment="null if no use was seen"),
     Column("uses", Integer, nullable=False, comment="containers seen, and uses reported"),
     check("image_usage_uses_are_counted"),

@@ -23,6 +23,7 @@ metadata = MetaData()
 
 
 def check(name: str) -> CheckConstraint:
+    """Return the CHECK constraint with this name."""
     return CheckConstraint(CHECKS[name].condition, name=name)
 
 

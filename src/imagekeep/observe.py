@@ -1,0 +1,86 @@
+"""Reads a target at its source: the image for each platform, and everything that the target is made of.
+
+The documents of a target are read once, whichever platforms ask for them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.errors import ImagekeepError, InvalidPlatformError
+from imagekeep.image import Observation, observed_of
+from imagekeep.oci.image import ImageFacts, image_or_error
+from imagekeep.oci.image_reader import ImageReader
+from imagekeep.oci.target import read_target
+from imagekeep.platform import ALL_PLATFORMS, Platform, name_of, only
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from imagekeep.image import ImageRecord
+    from imagekeep.oci.content import ContentReader
+    from imagekeep.oci.descriptor import Descriptor
+    from imagekeep.oci.image_reader import SharedDocuments
+    from imagekeep.oci.target import TargetFacts
+    from imagekeep.platform import PlatformMatcher
+
+
+class TargetReading(NamedTuple):
+    """The image of a target for each platform, or why there is none, and what the target is made of."""
+
+    images: Mapping[str, ImageFacts | ImagekeepError]
+    asked: tuple[str, ...]
+    facts: TargetFacts
+
+
+@functools.lru_cache(maxsize=64)
+def matcher_of(platform: str) -> PlatformMatcher:
+    """Return the matcher of a platform by the name that a store knows it by."""
+    return only(Platform.parse(platform))
+
+
+def observe_target(
+    target: Descriptor,
+    content: ContentReader,
+    platforms: Sequence[str],
+    shared: SharedDocuments | None = None,
+) -> TargetReading:
+    """Read a target for these platforms; with ALL_PLATFORMS also for each one that it has a manifest for.
+
+    Targets read with the same `shared` share its limits. Raises what the content raises, and the error for the
+    first platform if the image can be read for none.
+    """
+    with ImageReader(content, shared) as reader:
+        named = [name for name in platforms if name != ALL_PLATFORMS]
+        images = {name: image_or_error(target, reader, matcher_of(name)) for name in named}
+        facts = read_target(target, reader)
+        if ALL_PLATFORMS in platforms:
+            found = [name for name in _platforms_of(facts) if name not in images]
+            images |= {name: image_or_error(target, reader, matcher_of(name)) for name in found}
+    if images and all(isinstance(image, ImagekeepError) for image in images.values()):
+        raise next(image for image in images.values() if isinstance(image, ImagekeepError))
+    return TargetReading(images, (*platforms, *images), facts)
+
+
+def _platforms_of(facts: TargetFacts) -> Iterator[str]:
+    """Yield the platforms of the manifests that could be read, each once, attestations left out."""
+    names = (
+        entry.platform
+        for entry in facts.entries
+        if entry.digest in facts.manifests and entry.platform and not entry.is_attestation
+    )
+    for name in dict.fromkeys(names):
+        try:
+            yield name_of(name)
+        except InvalidPlatformError:  # an index may say anything
+            continue
+
+
+def observation_of(record: ImageRecord, reading: TargetReading) -> Observation:
+    """Return what a record and the reading of its target say of its reference."""
+    images = {
+        name: observed_of(record, image) if isinstance(image, ImageFacts) else image
+        for name, image in reading.images.items()
+    }
+    return Observation(images, reading.asked, reading.facts)
