@@ -130,9 +130,7 @@ class Model:
     @staticmethod
     def _after(observed: ObservedImage | None) -> ReferenceState | None:
         return (
-            ReferenceState(observed.id, observed.pinned, observed.target_digest, None)
-            if observed
-            else None
+            ReferenceState(observed.id, observed.pinned, observed.target_digest, None) if observed else None
         )
 
     def _names(self, image_id: str, reference: str) -> bool:

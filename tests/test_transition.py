@@ -71,10 +71,7 @@ def test_the_history_has_an_event_for_every_change(
 
 def test_another_size_is_not_a_change() -> None:
     observed = ObservedImage(A, "", 99, b"", "target", pinned=False)
-    assert (
-        change_to("busybox", ReferenceState(A, pinned=False), observed).transition
-        is Transition.UNCHANGED
-    )
+    assert change_to("busybox", ReferenceState(A, pinned=False), observed).transition is Transition.UNCHANGED
 
 
 def test_the_state_after_has_the_target_and_the_manifest() -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from imagekeep.identity import SourceIdentity, StoreIdentity
-    from imagekeep.image import Image, ImageRecord, ImageSummary, ObservedImage
+    from imagekeep.image import Image, ImageRecord, ImageSummary, Observation, ObservedImage
     from imagekeep.image_actions import Action, ActionResult, Actions
     from imagekeep.oci.content import ContentInfo
     from imagekeep.oci.descriptor import Descriptor
@@ -58,7 +58,7 @@ _EXPORTS: Final = {
     "database.queries": ("Counts", "HistoryEntry"),
     "diff": ("Difference", "DifferenceKind", "find_differences"),
     "identity": ("SourceIdentity", "StoreIdentity"),
-    "image": ("Image", "ImageRecord", "ImageSummary", "ObservedImage"),
+    "image": ("Image", "ImageRecord", "ImageSummary", "Observation", "ObservedImage"),
     "image_actions": ("Action", "ActionResult", "Actions"),
     "oci.content": ("ContentInfo",),
     "oci.descriptor": ("Descriptor",),
@@ -105,6 +105,7 @@ __all__ = [
     "InvalidReferenceError",
     "NotFoundError",
     "OCILayout",
+    "Observation",
     "ObservedImage",
     "PermissionDeniedError",
     "Platform",

@@ -69,7 +69,7 @@ def escape(text: str) -> str:
     r"""Return text with each invisible or misleading character as a Python escape (`\x1b`, `\u202e`)."""
     if text.isascii():
         return text if text.isprintable() else text.translate(_SHOWN)
-    # Words are those of the escaped text: an escape ends in Latin letters, and a letter behind it stands in their word.
+    # The words are those of the escaped text: an escape ends in Latin letters, and what follows is in their word.
     return _WORD.sub(_escape_twins, text.translate(_SHOWN))
 
 

@@ -77,7 +77,8 @@ def test_config(case: Case) -> None:
     tree = Tree(case)
     found = {
         specifier: unless_it_fails(
-            lambda matcher: choose_manifest(tree.target, tree.reader, matcher), specifier
+            lambda matcher: tree.reader.manifest(choose_manifest(tree.target, tree.reader, matcher)),
+            specifier,
         )
         for specifier in case["by_platform"]
     }

@@ -87,11 +87,12 @@ class Tree:
 
     def chosen(self, matcher: PlatformMatcher) -> int | str:
         """Return the number of the manifest whose config is chosen, or not_found."""
+        reader = ImageReader(self.blobs)
         try:
-            manifest = choose_manifest(self.target, ImageReader(self.blobs), matcher)
+            chosen = choose_manifest(self.target, reader, matcher)
         except ContentNotFoundError:
             return "not_found"
-        return self.configs[manifest.config.digest]
+        return self.configs[reader.manifest(chosen).config.digest]
 
 
 @each("choose")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from imagekeep import ObservedImage
+    from imagekeep import Observation
     from tests.conformance.data import Case
 
 CASES = [pytest.param(case, id=name) for name, case in cases("store_update")]
@@ -122,7 +122,7 @@ class Updater:
         return "ok"
 
 
-def apply(store: Store, reference: str, observed: ObservedImage | None) -> None:
+def apply(store: Store, reference: str, observed: Observation | None) -> None:
     """Apply, in another process, what was observed in this one."""
     store.apply(reference, observed)
 
@@ -170,7 +170,7 @@ def test_a_later_listing_verifies_what_updates_wrote(case: Case, volatile_path: 
             source.fails = failing
 
 
-def read(store: Store, name: str) -> ObservedImage | None:
+def read(store: Store, name: str) -> Observation | None:
     """Observe a reference; return None if its blobs are gone."""
     try:
         return store.observe(name)

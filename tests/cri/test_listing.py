@@ -43,15 +43,15 @@ class Counting(Reader):
         self.reads: list[str] = []
         self.before_config: list[Any] = []
 
-    def summaries(self) -> Any:
+    def summaries(self, platform: Any = None) -> Any:
         self.reads.append("rows")
-        return super().summaries()
+        return super().summaries(platform)
 
-    def get(self, image_id: str) -> Image:
+    def get(self, image_id: str, platform: Any = None) -> Image:
         self.reads.append("config")
         if self.before_config:
             self.before_config.pop()()
-        return super().get(image_id)
+        return super().get(image_id, platform)
 
 
 def test_nothing_is_reread_without_writes(store: Store, store_path: Path) -> None:

@@ -49,6 +49,7 @@ class GlobalOption(NamedTuple):
     help: str
     envvar: str
     default: Callable[[], str | None] | None = None
+    multiple: bool = False
 
     def before_command(self) -> click.Option:
         """Return the option of the program itself."""
@@ -59,21 +60,28 @@ class GlobalOption(NamedTuple):
             envvar=self.envvar,
             show_envvar=True,
             default=self.default,
+            multiple=self.multiple,
         )
 
     def after_command(self) -> click.Option:
         """Return the option of a command, which overrides the one before the command."""
         return click.Option(
-            [self.flag, f"_{self.field}"], hidden=True, expose_value=False, callback=self._override
+            [self.flag, f"_{self.field}"],
+            hidden=True,
+            expose_value=False,
+            callback=self._override,
+            multiple=self.multiple,
         )
 
-    def _override(self, context: click.Context, _option: click.Parameter, value: str | None) -> None:
-        if value is None:
+    def _override(
+        self, context: click.Context, _option: click.Parameter, value: str | tuple[str, ...] | None
+    ) -> None:
+        if value is None or value == ():
             return
         if context.resilient_parsing:  # during completion there are no Settings
             context.find_root().params[self.field] = value
         else:
-            given: dict[str, Any] = {self.field: _store(value) if self.field == "path" else value}
+            given: dict[str, Any] = {self.field: _store(str(value)) if self.field == "path" else value}
             context.obj = context.obj._replace(**given)
             context.find_root().set_parameter_source(self.field, ParameterSource.COMMANDLINE)
 
@@ -111,10 +119,11 @@ GLOBAL_OPTIONS = (
     ),
     GlobalOption(
         "--platform",
-        "platform",
+        "platforms",
         "PLATFORM",
-        "Platform to select from multi-platform images; the host's by default.",
+        "Platform to keep, or * for all; repeatable. By default the store's, at first the host's.",
         "IMAGEKEEP_PLATFORM",
+        multiple=True,
     ),
 )
 

@@ -20,7 +20,7 @@ from imagekeep.cli.configuration import (
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import table
 from imagekeep.cli.output import write_all
-from imagekeep.platform import Platform
+from imagekeep.platform import Platform, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ def _global_settings(root: click.Context, settings: Settings) -> Iterator[Settin
 def _implied(key: str, settings: Settings) -> str | None:
     """Return what an option that is not set comes to."""
     if key == "platform":
-        return Platform.host().format()
+        return name_of(Platform.host())
     if key == "namespace" and (settings.source or "").partition(":")[0] == "containerd":
         with contextlib.suppress(ImportError):  # gRPC is an extra
             from imagekeep.sources.containerd import DEFAULT_NAMESPACE

@@ -12,7 +12,6 @@ import click
 from imagekeep.database.revision import exists
 from imagekeep.errors import ImageNotFoundError
 from imagekeep.internals import require_source
-from imagekeep.platform import Platform
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.specifier import open_source
 from imagekeep.store import Store
@@ -32,7 +31,7 @@ def open_store(
     before_creating: Callable[[Source], object] | None = None,
     example: str = "oci:DIRECTORY",
 ) -> Iterator[Store]:
-    """Open the store with the source and platform of the settings, creating it if it does not exist.
+    """Open the store with the source and platforms of the settings, creating it if it does not exist.
 
     Before creating one, `before_creating` is called with the source: if it raises, no empty store is left behind.
     With `dry_run`, a new store is created in a temporary directory. Raises click.UsageError, suggesting `example`,
@@ -40,7 +39,6 @@ def open_store(
     """
     if not settings.source:
         raise click.UsageError(f"no source given (add --source {example}, or set IMAGEKEEP_SOURCE)")
-    platform = Platform.parse(settings.platform) if settings.platform else Platform.host()
     source = open_source(settings.source, base_name=settings.base_name, namespace=settings.namespace)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(source))
@@ -50,7 +48,7 @@ def open_store(
             before_creating(source)
         if is_new and dry_run:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
-        yield stack.enter_context(Store.open(path, source=source, platform=platform))
+        yield stack.enter_context(Store.open(path, source=source, platforms=settings.platforms or None))
 
 
 def require_listing(source: Source) -> None:

@@ -128,7 +128,7 @@ def root(
     source: str | None,
     namespace: str | None,
     base_name: str | None,
-    platform: str | None,
+    platforms: tuple[str, ...],
 ) -> None:
     """Keep and query a container host's image metadata in SQLite.
 
@@ -140,4 +140,4 @@ def root(
 
     Options can also be set in /etc/imagekeep/imagekeep.toml, or the file that IMAGEKEEP_CONFIG names.
     """
-    context.obj = Settings(Path(path) if path else default_store(), source, base_name, platform, namespace)
+    context.obj = Settings(Path(path) if path else default_store(), source, base_name, platforms, namespace)

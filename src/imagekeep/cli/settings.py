@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     path: Path
     source: str | None = None
     base_name: str | None = None
-    platform: str | None = None
+    platforms: tuple[str, ...] = ()
     namespace: str | None = None
 
     def open_reader(self) -> Reader:

@@ -16,7 +16,8 @@ from imagekeep.cli.open_store import open_store, require_listing, spelling
 from imagekeep.cli.output import print_error, progress, write_line
 from imagekeep.cli.stored_names import complete_references
 from imagekeep.database.queries import no_such_image
-from imagekeep.errors import ImageNotFoundError, printable
+from imagekeep.errors import FailedPreconditionError, ImageNotFoundError, printable
+from imagekeep.internals import droppable_platforms
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sync import sync
 from imagekeep.transition import Transition
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from imagekeep.cli.settings import Settings
     from imagekeep.sources.protocol import Source
+    from imagekeep.store import Store
     from imagekeep.sync import SyncReport
 
 
@@ -42,7 +44,7 @@ SHOWN = 20
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--verify", is_flag=True, help="Reread every document.")
 @click.option("--replace-source", is_flag=True, help="Replace the source that the store follows.")
-@click.option("--platform", metavar="PLATFORM", help="Same as the global --platform.")
+@click.option("--replace-platforms", is_flag=True, help="Drop the platforms that --platform does not name.")
 @click.option("-v", "--verbose", is_flag=True, help=f"List every change, not only the first {SHOWN}.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the summary.")
 @click.pass_obj
@@ -52,7 +54,7 @@ def sync_store(
     dry_run: bool,
     verify: bool,
     replace_source: bool,
-    platform: str | None,
+    replace_platforms: bool,
     verbose: bool,
     quiet: bool,
 ) -> int:
@@ -62,22 +64,44 @@ def sync_store(
     remembers its source: syncing all references from another one is refused (exit code 4) without
     --replace-source, and syncing given ones deletes none. References that cannot be read are reported and keep
     their last state (exit code 5).
+
+    The store remembers its platforms too. Those that --platform names are added; if it leaves any out, the sync is
+    refused without --replace-platforms, which drops their images from the store.
     """
-    settings = settings._replace(platform=platform or settings.platform)
     probe = functools.partial(_require_any, references) if references else require_listing
     with (
         open_store(settings, dry_run=dry_run, before_creating=probe) as store,
         progress("syncing") as show,
     ):
         names = [spelling(store, name) for name in references] or None
+        if names is None and not (replace_platforms or dry_run):
+            _require_all_platforms(store)
         report = sync(
-            store, names, verify=verify, dry_run=dry_run, replace_source=replace_source, progress=show
+            store,
+            names,
+            verify=verify,
+            dry_run=dry_run,
+            replace_source=replace_source,
+            replace_platforms=replace_platforms or (dry_run and names is None),
+            progress=show,
         )
         known = store.references() if names else []
     shown = 0 if quiet else None if verbose else SHOWN
     for line in describe(report, shown, dry_run=dry_run):
         write_line(line)
     return _print_failures(report, names or (), known)
+
+
+def _require_all_platforms(store: Store) -> None:
+    """Raise FailedPreconditionError, saying what would be dropped, if the store keeps other platforms."""
+    others = droppable_platforms(store)
+    if others:
+        kept = ", ".join(f"{name} ({counted(number, 'reference')})" for name, number in others.items())
+        flags = " ".join(f"--platform {printable(name)}" for name in others)
+        raise FailedPreconditionError(
+            f"store {printable(store.path)}: also keeps {printable(kept)} (add {flags}, or drop what is not named "
+            "with --replace-platforms)"
+        )
 
 
 def _require_any(names: Sequence[str], source: Source) -> None:
@@ -98,6 +122,8 @@ def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> 
         yield f"{transition} {name} → {truncate(image_id)}" if image_id else f"{transition} {name}"
     if shown and len(changed) > shown:
         yield f"… and {len(changed) - shown} more changes (-v lists all)"
+    for platform, references in report.dropped.items():
+        yield f"dropped {platform} ({counted(references, 'reference')})"
     counts = [f"{report.counts[each]} {each}" for each in Transition if report.counts[each]]
     failed = [f"{len(report.failures)} unreadable"] if report.failures else []
     number = counted(len(report.transitions) + len(report.failures), "reference")
