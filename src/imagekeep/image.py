@@ -100,6 +100,11 @@ class Observation:
         return "gone" if self.gone or platform in self.asked else "not asked"
 
     @property
+    def errors(self) -> dict[str, ImagekeepError]:
+        """Return why the image could not be read, by platform."""
+        return {name: said for name, said in self.images.items() if isinstance(said, ImagekeepError)}
+
+    @property
     def image_id(self) -> str:
         """Return the id of the image for the first platform for which it could be read."""
         return next(image.id for image in self.images.values() if isinstance(image, ObservedImage))

@@ -162,8 +162,10 @@ def platform_names(store: Store) -> tuple[str, ...]:
 
 
 def observe(store: Store, target: Descriptor, shared: SharedDocuments | None = None) -> TargetReading:
-    """Read a target at the source for the store's platforms; raises as `observe_target` does."""
-    return observe_target(target, require_source(store), store._platform_names(), shared)
+    """Read a target at the source for the store's platforms; raises as `observe_target` and `require_image` do."""
+    reading = observe_target(target, require_source(store), store._platform_names(), shared)
+    reading.require_image()
+    return reading
 
 
 def is_current(state: ReferenceState, record: ImageRecord) -> bool:

@@ -33,6 +33,12 @@ class TargetReading(NamedTuple):
     asked: tuple[str, ...]
     facts: TargetFacts
 
+    def require_image(self) -> None:
+        """Raise the error for the first platform if the image could be read for none."""
+        errors = [image for image in self.images.values() if isinstance(image, ImagekeepError)]
+        if errors and len(errors) == len(self.images):
+            raise errors[0]
+
 
 @functools.lru_cache(maxsize=64)
 def matcher_of(platform: str) -> PlatformMatcher:
@@ -48,8 +54,8 @@ def observe_target(
 ) -> TargetReading:
     """Read a target for these platforms; with ALL_PLATFORMS also for each one that it has a manifest for.
 
-    Targets read with the same `shared` share its limits. Raises what the content raises, and the error for the
-    first platform if the image can be read for none.
+    Targets read with the same `shared` share its limits. Raises what the content raises, except that a document is
+    missing or broken.
     """
     with ImageReader(content, shared) as reader:
         named = [name for name in platforms if name != ALL_PLATFORMS]
@@ -58,8 +64,6 @@ def observe_target(
         if ALL_PLATFORMS in platforms:
             found = [name for name in _platforms_of(facts) if name not in images]
             images |= {name: image_or_error(target, reader, matcher_of(name)) for name in found}
-    if images and all(isinstance(image, ImagekeepError) for image in images.values()):
-        raise next(image for image in images.values() if isinstance(image, ImagekeepError))
     return TargetReading(images, (*platforms, *images), facts)
 
 

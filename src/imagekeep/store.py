@@ -30,7 +30,7 @@ from imagekeep.errors import (
     PinNeedsReferenceError,
     printable,
 )
-from imagekeep.image import GONE, ObservedImage, require_storable
+from imagekeep.image import GONE, Observation, ObservedImage, require_storable
 from imagekeep.internals import apply_observations
 from imagekeep.observe import observation_of, observe_target
 from imagekeep.paths import store_path
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.image import Image, Observation
+    from imagekeep.image import Image
     from imagekeep.sources.protocol import Source
     from imagekeep.transition import KeptPlatform
 
@@ -149,18 +149,17 @@ class Store(Reader):
     def update_platforms(self, reference: str) -> dict[str, Transition | ImagekeepError]:
         """Update one reference from the source; return for each platform what happened, or why it was not read.
 
-        Raises as `update` does.
+        Raises as `update` does, except that documents cannot be read.
         """
         with self._lock([reference]):
             observation = self.observe(reference)
             transitions = apply_observations(self, {reference: observation})[reference]
-        errors = {name: said for name, said in observation.images.items() if isinstance(said, ImagekeepError)}
-        return {**transitions, **errors}
+        return {**transitions, **observation.errors}
 
     def observe(self, reference: str) -> Observation:
         """Read from the source the image of `reference` for each platform.
 
-        Raises as `update` does; the store is not written.
+        Raises as `update` does, except that documents cannot be read; the store is not written.
         """
         source = self._require_source()
         try:
@@ -168,16 +167,22 @@ class Store(Reader):
         except ImageNotFoundError:
             return GONE
         try:
-            return observation_of(record, observe_target(record.target, source, self._platform_names()))
+            reading = observe_target(record.target, source, self._platform_names())
         except ImagekeepError as error:
             error.reference = reference
             raise
+        observation = observation_of(record, reading)
+        for error in observation.errors.values():
+            error.reference = reference
+        return observation
 
     def apply(self, reference: str, observed: Observation | ObservedImage | None) -> Transition:
         """Update one reference to what was observed; an image stands for the first platform, None deletes it.
 
-        Raises InvalidReferenceError or InvalidDigestError, and as `update` does for the file.
+        Raises InvalidReferenceError or InvalidDigestError, and as `update` does for the documents and the file.
         """
+        if isinstance(observed, Observation) and len(observed.errors) == len(observed.images) > 0:
+            raise next(iter(observed.errors.values()))
         transitions = apply_observations(self, {reference: observed})[reference]
         return next(iter(transitions.values()))
 

@@ -172,7 +172,5 @@ def test_a_later_listing_verifies_what_updates_wrote(case: Case, volatile_path: 
 
 def read(store: Store, name: str) -> Observation | None:
     """Observe a reference; return None if its blobs are gone."""
-    try:
-        return store.observe(name)
-    except ContentNotFoundError:
-        return None
+    observation = store.observe(name)
+    return None if observation.errors else observation
