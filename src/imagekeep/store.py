@@ -172,8 +172,8 @@ class Store(Reader):
             error.reference = reference
             raise
         observation = observation_of(record, reading)
-        for error in observation.errors.values():
-            error.reference = reference
+        for each in observation.errors.values():
+            each.reference = reference
         return observation
 
     def apply(self, reference: str, observed: Observation | ObservedImage | None) -> Transition:

@@ -40,7 +40,8 @@ class ChangingSource:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.targets = [Descriptor(t["mediaType"], t["digest"], t["size"]) for t in case["targets"]]
-        self.documents = {digest: text.encode() for digest, text in (case["blobs"] | case["late"]).items()}
+        texts: dict[str, str] = case["blobs"] | case["late"]
+        self.documents = {digest: text.encode() for digest, text in texts.items()}
         self.present = set(case["blobs"])
         self.by_name: dict[str, ImageRecord] = {}
         self.fails = False

@@ -116,15 +116,18 @@ class Updater:
             return update(self.store, reference)
         try:
             with lock_references(self.store, [reference]):
-                self.worker.ask(apply, reference, self.store.observe(reference))
+                return self.worker.ask(apply, reference, self.store.observe(reference))
         except ImagekeepError as error:
             return error_class(error)
-        return "ok"
 
 
-def apply(store: Store, reference: str, observed: Observation | None) -> None:
-    """Apply, in another process, what was observed in this one."""
-    store.apply(reference, observed)
+def apply(store: Store, reference: str, observed: Observation | None) -> str:
+    """Apply, in another process, what was observed in this one; return the result class."""
+    try:
+        store.apply(reference, observed)
+    except ImagekeepError as error:
+        return error_class(error)
+    return "ok"
 
 
 @pytest.mark.parametrize("mode", MODES)
