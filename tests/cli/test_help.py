@@ -44,8 +44,12 @@ EXAMPLES = {
     if isinstance(each, ExampleCommand)
     for example in each.examples
 }
-WITH_A_DAEMON = [example for example in EXAMPLES if "--source containerd" in example]
-"""Examples that use the host's containerd, or never end; their commands have tests of their own."""
+WITH_A_DAEMON = [
+    example
+    for example in EXAMPLES
+    if "--source containerd" in example or example.startswith(("imagekeep ship ", "imagekeep fleet "))
+]
+"""Examples that use a fleet's centre or the host's containerd, or never end; other tests run these commands."""
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.keys() - WITH_A_DAEMON))

@@ -12,12 +12,15 @@ from imagekeep.cli.formats import NONE, format_time, human_size, table
 from imagekeep.cli.output import write_all
 from imagekeep.cli.settings import read_store
 from imagekeep.database.driver import DRIVER, sqlite
+from imagekeep.database.feed import newest_cursor
 from imagekeep.database.files import size_on_disk
 from imagekeep.database.lock import is_watched
 from imagekeep.database.queries import count, identity, incomplete_references, watcher_state
 from imagekeep.database.revision import HEAD, REVISIONS, read_schema, require_head, require_unchanged
 from imagekeep.errors import PermissionDeniedError, SchemaVersionError
 from imagekeep.identity import SourceIdentity
+from imagekeep.ship_status import read_ship_status
+from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,7 @@ def show_info(settings: Settings, output: str) -> None:
         if revision == HEAD:
             document |= describe_identity(identity(cursor))
             document |= describe_watcher(path, watcher_state(cursor), incomplete_references(cursor))
+            document |= describe_shipping(path, newest_cursor(cursor).sequence)
     if output == "table":
         write_all(table(_rows(document)))
     else:
@@ -108,6 +112,29 @@ def describe_watcher(
     }
 
 
+def describe_shipping(path: Path, newest: int) -> dict[str, Any]:
+    """Return what was last shipped to a fleet's centre, as a document; `waiting` counts changes since."""
+    status = read_ship_status(path)
+    return {
+        "shipping": status
+        and {
+            "centre": status.centre,
+            "lastShipped": None
+            if status.shipped_at is None
+            else format_time(from_microseconds(status.shipped_at)),
+            "lastTried": format_time(from_microseconds(status.tried_at)),
+            "waiting": None if status.sequence is None else max(0, newest - status.sequence),
+            "failures": status.failures,
+            "lastError": status.error,
+        }
+    }
+
+
+def _shipping_rows(shipping: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    for name, field in _SHIPPED.items() if shipping else ():
+        yield name, str(shipping[field] if shipping and shipping[field] is not None else NONE)
+
+
 def _is_watched(path: Path) -> bool | None:
     """Return whether a watcher runs, or None if this user may not read its lock."""
     try:
@@ -142,6 +169,7 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _watcher_rows(document.get("watcher"))
     for each in document.get("incomplete", ()):
         yield "incomplete", f"{each['reference']}: {each['error']} (since {each['since']})"
+    yield from _shipping_rows(document.get("shipping"))
     yield "SQLite", f"{document['sqliteVersion']} ({document['driver']})"
 
 
@@ -164,6 +192,13 @@ _WATCHED = {
     "changes": "changes",
     "errors": "errors",
     "last error": "lastError",
+}
+
+_SHIPPED = {
+    "ships to": "centre",
+    "last shipped": "lastShipped",
+    "changes to ship": "waiting",
+    "last ship error": "lastError",
 }
 
 _COUNTED = {

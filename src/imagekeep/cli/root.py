@@ -57,6 +57,38 @@ config = LazyGroup(
 )
 
 
+fleet = LazyGroup(
+    "fleet",
+    help="Ask and manage a fleet of nodes that ship to PostgreSQL.",
+    table={
+        "holds": Place("fleet:holds", "Show the nodes that have an image, a target or a layer."),
+        "lacks": Place("fleet:lacks", "Show the nodes that do not have an image."),
+        "drift": Place("fleet:drift", "Show references that have different targets on different nodes."),
+        "at": Place("fleet:at", "Show what a node had at a time."),
+        "rollout": Place("fleet:rollout", "Show how many nodes gained and lost an image in each hour."),
+        "silent": Place("fleet:silent", "Show nodes that have not reported for some time, or never."),
+        "top": Place("fleet:top", "Show the images that take the most bytes on all nodes together."),
+        "status": Place("fleet:status", "Show the nodes, and when each last reported."),
+        "query": Place("fleet:query", "Run a read-only SQL query on the centre's views."),
+        "migrate": Place(
+            "fleet_centre:migrate", "Create the centre's schema, or migrate it to this release's."
+        ),
+        "enroll": Place(
+            "fleet_centre:enroll",
+            "Let a node ship, and write the credentials for `imagekeep ship --credentials`.",
+        ),
+        "revoke": Place("fleet_centre:revoke", "Stop a node from shipping, and forget what it has now."),
+        "prune": Place(
+            "fleet_centre:prune", "Delete the old past, and names and images that nothing mentions."
+        ),
+        "export": Place(
+            "fleet_centre:export",
+            "Write the centre's views to a directory as Parquet files, all of one state.",
+        ),
+    },
+)
+
+
 def _print_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
@@ -94,6 +126,8 @@ def _print_manual(context: click.Context, _option: click.Parameter, asked: bool)
         "diff": Place("diff:show_differences", "Show differences between the store and the source."),
         "watch": Place("watch:watch_source", "Watch the source and update the store as it changes."),
         "serve": Place("serve:serve_images", "Serve the CRI image service and keep the store up to date."),
+        "ship": Place("ship:ship_history", "Ship the store's changes to the fleet's centre."),
+        "fleet": fleet,
         "query": Place("query:query_store", "Run a read-only SQL query."),
         "schema": Place("schema:show_schema", "Show the views for SQL, or the columns of one."),
         "db": database,

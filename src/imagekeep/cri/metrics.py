@@ -24,6 +24,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from imagekeep.cri.addresses import cannot_serve
 from imagekeep.database.files import size_on_disk
 from imagekeep.errors import ImagekeepError, MissingExtraError
+from imagekeep.ship_status import read_ship_status
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -90,7 +91,7 @@ class _StoreCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics, or only imagekeep_store_up=0 if the store cannot be read."""
         try:
-            metrics = [*self._counts(), *self._watcher()]
+            metrics = [*self._counts(), *self._watcher(), *self._shipping()]
         except ImagekeepError:
             yield GaugeMetricFamily("imagekeep_store_up", "Whether the store can be read.", value=0)
             return
@@ -128,6 +129,22 @@ class _StoreCollector:
             "imagekeep_reconciles", "Full syncs by the watcher.", value=watcher.reconciles
         )
         yield CounterMetricFamily("imagekeep_watch_errors", "Errors of the watcher.", value=watcher.errors)
+
+    def _shipping(self) -> Iterator[Metric]:
+        status = read_ship_status(self._reader.path)
+        if status is None:
+            return
+        yield GaugeMetricFamily(
+            "imagekeep_ship_failures",
+            "Shipments to the fleet's centre that failed in a row.",
+            value=status.failures,
+        )
+        if status.shipped_at is not None:
+            yield GaugeMetricFamily(
+                "imagekeep_shipped_seconds",
+                "Age of the last shipment to the fleet's centre, in seconds.",
+                value=time.time() - status.shipped_at / 1e6,
+            )
 
 
 HEAD_BYTES_MAX: Final = 8192

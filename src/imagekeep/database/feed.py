@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imagekeep.database.driver import sqlite
 
 _HASHED = (INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER, TEXT, INTEGER)
-_ROW = (*_HASHED, INTEGER_OR_NULL)
+_ROW = (*_HASHED, INTEGER_OR_NULL, TEXT_OR_NULL, INTEGER)
 _ENDS = (INTEGER_OR_NULL, INTEGER_OR_NULL)
 _STATE = (TEXT, TEXT, INTEGER, TEXT_OR_NULL, INTEGER)
 
@@ -37,7 +37,11 @@ START = Cursor(0, None)
 
 
 class FeedRow(NamedTuple):
-    """One row of the history; `kept` is false for a row that a reader of the first platform skips."""
+    """One row of the history.
+
+    `target_digest` is what the reference has from then on, and `row_target` what the row says, which is nothing for
+    a pin that was set in the store alone. `kept` is false for a row of another platform than the store's first.
+    """
 
     sequence: int
     reference: str
@@ -47,12 +51,13 @@ class FeedRow(NamedTuple):
     event: str
     at: int
     size: int | None
-    kept: bool = True
+    row_target: str | None
+    kept: bool
 
     @property
     def cursor(self) -> Cursor:
         """Return the cursor at this row."""
-        return Cursor(self.sequence, row_hash((*self[:4], int(self.pinned), self.event, self.at)))
+        return Cursor(self.sequence, row_hash((*self[:3], self.row_target, int(self.pinned), self.event, self.at)))
 
 
 class StateRow(NamedTuple):
@@ -101,7 +106,7 @@ def read_page(cursor: sqlite.Cursor, after: int, origin: int, limit: int) -> Pag
     """Return at most `limit` rows after the sequence `after`."""
     oldest, newest = _ends(cursor)
     rows = typed(cursor.execute(statements.FEED_AFTER, (after, limit)), _ROW)
-    found = [FeedRow(*row)._replace(pinned=bool(row[4])) for row in rows]
+    found = [FeedRow(*row)._replace(pinned=bool(row[4]), kept=bool(row[9])) for row in rows]
     here, first = cursor_at(cursor, after), cursor_at(cursor, origin)
     return Page(identity(cursor).store_id, here, first, oldest, newest, found)
 

@@ -114,6 +114,20 @@ def enroll(connection: Connection, node: str, *, password: bool = True) -> tuple
     return role, secret
 
 
+def enroll_with_file(
+    connection: Connection, node: str, path: Path, shared: dict[str, str], certificate: dict[str, str]
+) -> str:
+    """Enroll a node and write its credentials to a new file, or do neither; return the role.
+
+    `shared` are the connection parameters for nodes, and `certificate` the node's sslcert and sslkey, if any.
+    """
+    with connection.transaction():
+        role, password = enroll(connection, node, password=not certificate)
+        secret = {"password": password} if password else certificate
+        write_credentials(path, shared | {"user": role} | secret)
+    return role
+
+
 def revoke(connection: Connection, node: str) -> None:
     """Drop a node's role, and end what it was known to have; its past stays. Raises NotFoundError."""
     with connection.transaction():

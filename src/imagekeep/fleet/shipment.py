@@ -76,8 +76,8 @@ def decide(page: Page, at: Position) -> Reason | None:
     if page.store_id != at.store_id:
         same_beginning = at.origin is not None and page.origin == at.origin
         return Reason.RESTORED if same_beginning else Reason.REINSTALLED
-    if page.here is None:  # a history may be cut at its beginning
-        return Reason.GAP if page.oldest > at.cursor.sequence else Reason.RESTORED
+    if page.here is None:  # a history can be cut, which leaves newer rows
+        return Reason.GAP if page.newest > at.cursor.sequence else Reason.RESTORED
     if page.here != at.cursor:
         return Reason.RESTORED
     expected = range(at.cursor.sequence + 1, at.cursor.sequence + 1 + len(page.rows))

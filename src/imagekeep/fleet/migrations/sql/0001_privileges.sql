@@ -35,6 +35,7 @@ TO imagekeep_node;
 
 GRANT SELECT ON
     fleet.node_status, fleet.node_epochs, fleet.node_references, fleet.node_images, fleet.tag_drift, fleet.layer_nodes,
+    fleet.layer_images, fleet.known_digests,
     fleet.silent_nodes, fleet.node_conflicts, fleet.incomplete_references, fleet.image_totals, fleet.fleet_totals
 TO imagekeep_reader;
 GRANT EXECUTE ON FUNCTION fleet.node_references_at, fleet.nodes_with_image_at, fleet.image_rollout TO imagekeep_reader;

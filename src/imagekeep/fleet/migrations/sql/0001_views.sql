@@ -103,6 +103,19 @@ JOIN fleet.current_references AS c ON c.pointing_key = p.pointing_key
 JOIN fleet.nodes AS n ON n.node_key = c.node_key;
 COMMENT ON VIEW fleet.layer_nodes IS 'one row is a layer, by its diff id, in an image on a node';
 
+CREATE VIEW fleet.layer_images AS
+SELECT l.diff_id, il.id AS image_id
+FROM fleet.layers AS l JOIN fleet.image_layers AS il ON il.layer_key = l.layer_key;
+COMMENT ON VIEW fleet.layer_images IS 'one row is a layer, by its diff id, of an image';
+
+CREATE VIEW fleet.known_digests AS
+SELECT id AS digest, 'image' AS kind FROM fleet.images
+UNION ALL
+SELECT digest, 'target' FROM fleet.targets
+UNION ALL
+SELECT diff_id, 'layer' FROM fleet.layers;
+COMMENT ON VIEW fleet.known_digests IS 'one row is a digest, and what it is of; twice for an image of two sizes';
+
 CREATE VIEW fleet.silent_nodes AS
 SELECT node, status, reported_at, silent_for
 FROM fleet.node_status
@@ -132,7 +145,10 @@ FROM fleet.node_incomplete AS i JOIN fleet.nodes AS n ON n.node_key = i.node_key
 COMMENT ON VIEW fleet.incomplete_references IS 'one row is a reference that a node cannot read at its source';
 
 CREATE VIEW fleet.image_totals AS
-SELECT i.id AS image_id, sum(u.nodes)::bigint AS nodes, sum(u.nodes * i.size)::bigint AS bytes
+SELECT i.id AS image_id, sum(u.nodes)::bigint AS nodes, coalesce(sum(u.nodes * i.size), 0)::bigint AS bytes,
+    (SELECT min(m.name) FROM fleet.images AS o
+     JOIN fleet.pointings AS p ON p.image_key = o.image_key
+     JOIN fleet.names AS m ON m.name_key = p.name_key WHERE o.id = i.id) AS reference
 FROM fleet.images AS i
 JOIN (
     SELECT h.image_key, count(*) AS nodes FROM (
