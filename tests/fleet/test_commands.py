@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,7 @@ from tests.model import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.fleet.centres import Centre
 
@@ -127,7 +128,7 @@ def test_a_shipment_says_what_it_sent(fleet: Fleet) -> None:
 
 def test_holds_finds_an_image_by_every_name(fleet: Fleet) -> None:
     image = IMAGES[5]
-    layer = image.config_json and json.loads(image.config_json)["rootfs"]["diff_ids"][0]
+    layer = json.loads(image.config_json)["rootfs"]["diff_ids"][0]
     for name in (image.id, image.id[7:19], image.target_digest or "", (image.target_digest or "")[:20]):
         assert fleet.ask("holds", "-q", name) == ["web-2", "web-3"]
     assert fleet.ask("holds", "-q", layer) == ["web-1", "web-2", "web-3"]
@@ -209,8 +210,8 @@ def test_rollout_counts_nodes_by_hour(fleet: Fleet) -> None:
 
 def test_silent_shows_nodes_that_do_not_report(fleet: Fleet) -> None:
     assert fleet.ask("silent") == []
-    fleet.centre.rows(
-        "UPDATE fleet.nodes SET reported_at = now() - interval '2 hours' WHERE name = 'web-3' RETURNING 1"
+    fleet.centre.connection.execute(
+        "UPDATE fleet.nodes SET reported_at = now() - interval '2 hours' WHERE name = 'web-3'"
     )
     assert [row["node"] for row in fleet.document("silent")["nodes"]] == ["web-3"]
     assert fleet.ask("silent", "--for", "3h") == []
@@ -241,7 +242,7 @@ def test_status_shows_every_node(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
-        ("DELETE FROM node_references", "cannot execute DELETE in a read-only transaction"),
+        ("DELETE FROM node_references", "cannot delete from view"),
         ("SELECT 1; SELECT 2", "cannot insert multiple commands"),
         ("SELECT nothing", 'column "nothing" does not exist'),
         ("SELECT 1/0", "division by zero"),
@@ -352,9 +353,15 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def is_shipped(path: Path, sequence: int) -> bool:
+    """Return whether the status beside a store says that a row was shipped."""
+    status = read_ship_status(path)
+    return status is not None and status.sequence == sequence
+
+
 def test_following_ships_changes_until_it_is_stopped(fleet: Fleet) -> None:
     path = fleet.store("web-1")
-    program = [sys.executable, "-m", "imagekeep", "--store", path, "ship", "--follow", "--interval", "1"]
+    program = [sys.executable, "-m", "imagekeep", "--store", str(path), "ship", "--follow", "--interval", "1"]
     environment = {**os.environ, "IMAGEKEEP_FLEET_CREDENTIALS": str(fleet.credentials("web-1"))}
     with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE) as follower:
         try:
@@ -362,9 +369,7 @@ def test_following_ships_changes_until_it_is_stopped(fleet: Fleet) -> None:
                 fleet.point("web-1", TOOL, image)
                 with Store.open(path) as store:
                     newest = internals.feed_end(store)[0].sequence
-                wait_until(
-                    lambda newest=newest: (s := read_ship_status(path)) is not None and s.sequence == newest
-                )
+                wait_until(functools.partial(is_shipped, path, newest))
         finally:
             follower.send_signal(signal.SIGTERM)
         assert follower.wait(30) == 0

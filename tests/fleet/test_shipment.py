@@ -9,6 +9,7 @@ import pytest
 from imagekeep import Store
 from imagekeep.database.backup import copy_store
 from imagekeep.database.restore import restore_store
+from imagekeep.database.revision import HEAD
 from imagekeep.errors import CentreRefusedError
 from imagekeep.fleet.shipment import Reason
 from tests.fleet.nodes import VERSION, Node
@@ -235,7 +236,7 @@ def test_the_greeting_is_kept(centre: Centre, node: Node) -> None:
     [(status, version, revision, late)] = centre.rows(
         "SELECT status, version, revision, reported_at < now() - interval '1 minute' FROM fleet.node_status"
     )
-    assert (status, version, revision, late) == ("active", VERSION, "0004", False)
+    assert (status, version, revision, late) == ("active", VERSION, HEAD, False)
 
 
 def test_facts_of_an_image_arrive_once_and_are_confirmed_by_another_node(

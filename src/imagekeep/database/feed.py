@@ -57,7 +57,9 @@ class FeedRow(NamedTuple):
     @property
     def cursor(self) -> Cursor:
         """Return the cursor at this row."""
-        return Cursor(self.sequence, row_hash((*self[:3], self.row_target, int(self.pinned), self.event, self.at)))
+        return Cursor(
+            self.sequence, row_hash((*self[:3], self.row_target, int(self.pinned), self.event, self.at))
+        )
 
 
 class StateRow(NamedTuple):

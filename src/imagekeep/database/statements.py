@@ -169,8 +169,8 @@ SELECT
 FROM reference_history AS h LEFT JOIN images ON images.platform_key = 0 AND images.id = h.image_id
 WHERE h.sequence > ? ORDER BY h.sequence LIMIT ?
 """
-"""The rows of the history after one of them: the target that the reference has from then on, the one of the row, and
-whether the row is of the first platform. A pin that is set in the store alone leaves the target as it was."""
+"""The rows of the history after one of them: the target that the reference has from then on, the one of the row,
+and whether the row is of the first platform. A pin that is set in the store alone leaves the target as it was."""
 
 FEED_STATE = """
 SELECT
