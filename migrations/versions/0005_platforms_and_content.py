@@ -52,6 +52,7 @@ CREATE TABLE blobs ( /* one row is a blob that a reference needs: an index, a ma
     media_type TEXT /* as the first descriptor says; null if not known yet */,
     size INTEGER /* compressed bytes, as the first descriptor says; null if not known yet, or impossible */,
     present INTEGER /* whether the source had it when last looked; null if not known yet */,
+    layer_uses INTEGER DEFAULT 0 NOT NULL /* rows of manifest_layers that name it */,
     PRIMARY KEY (blob_key),
     CONSTRAINT blobs_are_unique UNIQUE (digest),
     CONSTRAINT blobs_have_a_digest
@@ -59,7 +60,9 @@ CREATE TABLE blobs ( /* one row is a blob that a reference needs: an index, a ma
     CONSTRAINT blobs_have_a_possible_size
         CHECK (size BETWEEN 0 AND 1099511627776),
     CONSTRAINT blobs_present_is_a_truth
-        CHECK (present IN (0, 1))
+        CHECK (present IN (0, 1)),
+    CONSTRAINT blobs_layer_uses_are_counted
+        CHECK (layer_uses >= 0)
 ) STRICT""",
     """\
 CREATE TABLE documents ( /* apart from blobs, so that lists need not read past them */
@@ -76,12 +79,15 @@ CREATE TABLE chains ( /* one row is a layer upon those beneath it */
     diff_id TEXT NOT NULL /* digest of the layer's uncompressed archive */,
     unpacked INTEGER /* whether the source has its snapshot; null if not known yet, or without snapshots */,
     unpacked_bytes INTEGER /* of this layer alone, on disk */,
+    layer_uses INTEGER DEFAULT 0 NOT NULL /* rows of manifest_layers that name it */,
     PRIMARY KEY (chain_key),
     CONSTRAINT chains_are_unique UNIQUE (chain_id),
     CONSTRAINT chains_unpacked_is_a_truth
         CHECK (unpacked IN (0, 1)),
     CONSTRAINT chains_have_a_possible_size
-        CHECK (unpacked_bytes BETWEEN 0 AND 1099511627776)
+        CHECK (unpacked_bytes BETWEEN 0 AND 1099511627776),
+    CONSTRAINT chains_layer_uses_are_counted
+        CHECK (layer_uses >= 0)
 ) STRICT""",
     """\
 CREATE TABLE manifests ( /* one row is an image manifest that was read */
@@ -96,21 +102,15 @@ CREATE TABLE manifests ( /* one row is an image manifest that was read */
 ) STRICT""",
     "CREATE INDEX manifests_by_config ON manifests (config_key)",
     """\
-CREATE TABLE manifest_layers ( /* one row is one occurrence of a layer in a manifest */
+CREATE TABLE manifest_layers ( /* one row is one occurrence of a layer in a manifest; triggers count its uses */
     manifest_key INTEGER NOT NULL,
     position INTEGER NOT NULL /* 0 is the lowest */,
-    layer_key INTEGER NOT NULL,
-    chain_key INTEGER /* null if the config does not say */,
+    layer_key INTEGER NOT NULL /* its blob */,
+    chain_key INTEGER /* of chains; null if the config does not say */,
     PRIMARY KEY (manifest_key, position),
     CONSTRAINT manifest_layers_belong_to_a_manifest
-        FOREIGN KEY(manifest_key) REFERENCES manifests (manifest_key) ON DELETE CASCADE,
-    CONSTRAINT manifest_layers_are_blobs
-        FOREIGN KEY(layer_key) REFERENCES blobs (blob_key),
-    CONSTRAINT manifest_layers_have_a_chain
-        FOREIGN KEY(chain_key) REFERENCES chains (chain_key)
+        FOREIGN KEY(manifest_key) REFERENCES manifests (manifest_key) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT""",
-    "CREATE INDEX manifest_layers_by_layer ON manifest_layers (layer_key)",
-    "CREATE INDEX manifest_layers_by_chain ON manifest_layers (chain_key)",
     """\
 CREATE TABLE target_manifests ( /* one row is a manifest or nested index beneath a target, or the target itself */
     target_key INTEGER NOT NULL,
@@ -270,7 +270,7 @@ IS_UNUSED = """NOT EXISTS (SELECT 1 FROM images WHERE config_key = blob_key)
         AND NOT EXISTS (SELECT 1 FROM ref_cache WHERE target_digest = digest)
         AND NOT EXISTS (SELECT 1 FROM target_manifests WHERE manifest_key = blob_key)
         AND NOT EXISTS (SELECT 1 FROM manifests WHERE config_key = blob_key)
-        AND NOT EXISTS (SELECT 1 FROM manifest_layers WHERE layer_key = blob_key)"""
+        AND layer_uses = 0"""
 
 FORGET_TARGET = f"""\
     DELETE FROM target_manifests WHERE target_key = (SELECT blob_key FROM blobs WHERE digest = OLD.target_digest);
@@ -352,21 +352,54 @@ BEGIN
     WHERE blob_key = OLD.config_key
         AND {IS_UNUSED};
 END""",
+    """\
+CREATE TRIGGER a_layer_is_counted
+AFTER INSERT ON manifest_layers
+BEGIN
+    SELECT RAISE(ABORT, 'manifest_layers.layer_key: no such blob')
+    WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE blob_key = NEW.layer_key);
+    UPDATE blobs SET layer_uses = layer_uses + 1 WHERE blob_key = NEW.layer_key;
+    UPDATE chains SET layer_uses = layer_uses + 1 WHERE chain_key = NEW.chain_key;
+END""",
+    """\
+CREATE TRIGGER a_chain_that_becomes_known_is_counted
+AFTER UPDATE OF chain_key ON manifest_layers
+WHEN OLD.chain_key IS NULL
+BEGIN
+    UPDATE chains SET layer_uses = layer_uses + 1 WHERE chain_key = NEW.chain_key;
+END""",
+    """\
+CREATE TRIGGER a_layer_is_not_rewritten
+BEFORE UPDATE ON manifest_layers
+WHEN (NEW.manifest_key, NEW.position, NEW.layer_key) <> (OLD.manifest_key, OLD.position, OLD.layer_key)
+    OR NEW.chain_key IS NOT coalesce(OLD.chain_key, NEW.chain_key)
+BEGIN
+    SELECT RAISE(ABORT, 'manifest_layers: the layers of a manifest never change');
+END""",
     f"""\
 CREATE TRIGGER a_layer_goes_with_its_last_manifest
 AFTER DELETE ON manifest_layers
-WHEN NOT EXISTS (SELECT 1 FROM manifest_layers WHERE layer_key = OLD.layer_key)
 BEGIN
+    UPDATE blobs SET layer_uses = layer_uses - 1 WHERE blob_key = OLD.layer_key;
     DELETE FROM blobs
     WHERE blob_key = OLD.layer_key
         AND {IS_UNUSED};
+    UPDATE chains SET layer_uses = layer_uses - 1 WHERE chain_key = OLD.chain_key;
+    DELETE FROM chains WHERE chain_key = OLD.chain_key AND layer_uses = 0;
 END""",
     """\
-CREATE TRIGGER a_chain_goes_with_its_last_layer
-AFTER DELETE ON manifest_layers
-WHEN NOT EXISTS (SELECT 1 FROM manifest_layers WHERE chain_key = OLD.chain_key)
+CREATE TRIGGER a_layer_that_is_used_stays
+BEFORE DELETE ON blobs
+WHEN OLD.layer_uses > 0
 BEGIN
-    DELETE FROM chains WHERE chain_key = OLD.chain_key;
+    SELECT RAISE(ABORT, 'blobs: a manifest has this layer');
+END""",
+    """\
+CREATE TRIGGER a_chain_that_is_used_stays
+BEFORE DELETE ON chains
+WHEN OLD.layer_uses > 0
+BEGIN
+    SELECT RAISE(ABORT, 'chains: a manifest has this layer');
 END""",
     """\
 CREATE TRIGGER reference_history_is_not_shortened

@@ -66,6 +66,8 @@ CHECKS = {
     "blobs_have_a_digest": Check("blobs", "digest", _is_digest("digest")),
     "blobs_have_a_possible_size": Check("blobs", "digest", "size BETWEEN 0 AND 1099511627776"),
     "blobs_present_is_a_truth": Check("blobs", "digest", "present IN (0, 1)"),
+    "blobs_layer_uses_are_counted": Check("blobs", "digest", "layer_uses >= 0"),
+    "chains_layer_uses_are_counted": Check("chains", "chain_id", "layer_uses >= 0"),
     "chains_unpacked_is_a_truth": Check("chains", "chain_id", "unpacked IN (0, 1)"),
     "chains_have_a_possible_size": Check("chains", "chain_id", "unpacked_bytes BETWEEN 0 AND 1099511627776"),
     "target_manifests_is_attestation_is_a_truth": Check(

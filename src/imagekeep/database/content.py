@@ -2,83 +2,174 @@
 
 A digest fixes everything beneath it, so rows are only added, and null becomes known. Triggers delete them with the
 last reference that needs them.
+
+Most layers of a new image are known from others. Each step therefore asks in one statement what the store has, and
+writes only the rest.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from itertools import count, islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import statements
 from imagekeep.database.rows import by_place, run
 
 if TYPE_CHECKING:
-    from imagekeep.database.driver import sqlite
-    from imagekeep.oci.target import TargetFacts
+    from collections.abc import Iterable, Iterator, Mapping
 
-_ADD_BLOB = by_place(statements.ADD_BLOB)
-_ADD_DOCUMENT = by_place(statements.ADD_DOCUMENT)
+    from imagekeep.database.driver import sqlite
+    from imagekeep.database.rows import Row
+    from imagekeep.oci.target import BlobFacts, ManifestFacts, TargetFacts
+
+_ADD_NEW_BLOB = by_place(statements.ADD_NEW_BLOB)
+_LEARN_BLOB = by_place(statements.LEARN_BLOB)
+_ADD_DOCUMENT = by_place(statements.ADD_DOCUMENT_OF)
 _ADD_MANIFEST = by_place(statements.ADD_MANIFEST)
 _ADD_CHAIN = by_place(statements.ADD_CHAIN)
 _ADD_MANIFEST_LAYER = by_place(statements.ADD_MANIFEST_LAYER)
 _ADD_TARGET_MANIFEST = by_place(statements.ADD_TARGET_MANIFEST)
 
+_ASKED_AT_ONCE = 5_000
+"""Digests in one statement: an index can name 100,000."""
+
+
+class _Known(NamedTuple):
+    """What the store knows of a blob."""
+
+    key: int
+    media_type: str | None
+    size: int | None
+    present: int | None
+    has_document: int
+    is_manifest: int
+
 
 def write_target(cursor: sqlite.Cursor, facts: TargetFacts) -> None:
     """Write what a target is made of, as far as it could be read."""
+    known = _blobs(cursor, facts.blobs)
+    keys = _write_blobs(cursor, facts, known)
+    new = [digest for digest in facts.documents if digest not in known or not known[digest].has_document]
+    run(cursor, _ADD_DOCUMENT, ({"blob_key": keys[d], "document": facts.documents[d]} for d in new))
+    learnt = {
+        digest: manifest
+        for digest, manifest in facts.manifests.items()
+        if digest not in known or not known[digest].is_manifest or manifest.config in new
+    }
+    if learnt:
+        _write_manifests(cursor, learnt, keys)
+    _write_entries(cursor, facts, keys)
+
+
+def _blobs(cursor: sqlite.Cursor, digests: Iterable[str]) -> dict[str, _Known]:
+    """Return what the store knows of these blobs, by digest."""
+    known: dict[str, _Known] = {}
+    for batch in _batches(digests):
+        for digest, *row in cursor.execute(statements.BLOBS_BY_DIGEST, (json.dumps(batch),)):
+            known[digest] = _Known(*row)
+    return known
+
+
+def _write_blobs(cursor: sqlite.Cursor, facts: TargetFacts, known: Mapping[str, _Known]) -> dict[str, int]:
+    """Add the blobs that the store does not have, and what it did not know of others; return every key."""
     presence = facts.presence()
-    run(
-        cursor,
-        _ADD_BLOB,
-        (
-            {
-                "digest": digest,
-                "media_type": blob.media_type,
-                "size": blob.size,
-                "present": presence[digest],
-            }
-            for digest, blob in facts.blobs.items()
-        ),
+    free = count(cursor.execute(statements.LAST_BLOB_KEY).fetchone()[0] + 1)
+    keys = {digest: known[digest].key if digest in known else next(free) for digest in facts.blobs}
+    rows = (
+        {"blob_key": keys[digest], "digest": digest, "present": presence[digest], **blob._asdict()}
+        for digest, blob in facts.blobs.items()
+        if digest not in known or _teaches(blob, presence[digest], known[digest])
     )
-    run(cursor, _ADD_DOCUMENT, ({"digest": d, "document": text} for d, text in facts.documents.items()))
-    for digest, manifest in facts.manifests.items():
-        run(
-            cursor,
-            _ADD_MANIFEST,
-            [
-                {
-                    "manifest_digest": digest,
-                    "config_digest": manifest.config,
-                    "compressed_size": manifest.compressed_size,
-                }
-            ],
-        )
-        chains = zip(manifest.chain_ids, manifest.diff_ids, strict=True)
-        run(cursor, _ADD_CHAIN, ({"chain_id": chain_id, "diff_id": diff_id} for chain_id, diff_id in chains))
-        chain_ids = manifest.chain_ids or (None,) * len(manifest.layers)
-        run(
-            cursor,
-            _ADD_MANIFEST_LAYER,
-            (
-                {
-                    "manifest_digest": digest,
-                    "position": position,
-                    "layer_digest": layer,
-                    "chain_id": chain_id,
-                }
-                for position, (layer, chain_id) in enumerate(zip(manifest.layers, chain_ids, strict=True))
-            ),
-        )
-    run(
-        cursor,
-        _ADD_TARGET_MANIFEST,
-        (
-            {
-                "target_digest": facts.target,
-                "position": entry.position,
-                "manifest_digest": entry.digest,
-                "platform": entry.platform,
-                "is_attestation": entry.is_attestation,
-            }
-            for entry in facts.entries
-        ),
+    added, learnt = [], []
+    for row in rows:
+        (learnt if row["digest"] in known else added).append(row)
+    run(cursor, _ADD_NEW_BLOB, added)
+    run(cursor, _LEARN_BLOB, learnt)
+    return keys
+
+
+def _teaches(blob: BlobFacts, present: bool | None, known: _Known) -> bool:
+    """Return whether something becomes known of a blob; its presence is as observed last."""
+    return (
+        (known.media_type is None and blob.media_type is not None)
+        or (known.size is None and blob.size is not None)
+        or (present is not None and present != known.present)
     )
+
+
+def _write_manifests(
+    cursor: sqlite.Cursor, manifests: Mapping[str, ManifestFacts], keys: Mapping[str, int]
+) -> None:
+    chain_keys = _write_chains(cursor, manifests.values())
+    rows = (
+        {
+            "manifest_key": keys[digest],
+            "config_key": keys[manifest.config],
+            "compressed_size": manifest.compressed_size,
+        }
+        for digest, manifest in manifests.items()
+    )
+    run(cursor, _ADD_MANIFEST, rows)
+    layers = (
+        {
+            "manifest_key": keys[digest],
+            "position": position,
+            "layer_key": keys[layer],
+            "chain_key": chain_keys[manifest.chain_ids[position]] if manifest.chain_ids else None,
+        }
+        for digest, manifest in manifests.items()
+        for position, layer in enumerate(manifest.layers)
+        if layer is not None
+    )
+    run(cursor, _ADD_MANIFEST_LAYER, layers)
+
+
+def _write_chains(cursor: sqlite.Cursor, manifests: Iterable[ManifestFacts]) -> dict[str, int]:
+    """Add the chain ids that the store does not have; return the key of each."""
+    chains = {
+        chain_id: diff_id
+        for manifest in manifests
+        for chain_id, diff_id in zip(manifest.chain_ids, manifest.diff_ids, strict=True)
+    }
+    keys: dict[str, int] = {}
+    for batch in _batches(chains):
+        keys.update(cursor.execute(statements.CHAINS_BY_ID, (json.dumps(batch),)))
+    free = count(cursor.execute(statements.LAST_CHAIN_KEY).fetchone()[0] + 1)
+    new: list[Row] = [
+        {"chain_key": next(free), "chain_id": chain_id, "diff_id": diff_id}
+        for chain_id, diff_id in chains.items()
+        if chain_id not in keys
+    ]
+    run(cursor, _ADD_CHAIN, new)
+    return keys | {row["chain_id"]: row["chain_key"] for row in new}
+
+
+def _write_entries(cursor: sqlite.Cursor, facts: TargetFacts, keys: Mapping[str, int]) -> None:
+    """Write the entries beneath a target, unless the store knows as many, each with its platform.
+
+    A nested index that can be read now and could not before moves the entries after it. One that cannot be read
+    any more leaves what is known of it.
+    """
+    if facts.target not in keys:
+        return
+    stored, with_platform = cursor.execute(statements.COUNT_ENTRIES, (keys[facts.target],)).fetchone()
+    if (stored, with_platform) >= (len(facts.entries), sum(e.platform is not None for e in facts.entries)):
+        return
+    rows = (
+        {
+            "target_key": keys[facts.target],
+            "position": entry.position,
+            "manifest_key": keys[entry.digest],
+            "platform": entry.platform,
+            "is_attestation": entry.is_attestation,
+        }
+        for entry in facts.entries
+    )
+    run(cursor, _ADD_TARGET_MANIFEST, rows)
+
+
+def _batches(digests: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(digests)
+    while batch := list(islice(rest, _ASKED_AT_ONCE)):
+        yield batch

@@ -66,12 +66,14 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], no
     New references are written first and vanished ones deleted last, so that an image that only changes names stays.
     """
     new = [change for change in changes if change.transition is Transition.NEW]
+    _write_targets(cursor, new)
     _add_images(cursor, new, now)
     run(cursor, _ADD_REFERENCE, map(_reference_row, new))
     _settle(cursor, new, now)
     for change in changes:
         # One by one: the target that one leaves may be the one that the next needs, and is deleted in between.
         if change.before is not None and change.after is not None:
+            _write_targets(cursor, [change])
             if change.transition is Transition.MOVED:
                 _add_images(cursor, [change], now)
                 run(cursor, _MOVE_REFERENCE, [_reference_row(change)])
@@ -83,9 +85,10 @@ def _write_changed(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], no
 def _add_images(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
     """Write the images that new or moved references name, if the store does not have them."""
     images = [_image(change) for change in changes]
-    run(cursor, _ADD_BLOB, (_blob_row(image.id, len(image.config_json)) for image in images))
-    documents = ({"digest": image.id, "document": image.config_json} for image in images)
-    run(cursor, _ADD_DOCUMENT, documents)
+    read = set().union(*(change.target.documents for change in changes if change.target))
+    unread = [image for image in images if image.id not in read]
+    run(cursor, _ADD_BLOB, (_blob_row(image.id, len(image.config_json)) for image in unread))
+    run(cursor, _ADD_DOCUMENT, ({"digest": image.id, "document": image.config_json} for image in unread))
     run(cursor, _ADD_IMAGE, map(_image_row, changes))
     run(cursor, _ADD_USAGE, ({"image_id": image.id, "first_seen": now} for image in images))
 
@@ -96,18 +99,17 @@ def _settle(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int)
     run(cursor, _ADD_PIN, (_name_row(c) for c in changes if c.pins))
     run(cursor, _REMOVE_PIN, (_name_row(c) for c in changes if c.unpins))
     told = [change for change in changes if change.target_digest]
-    run(cursor, _ADD_BLOB, (_blob_row(c.target_digest) for c in told))
-    _write_targets(cursor, told)
     run(cursor, _VERIFY, (_cache_row(c, now) for c in told))
     # A reference that was moved without asking the source has no known target.
     run(cursor, _FORGET_TARGET, (_name_row(c) for c in changes if c.moved_locally))
 
 
 def _write_targets(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange]) -> None:
-    """Write what the targets of these changes are made of, each target once."""
+    """Write what the targets of these changes are made of, each target once; of one not read, only its digest."""
     for facts in {id(change.target): change.target for change in changes}.values():
         if facts is not None:
             write_target(cursor, facts)
+    run(cursor, _ADD_BLOB, (_blob_row(c.target_digest) for c in changes if c.target_digest and not c.target))
 
 
 def write_incomplete(cursor: sqlite.Cursor, failures: Mapping[str, ImagekeepError], now: int) -> None:

@@ -16,9 +16,16 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from imagekeep.schema.tables import check, metadata
+
+
+def _layer_uses() -> Column[int]:
+    comment = "rows of manifest_layers that name it"
+    return Column("layer_uses", Integer, nullable=False, server_default=text("0"), comment=comment)
+
 
 blobs = Table(
     "blobs",
@@ -32,10 +39,12 @@ blobs = Table(
         comment="compressed bytes, as the first descriptor says; null if not known yet, or impossible",
     ),
     Column("present", Integer, comment="whether the source had it when last looked; null if not known yet"),
+    _layer_uses(),
     UniqueConstraint("digest", name="blobs_are_unique"),
     check("blobs_have_a_digest"),
     check("blobs_have_a_possible_size"),
     check("blobs_present_is_a_truth"),
+    check("blobs_layer_uses_are_counted"),
     sqlite_strict=True,
     comment="one row is a blob that a reference needs: an index, a manifest, a config or a layer",
 )
@@ -69,9 +78,11 @@ chains = Table(
         comment="whether the source has its snapshot; null if not known yet, or without snapshots",
     ),
     Column("unpacked_bytes", Integer, comment="of this layer alone, on disk"),
+    _layer_uses(),
     UniqueConstraint("chain_id", name="chains_are_unique"),
     check("chains_unpacked_is_a_truth"),
     check("chains_have_a_possible_size"),
+    check("chains_layer_uses_are_counted"),
     sqlite_strict=True,
     comment="one row is a layer upon those beneath it",
 )
@@ -98,8 +109,8 @@ manifest_layers = Table(
     metadata,
     Column("manifest_key", Integer, nullable=False),
     Column("position", Integer, nullable=False, comment="0 is the lowest"),
-    Column("layer_key", Integer, nullable=False),
-    Column("chain_key", Integer, comment="null if the config does not say"),
+    Column("layer_key", Integer, nullable=False, comment="its blob"),
+    Column("chain_key", Integer, comment="of chains; null if the config does not say"),
     PrimaryKeyConstraint("manifest_key", "position"),
     ForeignKeyConstraint(
         ["manifest_key"],
@@ -107,13 +118,9 @@ manifest_layers = Table(
         name="manifest_layers_belong_to_a_manifest",
         ondelete="CASCADE",
     ),
-    ForeignKeyConstraint(["layer_key"], ["blobs.blob_key"], name="manifest_layers_are_blobs"),
-    ForeignKeyConstraint(["chain_key"], ["chains.chain_key"], name="manifest_layers_have_a_chain"),
-    Index("manifest_layers_by_layer", "layer_key"),
-    Index("manifest_layers_by_chain", "chain_key"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
-    comment="one row is one occurrence of a layer in a manifest",
+    comment="one row is one occurrence of a layer in a manifest; triggers count its uses",
 )
 
 target_manifests = Table(
