@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TABLES, VIEWS = schema.metadata.tables, schema.views.tables
-INDEXES = {str(index.name): index for table in TABLES.values() for index in table.indexes}
+INDEXES = {
+    str(index.name): index
+    for table in TABLES.values()
+    for index in sorted(table.indexes, key=lambda index: str(index.name))
+}
 COMMENT = re.compile(r"/\* (.*?) \*/")
 
 

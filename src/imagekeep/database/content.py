@@ -81,7 +81,8 @@ def _write_blobs(cursor: sqlite.Cursor, facts: TargetFacts, known: Mapping[str, 
         for digest, blob in facts.blobs.items()
         if digest not in known or _teaches(blob, presence[digest], known[digest])
     )
-    added, learnt = [], []
+    added: list[Row] = []
+    learnt: list[Row] = []
     for row in rows:
         (learnt if row["digest"] in known else added).append(row)
     run(cursor, _ADD_NEW_BLOB, added)

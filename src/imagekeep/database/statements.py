@@ -464,7 +464,10 @@ VALUES (:blob_key, :digest, :media_type, :size, :present)
 
 LEARN_BLOB = """
 UPDATE blobs
-SET media_type = coalesce(media_type, :media_type), size = coalesce(size, :size), present = coalesce(:present, present)
+SET
+    media_type = coalesce(media_type, :media_type),
+    size = coalesce(size, :size),
+    present = coalesce(:present, present)
 WHERE blob_key = :blob_key
 """
 """What the first descriptor says stays; whether the source has the blob is as observed last."""
