@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class ListedImage:
     """An image of a list; None is what is not known, or not asked for.
 
-    `references` are in docker's order and `targets` their targets' digests; sizes are in compressed bytes.
+    `references` are in docker's order and `targets` their targets' digests. Sizes are in compressed bytes, and
+    `created` in nanoseconds since 1970. `unique_size` is of what no other image in the store has.
     """
 
     id: str
@@ -23,9 +24,13 @@ class ListedImage:
     size: int | None
     pinned: bool
     targets: tuple[str | None, ...] = ()
-    created: str | None = None
+    created: int | None = None
     platform: str | None = None
     first_seen: datetime | None = None
+    last_used: datetime | None = None
+    state: str | None = None
+    unique_size: int | None = None
+    shared_size: int | None = None
 
     @property
     def repo_tags(self) -> tuple[str, ...]:

@@ -1,0 +1,108 @@
+"""Reads lists of images that filters select, in the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from imagekeep.database import filter_statements as statements
+from imagekeep.database.filters import compile_filters
+from imagekeep.database.history import define_functions
+from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
+from imagekeep.questions.listed import ListedImage
+from imagekeep.questions.moments import SECOND
+from imagekeep.times import from_microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from imagekeep.database.driver import sqlite
+    from imagekeep.questions.filters import Filter
+
+_STATE_NAMES = {number: name for name, number in statements.STATE_NUMBERS.items()}
+
+
+class Facts(NamedTuple):
+    """Which facts a list needs beyond names and sizes; reading each takes time."""
+
+    created: bool = False
+    platform: bool = False
+    usage: bool = False
+    state: bool = False
+    sharing: bool = False
+
+
+def list_images(
+    cursor: sqlite.Cursor, filters: Sequence[Filter], facts: Facts, now: int, platform_key: int = 0
+) -> list[ListedImage]:
+    """Return the images that pass every filter, in the order of ids; `now` is in nanoseconds.
+
+    Raises InvalidArgumentError for a value that cannot be read, and as `find_by_name` does for the image of a
+    `before` or `since`.
+    """
+    define_functions(cursor)
+    conditions = compile_filters(cursor, filters, now, platform_key)
+    selected = statements.images_that_match([condition.sql for condition in conditions])
+    parameters = [value for condition in conditions for value in condition.parameters]
+    keys = [key for (key,) in typed(cursor.execute(selected, (platform_key, *parameters)), (INTEGER,))]
+    return _read(cursor, json.dumps(keys), facts)
+
+
+def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
+    """Return the images with these keys, a JSON list, in the order of ids."""
+    references = _references_of(cursor, keys)
+    created = _rows(cursor, statements.LISTED_CREATIONS, keys, (INTEGER, INTEGER_OR_NULL), facts.created)
+    platforms = _rows(cursor, statements.LISTED_PLATFORMS, keys, (INTEGER, TEXT), facts.platform)
+    usage = _rows(cursor, statements.LISTED_USAGE, keys, (INTEGER, INTEGER, INTEGER_OR_NULL), facts.usage)
+    states = _rows(cursor, statements.LISTED_STATES, keys, (INTEGER, INTEGER_OR_NULL), facts.state)
+    sharing = _rows(cursor, statements.LISTED_CONTENT, keys, (INTEGER,), facts.sharing)
+    found = []
+    for key, image_id, size in typed(
+        cursor.execute(statements.LISTED_IMAGES, (keys,)), (INTEGER, TEXT, INTEGER)
+    ):
+        named = references.get(key, [])
+        seconds, nanoseconds = created.get(key, (None, None))
+        first_seen, last_used = usage.get(key, (None, None))
+        unique, shared, unknown = sharing.get(key, (None, None, 1))
+        found.append(
+            ListedImage(
+                image_id,
+                tuple(name for *_, name, _, _ in named),
+                size,
+                any(pinned for *_, pinned in named),
+                targets=tuple(target for *_, target, _ in named),
+                created=None if seconds is None else seconds * SECOND + nanoseconds,
+                platform=platforms.get(key, (None,))[0],
+                first_seen=_time(first_seen),
+                last_used=_time(last_used),
+                state=_STATE_NAMES.get(states.get(key, (None,))[0]),
+                unique_size=None if unknown else unique or 0,
+                shared_size=None if unknown else shared or 0,
+            )
+        )
+    return sorted(found, key=lambda image: image.id)
+
+
+def _rows(
+    cursor: sqlite.Cursor, statement: str, keys: str, kinds: Sequence[frozenset[type]], wanted: bool
+) -> dict[int, Any]:
+    """Return the columns of each image after its key, or nothing if they are not wanted."""
+    if not wanted:
+        return {}
+    return {key: values for key, *values in typed(cursor.execute(statement, (keys,)), kinds)}
+
+
+def _references_of(cursor: sqlite.Cursor, keys: str) -> dict[int, list[tuple[Any, ...]]]:
+    """Return the references of each image, in docker's order, with their targets and pins."""
+    kinds = (INTEGER, INTEGER, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
+    found: dict[int, list[tuple[Any, ...]]] = {}
+    for key, *rest in sorted(
+        typed(cursor.execute(statements.LISTED_REFERENCES, (keys,)), kinds), key=lambda row: row[:4]
+    ):
+        found.setdefault(key, []).append(tuple(rest))
+    return found
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_microseconds(microseconds)
