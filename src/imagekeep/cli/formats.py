@@ -24,7 +24,7 @@ WIDEST = 1024
 TRUNCATED_LENGTH = 13
 
 
-def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(rows: Iterable[Sequence[str]], minimum: int = COLUMN_WIDTH) -> Iterator[str]:
     """Yield rows of equal length as aligned, escaped lines, in pieces.
 
     A cell longer than WIDEST does not widen its column: padding the others to its width could take gigabytes. It is
@@ -32,7 +32,7 @@ def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """
     cells = [[escape(cell) if len(cell) <= WIDEST else cell for cell in row] for row in rows]
     widths = [
-        max([COLUMN_WIDTH, *(len(cell) + COLUMN_GAP for cell in column if len(cell) <= WIDEST)])
+        max([minimum, *(len(cell) + COLUMN_GAP for cell in column if len(cell) <= WIDEST)])
         for column in zip(*cells, strict=True)
     ]
     return (piece for row in cells for piece in _line(row, widths))

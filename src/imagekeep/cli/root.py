@@ -29,11 +29,22 @@ image = LazyGroup(
         ),
         "exists": Place("image:image_exists", "Exit 0 if the image is in the store, 1 if not."),
         "history": Place("history:image_history", "Show what happened to a reference or image, and when."),
+        "size": Place("space:show_size", "Show what removing exactly these images would free."),
+        "explain": Place(
+            "explain:explain_image", "Show why an image is here, and whether it would be collected."
+        ),
         "rm": Place("image_actions:remove_images", "Remove images and all their references from the source."),
         "untag": Place("image_actions:untag_references", "Remove references from the source."),
         "pin": Place("image_actions:pin_references", "Pin images to exempt them from garbage collection."),
         "unpin": Place("image_actions:unpin_references", "Unpin images."),
+        "prune": Place("prune:prune_images", "Remove the images that nothing uses or pins from the source."),
     },
+)
+
+collection = LazyGroup(
+    "gc",
+    help="Plan garbage collection.",
+    table={"plan": Place("gc:show_plan", "Show what a kubelet would remove next; remove nothing.")},
 )
 
 database = LazyGroup(
@@ -122,6 +133,8 @@ def _print_manual(context: click.Context, _option: click.Parameter, asked: bool)
         "images": _LIST,
         "image": image,
         "sync": Place("sync:sync_store", "Update the store from the source."),
+        "df": Place("space:show_usage", "Show what images take up, and what could be freed."),
+        "gc": collection,
         "log": Place("history:show_log", "Show the changes of all references, newest first."),
         "diff": Place("diff:show_differences", "Show differences between the store and the source."),
         "watch": Place("watch:watch_source", "Watch the source and update the store as it changes."),

@@ -1,4 +1,4 @@
-"""Options that take a time or a duration, as people write them."""
+"""Options that take a time, a duration or a size, as people write them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,29 @@ def _parse_moment(context: click.Context, _option: click.Parameter, text: str | 
     from imagekeep.questions.moments import parse_moment
 
     return parse_moment(text, time.time_ns()) // 1000
+
+
+def duration_option(flag: str, help_text: str) -> Callable[[Decorated], Decorated]:
+    """Return an option whose value is a duration in nanoseconds, or None."""
+    return click.option(flag, metavar="DURATION", callback=_parse_duration, help=help_text)
+
+
+def _parse_duration(context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    if text is None or context.resilient_parsing:
+        return None
+    from imagekeep.questions.moments import parse_duration
+
+    return parse_duration(text)
+
+
+def size_option(flag: str, help_text: str) -> Callable[[Decorated], Decorated]:
+    """Return an option whose value is a size in bytes, or None."""
+    return click.option(flag, metavar="SIZE", callback=_parse_size, help=help_text)
+
+
+def _parse_size(context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    if text is None or context.resilient_parsing:
+        return None
+    from imagekeep.questions.sizes import parse_size
+
+    return parse_size(text)

@@ -98,6 +98,7 @@ _CREATIONS = f"""
     )
     SELECT
         image_key,
+        seconds IS NOT NULL AS is_written,
         CASE WHEN seconds IS NULL THEN first_seen / 1000000 ELSE seconds END AS seconds,
         CASE
             WHEN seconds IS NULL THEN first_seen % 1000000 * 1000
@@ -199,7 +200,7 @@ WHERE "references".image_key IN (SELECT value FROM json_each(?))
 
 LISTED_CREATIONS = f"""
 SELECT image_key, seconds, nanoseconds FROM ({_CREATIONS}
-) WHERE image_key IN (SELECT value FROM json_each(?))
+) WHERE is_written AND image_key IN (SELECT value FROM json_each(?))
 """
 
 LISTED_PLATFORMS = """
@@ -211,8 +212,8 @@ WHERE platform IS NOT NULL AND ref_cache.image_key IN (SELECT value FROM json_ea
 """
 
 LISTED_USAGE = """
-SELECT image_key, first_seen, last_used
-FROM images JOIN image_usage ON image_id = id
+SELECT image_key, first_seen, last_used, (SELECT count(*) FROM containers WHERE containers.image_id = id)
+FROM images JOIN image_usage ON image_usage.image_id = id
 WHERE image_key IN (SELECT value FROM json_each(?))
 """
 

@@ -12,7 +12,7 @@ from imagekeep.errors import InvalidReferenceError
 from imagekeep.platform import Platform
 from imagekeep.questions.filters import KEYS, Filter, Kind, Operator
 from imagekeep.questions.globs import ReferenceGlob
-from imagekeep.questions.moments import SECOND, parse_duration, parse_moment
+from imagekeep.questions.moments import SECOND, parse_duration, parse_moment, parse_period
 from imagekeep.questions.sizes import parse_size
 from imagekeep.reference import parse_normalized
 
@@ -140,12 +140,20 @@ _TEXTS = {
 
 
 def _moment(one: Filter, now: int) -> Condition:
-    moment = parse_moment(one.value, now)
-    if one.key == "first-seen":
-        return Condition(statements.FIRST_SEEN[one.operator], (moment // _NANOSECONDS_IN_A_MICROSECOND,))
-    if one.key == "created":
-        return Condition(statements.CREATED[one.operator], divmod(moment, SECOND))
-    return _negate(one, Condition(statements.CREATED[Operator.LESS], divmod(moment, SECOND)))
+    """Compare a time; `=` is a date's whole day, or the time since `3h ago`."""
+    if one.key == "until":
+        return _negate(one, _compared("created", Operator.LESS, parse_moment(one.value, now)))
+    if one.operator not in (Operator.EQUAL, Operator.NOT_EQUAL):
+        return _compared(one.key, one.operator, parse_moment(one.value, now))
+    start, end = parse_period(one.value, now)
+    after, before = _compared(one.key, Operator.AT_LEAST, start), _compared(one.key, Operator.LESS, end)
+    return _negate(one, Condition(f"{after.sql} AND {before.sql}", after.parameters + before.parameters))
+
+
+def _compared(key: str, operator: Operator, moment: int) -> Condition:
+    if key == "first-seen":
+        return Condition(statements.FIRST_SEEN[operator], (moment // _NANOSECONDS_IN_A_MICROSECOND,))
+    return Condition(statements.CREATED[operator], divmod(moment, SECOND))
 
 
 def _unused_for(one: Filter, now: int) -> Condition:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import filter_statements as statements
 from imagekeep.database.filters import compile_filters
 from imagekeep.database.history import define_functions
+from imagekeep.database.queries import find_image
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
+from imagekeep.errors import ImageNotFoundError
 from imagekeep.questions.listed import ListedImage
 from imagekeep.questions.moments import SECOND
 from imagekeep.times import from_microseconds
@@ -18,9 +21,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imagekeep.database.driver import sqlite
+    from imagekeep.image import Image
     from imagekeep.questions.filters import Filter
 
 _STATE_NAMES = {number: name for name, number in statements.STATE_NUMBERS.items()}
+
+
+_USAGE = (INTEGER, INTEGER, INTEGER_OR_NULL, INTEGER)
 
 
 class Facts(NamedTuple):
@@ -49,12 +56,21 @@ def list_images(
     return _read(cursor, json.dumps(keys), facts)
 
 
+def images_by_id(cursor: sqlite.Cursor, ids: Sequence[str]) -> dict[str, Image]:
+    """Return the images with these full ids that the store still has, with their configs."""
+    found = {}
+    for image_id in ids:
+        with suppress(ImageNotFoundError):
+            found[image_id] = find_image(cursor, image_id)
+    return found
+
+
 def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
     """Return the images with these keys, a JSON list, in the order of ids."""
     references = _references_of(cursor, keys)
     created = _rows(cursor, statements.LISTED_CREATIONS, keys, (INTEGER, INTEGER_OR_NULL), facts.created)
     platforms = _rows(cursor, statements.LISTED_PLATFORMS, keys, (INTEGER, TEXT), facts.platform)
-    usage = _rows(cursor, statements.LISTED_USAGE, keys, (INTEGER, INTEGER, INTEGER_OR_NULL), facts.usage)
+    usage = _rows(cursor, statements.LISTED_USAGE, keys, _USAGE, facts.usage)
     states = _rows(cursor, statements.LISTED_STATES, keys, (INTEGER, INTEGER_OR_NULL), facts.state)
     sharing = _rows(cursor, statements.LISTED_CONTENT, keys, (INTEGER,), facts.sharing)
     found = []
@@ -63,7 +79,7 @@ def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
     ):
         named = references.get(key, [])
         seconds, nanoseconds = created.get(key, (None, None))
-        first_seen, last_used = usage.get(key, (None, None))
+        first_seen, last_used, containers = usage.get(key, (None, None, None))
         unique, shared, unknown = sharing.get(key, (None, None, 1))
         found.append(
             ListedImage(
@@ -76,6 +92,7 @@ def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
                 platform=platforms.get(key, (None,))[0],
                 first_seen=_time(first_seen),
                 last_used=_time(last_used),
+                containers=containers,
                 state=_STATE_NAMES.get(states.get(key, (None,))[0]),
                 unique_size=None if unknown else unique or 0,
                 shared_size=None if unknown else shared or 0,

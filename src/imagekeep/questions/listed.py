@@ -28,6 +28,7 @@ class ListedImage:
     platform: str | None = None
     first_seen: datetime | None = None
     last_used: datetime | None = None
+    containers: int | None = None
     state: str | None = None
     unique_size: int | None = None
     shared_size: int | None = None

@@ -18,7 +18,7 @@ nanoseconds since 1970 UTC: containerd and configs keep that many digits.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.errors import InvalidArgumentError, printable
@@ -69,6 +69,21 @@ def parse_moment(text: str, now: int, zone: tzinfo | None = None) -> int:
         return now - parse_duration(text.removesuffix(" ago"))
     except InvalidArgumentError:
         raise _invalid(text) from None
+
+
+def parse_period(text: str, now: int, zone: tzinfo | None = None) -> tuple[int, int]:
+    """Return the start and end of what a time stands for: a date for its day, `3h ago` for the time since then.
+
+    Any other time stands for its second, or with a fraction for itself. Raises as `parse_moment` does.
+    """
+    start = parse_moment(text, now, zone)
+    if (match := _DATE.fullmatch(text)) and not match["hour"]:
+        year, month, day = (int(match[name]) for name in ("year", "month", "day"))
+        following = date(year, month, day) + timedelta(days=1)
+        return start, parse_moment(f"{following}{match['zone'] or ''}", now, zone)
+    if match or _WORD.fullmatch(text) or _UNIX.fullmatch(text):
+        return start, start + (1 if start % SECOND else SECOND)
+    return min(start, now), max(start, now)
 
 
 def parse_duration(text: str) -> int:

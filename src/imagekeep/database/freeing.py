@@ -1,0 +1,92 @@
+"""Counts what removing references frees, in the caller's transaction; null is what is not known."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.database import freeing_statements as statements
+from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, typed
+from imagekeep.questions.kubelet import Collectable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imagekeep.database.driver import sqlite
+
+_STAYS = None
+"""The step of what is never freed."""
+
+_NANOSECONDS_IN_A_MICROSECOND = 1_000
+_STEP = (INTEGER_OR_NULL, INTEGER, INTEGER)
+_COLLECTABLE = (TEXT, INTEGER, INTEGER_OR_NULL, INTEGER_OR_NULL, INTEGER, INTEGER)
+
+
+class Bytes(NamedTuple):
+    """Bytes that steps of a removal free, and that stay because other references reach them; None if unknown."""
+
+    freed: tuple[int | None, ...]
+    kept: int | None
+
+    @property
+    def total(self) -> int | None:
+        """Return what all steps free."""
+        return None if None in self.freed else sum(step or 0 for step in self.freed)
+
+
+class Freed(NamedTuple):
+    """What the steps of a removal free: content, and unpacked layers on disk."""
+
+    content: Bytes
+    unpacked: Bytes
+
+
+def freed_by(cursor: sqlite.Cursor, steps: Sequence[Sequence[str]]) -> Freed:
+    """Return what removing references frees, step after step."""
+    numbered = json.dumps([[name, number] for number, names in enumerate(steps) for name in names])
+    if _is_unknown(cursor):
+        unknown = Bytes((None,) * len(steps), None)
+        return Freed(unknown, unknown)
+    return Freed(
+        _counted(cursor, statements.FREED_CONTENT, numbered, len(steps)),
+        _counted(cursor, statements.FREED_UNPACKED, numbered, len(steps)),
+    )
+
+
+def names_of_images(cursor: sqlite.Cursor) -> dict[str, list[str]]:
+    """Return every name of every image, by image id, for all platforms."""
+    found: dict[str, list[str]] = {}
+    for image_id, name in typed(cursor.execute(statements.NAMES_OF_IMAGES), (TEXT, TEXT)):
+        found.setdefault(image_id, []).append(name)
+    return found
+
+
+def collectable_images(cursor: sqlite.Cursor, now: int) -> list[Collectable]:
+    """Return every image as a kubelet would see it at a time in nanoseconds."""
+    return [
+        Collectable(
+            image_id,
+            size,
+            now if first_seen is None else first_seen * _NANOSECONDS_IN_A_MICROSECOND,
+            None if last_used is None else last_used * _NANOSECONDS_IN_A_MICROSECOND,
+            bool(pinned),
+            bool(in_use),
+        )
+        for image_id, size, first_seen, last_used, pinned, in_use in typed(
+            cursor.execute(statements.COLLECTABLE_IMAGES), _COLLECTABLE
+        )
+    ]
+
+
+def _is_unknown(cursor: sqlite.Cursor) -> bool:
+    (unknown,) = cursor.execute(statements.UNKNOWN_TARGETS).fetchone()
+    return bool(unknown)
+
+
+def _counted(cursor: sqlite.Cursor, statement: str, steps: str, count: int) -> Bytes:
+    """Return the bytes of each step, and those that stay."""
+    found: Mapping[int | None, int | None] = {
+        step: None if unknown else size
+        for step, size, unknown in typed(cursor.execute(statement, {"steps": steps}), _STEP)
+    }
+    return Bytes(tuple(found.get(step, 0) for step in range(count)), found.get(_STAYS, 0))
