@@ -104,6 +104,42 @@ def test_before_the_first_record_the_error_says_from_when_it_knows(run: Run, com
     assert result.err == "Error: unknown: the history begins at 2026-11-20T00:00:00Z\n"
 
 
+def test_a_time_before_old_history_was_removed_is_unknown(run: Run, past: Path) -> None:
+    with opened(past) as connection:
+        connection.execute(
+            "INSERT INTO history_cuts (cut_key, older_than, removed, at) VALUES (1, ?, 0, ?)",
+            (MIDNIGHT + DAY,) * 2,
+        )
+        connection.commit()
+    assert "the history begins at 2026-11-21T00:00:00Z" in run("images", "--as-of", "2026-11-20").err
+    assert run("images", "--as-of", "2026-11-21", "-q").lines == [A, B]
+
+
+def test_other_platforms_have_their_own_past(run: Run, past: Path) -> None:
+    with opened(past) as connection:
+        connection.execute("UPDATE platforms SET platform = 'linux/amd64'")
+        connection.execute(
+            "INSERT INTO reference_history (reference, image_id, event, pinned, at, platform, size)"
+            " VALUES (?, ?, 'new', 0, ?, 'linux/arm64', 5)",
+            (OTHER, A, MIDNIGHT + 9 * DAY),
+        )
+        connection.commit()
+    assert A not in run("images", "--as-of", "2026-12-31", "-q").lines
+    assert json.loads(run("log", "-n", "1", "-o", "jsonl").out)["platform"] == "linux/arm64"
+
+
+def test_the_size_of_a_past_image_is_that_of_its_time(run: Run, past: Path) -> None:
+    with opened(past) as connection:
+        connection.execute(
+            "INSERT INTO reference_history (reference, image_id, event, pinned, at, size)"
+            " VALUES ('x', ?, 'new', 0, ?, 77)",
+            (digest_of(b"x"), MIDNIGHT + 9 * DAY),
+        )
+        connection.commit()
+    images = json.loads(run("images", "--as-of", "2026-12-31", "-o", "json").out)["images"]
+    assert {image["id"]: image["size"] for image in images}[digest_of(b"x")] == "77"
+
+
 def test_the_present_is_its_own_past(run: Run) -> None:
     assert run("images", "--as-of", "now", "--digests").out == run("images", "--digests").out
 

@@ -63,9 +63,9 @@ def show_plan(
 ) -> None:
     """Show what a kubelet would remove next; remove nothing.
 
-    Images that a container uses or a reference pins are never removed. The least recently used go first, those never
-    used before all, then those seen first. With --high and --low it stops when the sizes of the images add up to the
-    target, as a kubelet does, although shared layers are freed only once; with --free, when enough is really freed.
+    Images that a container uses or a reference pins stay. The least recently used go first, those never used before
+    all, then those seen first. With --high and --low it stops when the sizes of the images add up to the target, as
+    a kubelet does, although shared layers are freed only once; with --free, when enough is really freed.
     """
     if free is not None and (high is not None or low is not None):
         raise click.UsageError("--free is a target of its own; omit --high and --low")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import question_statements as statements
-from imagekeep.database.row_types import INTEGER, TEXT, TEXT_OR_NULL, texts, typed
+from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, texts, typed
 from imagekeep.digest import is_digest, parse_query
 from imagekeep.errors import AmbiguousError, InvalidArgumentError, InvalidReferenceError, NotFoundError
 from imagekeep.questions.globs import ReferenceGlob
@@ -29,8 +29,8 @@ NEVER = -1
 
 _LATEST = 2**63 - 1
 
-_CHANGE = (INTEGER, INTEGER, TEXT, TEXT, TEXT, TEXT_OR_NULL, INTEGER)
-_PAST = (TEXT, TEXT, TEXT_OR_NULL, INTEGER, INTEGER)
+_CHANGE = (INTEGER, INTEGER, TEXT, TEXT, TEXT, TEXT_OR_NULL, INTEGER, TEXT_OR_NULL)
+_PAST = (TEXT, TEXT, TEXT_OR_NULL, INTEGER, INTEGER, INTEGER_OR_NULL)
 
 
 class Change(NamedTuple):
@@ -43,6 +43,7 @@ class Change(NamedTuple):
     image_id: str
     target_digest: str | None
     pinned: bool
+    platform: str | None
 
 
 class PastReference(NamedTuple):
@@ -53,6 +54,7 @@ class PastReference(NamedTuple):
     target_digest: str | None
     pinned: bool
     since: datetime
+    size: int | None
 
 
 class ChangeFilter(NamedTuple):
@@ -114,8 +116,8 @@ def references_as_of(cursor: sqlite.Cursor, at: int) -> list[PastReference]:
     """
     require_known(cursor, at)
     return [
-        PastReference(reference, image_id, target, bool(pinned), from_microseconds(since))
-        for reference, image_id, target, pinned, since, _ in typed(
+        PastReference(reference, image_id, target, bool(pinned), from_microseconds(since), size)
+        for reference, image_id, target, pinned, since, size, _ in typed(
             cursor.execute(statements.REFERENCES_AS_OF, (at,)), _PAST
         )
     ]
@@ -124,7 +126,7 @@ def references_as_of(cursor: sqlite.Cursor, at: int) -> list[PastReference]:
 def images_as_of(cursor: sqlite.Cursor, at: int) -> list[ListedImage]:
     """Return every image as it was at a time in microseconds, in the order of ids.
 
-    Raises as `references_as_of` does. The size is known of images that are still in the store.
+    Raises as `references_as_of` does. The size is that of the time, else that of the image in the store.
     """
     by_image: dict[str, list[PastReference]] = {}
     for past in references_as_of(cursor, at):
@@ -135,11 +137,12 @@ def images_as_of(cursor: sqlite.Cursor, at: int) -> list[ListedImage]:
 
 def _past_image(image_id: str, references: list[PastReference], size: int | None) -> ListedImage:
     targets = {past.reference: past.target_digest for past in references}
+    sizes = [past.size for past in references if past.size is not None]
     names = sort_references(targets)
     return ListedImage(
         image_id,
         tuple(names),
-        size,
+        sizes[-1] if sizes else size,
         any(past.pinned for past in references),
         targets=tuple(targets[name] for name in names),
         first_seen=None,
@@ -180,7 +183,7 @@ def _difference(before: PastReference | None, now: PastReference | None) -> str 
 def require_known(cursor: sqlite.Cursor, at: int) -> None:
     """Raise NotFoundError for a time before the history begins."""
     row = cursor.execute(statements.FIRST_CHANGE).fetchone()
-    if row is None:
+    if row[0] is None:
         raise NotFoundError("the history is empty: nothing was ever synced")
     if at < row[0]:
         began = from_microseconds(row[0]).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -194,8 +197,8 @@ def image_sizes(cursor: sqlite.Cursor) -> dict[str, int]:
 
 def _changes(rows: Iterable[tuple[Any, ...]]) -> list[Change]:
     return [
-        Change(sequence, from_microseconds(at), event, reference, image_id, target, bool(pinned))
-        for sequence, at, event, reference, image_id, target, pinned in typed(rows, _CHANGE)
+        Change(sequence, from_microseconds(at), event, reference, image_id, target, bool(pinned), platform)
+        for sequence, at, event, reference, image_id, target, pinned, platform in typed(rows, _CHANGE)
     ]
 
 

@@ -5,7 +5,7 @@ against the migrated schema and checks its query plan.
 """
 
 CHANGES = """
-SELECT sequence, at, event, reference, image_id, target_digest, pinned
+SELECT sequence, at, event, reference, image_id, target_digest, pinned, platform
 FROM reference_history
 WHERE sequence > :after
     AND (:since IS NULL OR at >= :since)
@@ -20,16 +20,18 @@ LIMIT :count
 """The newest changes first, by the primary key; times are not ordered like it if the clock was set back."""
 
 CHANGES_OF_REFERENCE = """
-SELECT sequence, at, event, reference, image_id, target_digest, pinned
+SELECT sequence, at, event, reference, image_id, target_digest, pinned, platform
 FROM reference_history WHERE reference = ? ORDER BY sequence
 """
 
 CHANGES_OF_IMAGE = """
-SELECT sequence, at, event, reference, image_id, target_digest, pinned
+SELECT sequence, at, event, reference, image_id, target_digest, pinned, platform
 FROM reference_history AS change
 WHERE image_id = ?1 OR (event = 'moved' AND ?1 = (
     SELECT image_id FROM reference_history AS earlier
-    WHERE earlier.reference = change.reference AND earlier.sequence < change.sequence
+    WHERE earlier.reference = change.reference
+        AND earlier.platform IS change.platform
+        AND earlier.sequence < change.sequence
     ORDER BY sequence DESC LIMIT 1
 ))
 ORDER BY sequence
@@ -47,17 +49,22 @@ SELECT DISTINCT reference FROM reference_history
 """
 
 REFERENCES_AS_OF = """
-SELECT reference, image_id, target_digest, pinned, at, max(sequence)
+SELECT reference, image_id, target_digest, pinned, at, size, max(sequence)
 FROM reference_history
-WHERE at <= ?
+WHERE at <= ? AND (platform IS NULL OR platform = (SELECT platform FROM platforms WHERE platform_key = 0))
 GROUP BY reference
 HAVING event <> 'vanished'
 """
-"""What each reference named at a time: the columns are those of the row with the highest sequence."""
+"""What each reference named at a time, for the store's first platform: the columns are those of the row with the
+highest sequence."""
 
 FIRST_CHANGE = """
-SELECT at FROM reference_history ORDER BY sequence LIMIT 1
+SELECT max(
+    (SELECT at FROM reference_history ORDER BY sequence LIMIT 1),
+    coalesce((SELECT max(older_than) FROM history_cuts), 0)
+)
 """
+"""From when the history is known: since its first row, or since the last time that old rows were removed."""
 
 IMAGE_SIZES = """
 SELECT id, size FROM images
