@@ -6,13 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database.freeing import Freed, collectable_images, freed_by, names_of_images
-from imagekeep.database.queries import find_by_name, find_reference
+from imagekeep.digest import parse_query
 from imagekeep.errors import InvalidReferenceError
 from imagekeep.questions.kubelet import bytes_to_free, eviction_order, spared, to_free, too_old
 from imagekeep.reference import parse_any, parse_docker_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from imagekeep.database.driver import sqlite
     from imagekeep.questions.kubelet import Collectable, Policy
@@ -49,19 +49,21 @@ class Step(NamedTuple):
 def size_of_set(cursor: sqlite.Cursor, names: Iterable[str]) -> tuple[list[str], Freed]:
     """Return the references that names stand for, and what removing exactly these frees.
 
-    A reference stands for itself, an id for every reference of its image. Raises as `find_by_name` does.
+    A reference stands for itself, an id for every reference of its image, on any platform. Raises
+    ImageNotFoundError and AmbiguousError.
     """
     by_image = names_of_images(cursor)
-    references = [found for name in names for found in _references(cursor, name, by_image)]
+    known = {reference for references in by_image.values() for reference in references}
+    references = [found for name in names for found in _references(name, by_image, known)]
     distinct = list(dict.fromkeys(references))
     return distinct, freed_by(cursor, [distinct])
 
 
-def _references(cursor: sqlite.Cursor, name: str, by_image: Mapping[str, list[str]]) -> list[str]:
+def _references(name: str, by_image: Mapping[str, list[str]], known: Collection[str]) -> list[str]:
     for spelling in _spellings(name):
-        if find_reference(cursor, spelling):
+        if spelling in known:
             return [spelling]
-    return by_image[find_by_name(cursor, name).id]
+    return by_image[parse_query(name).choose(by_image)]
 
 
 def _spellings(name: str) -> Iterable[str]:
