@@ -1,7 +1,8 @@
 """The conditions that filters of images compile to, and the statements that read the images that they keep.
 
-A condition is true or false of a row of `images`. Ids, digests, layers, pins and containers are found by an index. The others read every image or reference once, as a list of all images does anyway: sizes and times are
-compared row by row, labels and creation times are in the configs, and a pattern may match any name.
+A condition is true or false of a row of `images`. Ids, digests, layers, pins and containers are found by an index.
+The others read every image or reference once, as a list of all images does anyway: sizes and times are compared row
+by row, labels and creation times are in the configs, and a pattern may match any name.
 """
 
 from __future__ import annotations
