@@ -64,12 +64,19 @@ def missing() -> str | None:
 @contextlib.contextmanager
 def containerd(root: Path) -> Iterator[Path]:
     """Run a containerd on its root directory; yield its socket, which answers some time later."""
+    with containerd_process(root) as (socket, _):
+        yield socket
+
+
+@contextlib.contextmanager
+def containerd_process(root: Path) -> Iterator[tuple[Path, int]]:
+    """Run a containerd on its root directory; yield its socket and its PID."""
     with tempfile.TemporaryDirectory() as directory:
         configuration = Path(directory, "config.toml")
         text = _CONFIGURATION.format(root=root, directory=directory, user=os.getuid(), group=os.getgid())
         configuration.write_text(text)
-        with _running(["containerd", "-c", str(configuration)]):
-            yield Path(directory, "grpc")
+        with running(["containerd", "-c", str(configuration)]) as process:
+            yield Path(directory, "grpc"), process
 
 
 @contextlib.contextmanager
@@ -78,7 +85,7 @@ def imagekeep(store: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         socket = Path(directory, "cri.sock")
         command = ["-m", "imagekeep", f"--store={store}", "serve", f"--listen=unix://{socket}"]
-        with _running([sys.executable, *command]):
+        with running([sys.executable, *command]):
             yield socket
 
 
@@ -87,19 +94,22 @@ def constant(reply: bytes) -> Iterator[Path]:
     """Run a bare gRPC server that answers every ImageStatus with one reply; yield its socket."""
     with tempfile.TemporaryDirectory() as directory:
         socket = Path(directory, "cri.sock")
-        with _running([sys.executable, "-m", "benchmarks.constant", str(socket), reply.hex()]):
+        with running([sys.executable, "-m", "benchmarks.constant", str(socket), reply.hex()]):
             yield socket
 
 
 @contextlib.contextmanager
-def _running(command: list[str]) -> Iterator[None]:
-    """Run a program until the context ends; raise ValueError with its output if it ends before."""
+def running(command: list[str]) -> Iterator[int]:
+    """Run a program until the context ends, and yield its PID.
+
+    Raises ValueError with its output if it ends before.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "IMAGEKEEP_SOURCE"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603
         try:
-            yield
+            yield process.pid
             if process.poll() is not None:
                 log.seek(0)
                 raise ValueError(f"{command[0]} ended: {log.read()[-2000:]!r}")

@@ -35,7 +35,7 @@ from imagekeep.errors import (
     printable,
 )
 from imagekeep.internals import incarnation, record_watcher, require_same_source, require_source, watcher_lock
-from imagekeep.sources.protocol import ContainerEvent, identity_of, require_watchable
+from imagekeep.sources.protocol import ContainerEvent, Disconnectable, identity_of, require_watchable
 from imagekeep.sync import sync
 from imagekeep.times import current_time
 from imagekeep.watcher_status import WatcherState
@@ -72,8 +72,11 @@ class WatchIntervals:
     max_delay: float = 30.0
     """Maximum of `retry` and `back_off`."""
 
-    check: float = 1.0
+    check: float = 2.0
     """Between checks for a replaced store; a restored one has missed events."""
+
+    rest: float = 5.0
+    """Between the last sync and closing the connection to the source, which costs something while it is idle."""
 
 
 class Watcher:
@@ -94,6 +97,7 @@ class Watcher:
         self._inbox: SimpleQueue[AnyEvent | ImagekeepError | None] = SimpleQueue()
         self._retries = _Retries(self._intervals)
         self._stopping = threading.Event()
+        self._rest_at = float("inf")
         self.state = WatcherState(os.getpid(), name, started_at=current_time())
 
     def run(self, on_start: Callable[[], object] | None = None) -> None:
@@ -165,6 +169,8 @@ class Watcher:
                     self._reconcile()
                 elif references := [*waiting, *self._retries.due(now)]:
                     self._sync(references)
+                elif now >= self._rest_at:
+                    self._rest()
 
     def _take(self, seconds: float) -> list[str]:
         """Wait for an event and return the references of all pending ones, each once.
@@ -208,6 +214,13 @@ class Watcher:
             level = logging.DEBUG if self._retries.has(reference) else logging.WARNING
             log.log(level, "cannot read %s: %s", reference, error, extra={"reference": reference})
         self._retries.update(report.transitions, report.failures)
+        self._rest_at = time.monotonic() + self._intervals.rest
+
+    def _rest(self) -> None:
+        """Close the connection to the source until the next sync."""
+        self._rest_at = float("inf")
+        if isinstance(self._source, Disconnectable):
+            self._source.disconnect()
 
     def _status_after(
         self, transitions: Mapping[str, Transition], failures: Mapping[str, ImagekeepError]

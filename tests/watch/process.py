@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagekeep.reader import Reader
@@ -17,7 +18,6 @@ from tests.containerd import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Node:
@@ -88,6 +88,11 @@ class Watching:
         with Reader.open(self._store) as reader:
             state = reader.watcher()
         return getattr(state, field) if state and state.process_id == self._process.pid else None
+
+    def threads(self) -> set[str]:
+        """Return the names of its threads (proc(5): comm)."""
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        return {(task / "comm").read_text().strip() for task in tasks.iterdir()}
 
     def lines(self) -> list[dict[str, str]]:
         """Return the log, including that of earlier watchers of this node."""

@@ -177,6 +177,16 @@ def test_a_restart_of_a_containerd_with_200_images_is_survived(
         node.check()
 
 
+def test_an_idle_watcher_has_no_threads_of_grpc_until_something_changes(
+    containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
+) -> None:
+    """They wake up several times a second as long as a channel is open."""
+    with node.following() as watching:
+        wait_until(lambda: watching.threads().isdisjoint({"event_engine", "lifeguard", "grpc_global_tim"}))
+        containerd.make_image(tmp_path / "later", "example.test/later:v1")
+        wait_until(lambda: said(reader, "example.test/later:v1"))
+
+
 def test_a_burst_of_500_tags_and_their_removal_is_followed(
     containerd: Daemon, node: Node, reader: Reader, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -38,6 +39,8 @@ def run() -> NoReturn:
     Skips the interpreter's shutdown, which takes a tenth of the time of a command that only reads. Output has been
     flushed by then, and files, locks and threads have been closed by their owners.
     """
+    # Python's default of 700 new objects makes importing 5% slower, and finds no garbage.
+    gc.set_threshold(20_000)
     os._exit(main())
 
 

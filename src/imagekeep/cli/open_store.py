@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +46,9 @@ def open_store(
         if is_new and before_creating:
             before_creating(source)
         if is_new and dry_run:
+            # Imported here because daemons never need it.
+            import tempfile
+
             path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.name
         yield stack.enter_context(Store.open(path, source=source, platforms=settings.platforms or None))
 

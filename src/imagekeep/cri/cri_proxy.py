@@ -8,16 +8,12 @@ import grpc.aio
 
 from imagekeep.cri.handlers import RpcError
 from imagekeep.paths import full_path, grpc_address
-from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
-from imagekeep.sources.containerd.connection import CHANNEL_OPTIONS
 
 if TYPE_CHECKING:
     from imagekeep.protobuf import Method, Reply, Request
     from imagekeep.sources.protocol import Source
 
-
 _OPTIONS: Final = (
-    *CHANNEL_OPTIONS,
     ("grpc.enable_http_proxy", 0),
     ("grpc.default_authority", "localhost"),
 )
@@ -42,7 +38,7 @@ class CriProxy:
         Cancelling the caller cancels the call at containerd.
         """
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(grpc_address(self._socket), options=_OPTIONS)
+            self._channel = self._open()
         call = self._channel.unary_unary(
             method.path,
             request_serializer=method.request.SerializeToString,
@@ -53,6 +49,12 @@ class CriProxy:
         except grpc.aio.AioRpcError as failure:
             raise RpcError(failure.code(), failure.details() or "") from None
         return reply
+
+    def _open(self) -> Any:
+        # Imported here because the server answers from the store before it needs its source.
+        from imagekeep.sources.containerd.connection import CHANNEL_OPTIONS
+
+        return grpc.aio.insecure_channel(grpc_address(self._socket), options=(*CHANNEL_OPTIONS, *_OPTIONS))
 
     async def close(self) -> None:
         """Cancel the calls in flight."""
@@ -65,6 +67,8 @@ def cri_socket_of(source: Source) -> str | None:
 
     containerd's CRI uses one namespace; pulls through it would not appear in a store of another.
     """
+    from imagekeep.sources.containerd import DEFAULT_NAMESPACE, Containerd
+
     if isinstance(source, Containerd) and source.namespace == DEFAULT_NAMESPACE:
         return source.socket
     return None

@@ -167,12 +167,13 @@ async def serving_metrics(target: TcpAddress, page: WSGIApplication) -> AsyncIte
     server = _listen(target)
     pages = OneAtATime(page)
     server.set_app(local_only(pages) if target.is_loopback else pages)
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="imagekeep-metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_until_stopped, name="imagekeep-metrics", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        await asyncio.to_thread(server.shutdown)
+        server.stop()
+        await asyncio.to_thread(thread.join)
         server.server_close()
         await asyncio.to_thread(pages.close)
 
@@ -252,7 +253,19 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     def __init__(self, target: TcpAddress, handler: Callable[..., Any]) -> None:
         self._room = threading.BoundedSemaphore(CLIENTS_MAX)
         self._accepts = True
+        self._stopping = False
         super().__init__(target, handler)
+
+    def serve_until_stopped(self) -> None:
+        """Serve without polling, as `serve_forever` would."""
+        while not self._stopping:
+            self.handle_request()
+
+    def stop(self) -> None:
+        """End `serve_until_stopped`, from another thread."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # which wakes up the thread that waits for connections
 
     def server_bind(self) -> None:
         """Bind without the reverse DNS lookup of the standard library's server."""
@@ -266,6 +279,8 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         try:
             accepted = super().get_request()
         except OSError as error:
+            if self._stopping:
+                raise
             if self._accepts:
                 log.warning("cannot accept connections for metrics: %s", error.strerror)
             self._accepts = False

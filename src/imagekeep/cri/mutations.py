@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imagekeep.cri.handlers import Code, RpcError
 from imagekeep.errors import ImagekeepError
-from imagekeep.image_actions import remove_references
 from imagekeep.internals import record_image_filesystem, require_source
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.protocol import require_changeable
-from imagekeep.sync import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +94,9 @@ class Mutations:
 
 def remove_image(store: Store, image: Image) -> None:
     """Remove every reference of an image at the source; raises as `remove_references` does."""
+    # Imported here, in a thread, as sync is below: a server reads long before it changes anything.
+    from imagekeep.image_actions import remove_references
+
     for _ in remove_references(store, require_changeable(require_source(store)), image.references):
         pass  # the CRI reports only that all were removed
 
@@ -105,6 +106,8 @@ def follow_pull(store: Store, name: str, image_id: str) -> None:
 
     Raises the first error of a reference that could not be read.
     """
+    from imagekeep.sync import sync
+
     pulled = parse_docker_ref(name)
     target = require_source(store).get(str(pulled)).target.digest
     report = sync(store, [str(pulled), f"{pulled.name}@{target}", image_id])

@@ -7,8 +7,8 @@ UNIMPLEMENTED, because imagekeep does not run containers, and the error says whe
 
 from __future__ import annotations
 
+import functools
 import json
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -23,7 +23,6 @@ from imagekeep.protobuf import Method
 try:
     from grpc_health.v1 import health_pb2
     from grpc_reflection.v1alpha import reflection_pb2
-    from grpc_reflection.v1alpha.reflection import aio
 except ImportError as missing:
     raise MissingExtraError("grpcio-health-checking or grpcio-reflection", "cri") from missing
 from imagekeep.watcher_status import status_row
@@ -80,8 +79,7 @@ class Reflection:
     """Describes the services to clients without `.proto` files."""
 
     def __init__(self) -> None:
-        services = (*SERVED, CHECK.service, REFLECT[1].service)
-        self._servicer = aio.ReflectionServicer(services, pool=_described())
+        self._servicer: Any = None
 
     async def answer(
         self, request: reflection_pb2.ServerReflectionRequest, call: Call
@@ -91,9 +89,18 @@ class Reflection:
             raise RpcError(
                 Code.RESOURCE_EXHAUSTED, f"a reflection request has at most {QUESTION_BYTES_MAX} bytes"
             )
-        # Any, because its stub declares a coroutine.
-        answers: Any = self._servicer.ServerReflectionInfo(_only(request), call)
+        if self._servicer is None:
+            self._servicer = _servicer()
+        answers = self._servicer.ServerReflectionInfo(_only(request), call)
         return [answer async for answer in answers]
+
+
+def _servicer() -> Any:
+    """Return gRPC's own servicer; Any, because its stub declares a coroutine."""
+    # Imported here because few clients ask.
+    from grpc_reflection.v1alpha.reflection import aio
+
+    return aio.ReflectionServicer((*SERVED, CHECK.service, REFLECT[1].service), pool=_described())
 
 
 def _described() -> DescriptorPool:
@@ -126,14 +133,13 @@ class RuntimeService:
 
     def __init__(self, watcher: WatcherReport) -> None:
         self._watcher = watcher
-        self._version = installed_version()
 
     async def version(self, request: cri.VersionRequest, call: Call) -> cri.VersionResponse:
         """Answer Version."""
         return VERSION.response(
             version=KUBELET_API_VERSION,
             runtime_name=NAME,
-            runtime_version=self._version,
+            runtime_version=installed_version(),
             runtime_api_version="v1",
         )
 
@@ -172,8 +178,12 @@ class RuntimeCalls(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(refuse)
 
 
+@functools.cache
 def installed_version() -> str:
     """Return imagekeep's version, or `unknown` if it is not installed."""
+    # Imported here because it takes 10 ms and 2 MB, most of them for the standard library's email.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(NAME)
     except PackageNotFoundError:

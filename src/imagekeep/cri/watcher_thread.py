@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from imagekeep.watch import Watcher
-
 if TYPE_CHECKING:
     import asyncio
 
     from imagekeep.cri.mutations import StoreFactory
     from imagekeep.reader import Reader
+    from imagekeep.watch import Watcher
     from imagekeep.watcher_status import WatcherState
 
 
@@ -48,6 +47,9 @@ class WatcherThread(threading.Thread):
     def run(self) -> None:
         """Open the store and follow the source; runs in the thread."""
         try:
+            # Imported here, in the thread: calls are answered meanwhile.
+            from imagekeep.watch import Watcher
+
             with self._store_factory() as store:
                 watcher = Watcher(store, source_name=self._source_name)
                 with self._lock:

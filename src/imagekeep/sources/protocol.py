@@ -109,6 +109,15 @@ class Watchable(Source, Protocol):
 
 
 @runtime_checkable
+class Disconnectable(Source, Protocol):
+    """A source with a connection that costs something while it is idle."""
+
+    def disconnect(self) -> None:
+        """Close the connection, but not the subscriptions; the next call opens another. Calls in flight fail."""
+        ...
+
+
+@runtime_checkable
 class Changeable(Source, Protocol):
     """A source whose references can be removed and pinned.
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import InvalidArgumentError, printable
-from imagekeep.sources.archive import Archive
-from imagekeep.sources.oci_layout import OCILayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,11 +47,16 @@ def open_source(spec: str, *, base_name: str | None = None, namespace: str | Non
 
 def _open_layout(place: str, options: _Options) -> Source:
     """Open `oci:DIRECTORY`."""
+    # Sources are imported here because a process uses one of them: archives alone take 6 MB.
+    from imagekeep.sources.oci_layout import OCILayout
+
     return OCILayout(_path(place, "oci:DIRECTORY"), base_name=options.base_name)
 
 
 def _open_archive(place: str, options: _Options) -> Source:
     """Open `archive:FILE`, or `archive:-`."""
+    from imagekeep.sources.archive import Archive
+
     if place != STANDARD_INPUT_MARK:
         path = _path(place, "archive:FILE")
         return Archive(path, base_name=options.base_name)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from imagekeep.protobuf import Method, Request
+    from imagekeep.sources.containerd.event_stream import EventStream
 
 RECEIVED_BYTES_MAX: Final = 32 << 20
 """The largest answer accepted: a listing of some 100,000 records.
@@ -110,6 +111,7 @@ class Connection:
         self._channel: Any = None
         self._callables: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._streams: weakref.WeakSet[EventStream[Any]] = weakref.WeakSet()
         _connections.add(self)
 
     def call(
@@ -162,6 +164,30 @@ class Connection:
         with self._lock:
             if self._channel is not None:
                 self._channel.close()
+        for stream in list(self._streams):
+            stream.cancel()
+
+    def disconnect(self) -> None:
+        """Close the channel, and with it gRPC's threads, which wake up while it is idle.
+
+        Calls in flight fail; the next call opens another.
+        """
+        with self._lock:
+            if self._channel is not None and not self._closed:
+                self._channel.close()
+                self._channel, self._callables = None, {}
+
+    def add_stream(self, stream: EventStream[Any]) -> None:
+        """Cancel a stream when this is closed; raises FailedPreconditionError if it is."""
+        with self._lock:
+            if self._closed:
+                raise FailedPreconditionError(f"{self}: the connection was closed")
+            self._streams.add(stream)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of every call."""
+        return self._metadata
 
     @property
     def closed(self) -> bool:
@@ -173,6 +199,7 @@ class Connection:
         _inherited.append((self._channel, self._callables))
         self._channel = None
         self._callables = {}
+        self._streams = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def error_of(self, failure: Any, timeout: float | None, missing: ImagekeepError | None) -> ImagekeepError:
@@ -266,24 +293,36 @@ def check_socket(path: str) -> None:
     Raises SourceUnavailableError if it is missing or nothing listens, PermissionDeniedError, and
     InvalidArgumentError if the path is not a socket or cannot be one.
     """
+    connect(path).close()
+
+
+def connect(path: str) -> socket.socket:
+    """Return a connection to a socket; raises as `check_socket` does."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(CONNECT_TIMEOUT)
-            probe.connect(path)
-    except PermissionError as failure:
-        raise PermissionDeniedError(
-            f"permission denied: {printable(path)} (run as root or join its group)"
-        ) from failure
-    except FileNotFoundError as failure:
-        raise SourceUnavailableError(f"no socket at {printable(path)} (is containerd running?)") from failure
-    except TimeoutError as failure:
-        raise SourceTimeoutError(
-            f"{printable(path)}: connection timed out after {CONNECT_TIMEOUT:g} s"
-        ) from failure
-    except OSError as failure:
-        raise _unusable(path, failure) from failure
-    except (ValueError, UnicodeError) as failure:
-        raise InvalidArgumentError(f"invalid socket path {printable(path)}: {failure}") from failure
+        connection.settimeout(CONNECT_TIMEOUT)
+        connection.connect(path)
+    except (OSError, ValueError) as failure:  # UnicodeError is a ValueError
+        connection.close()
+        raise _connect_error(path, failure) from failure
+    return connection
+
+
+def _connect_error(path: str, failure: OSError | ValueError) -> ImagekeepError:
+    """Return the error for a failed connect(2)."""
+    match failure:
+        case PermissionError():
+            return PermissionDeniedError(
+                f"permission denied: {printable(path)} (run as root or join its group)"
+            )
+        case FileNotFoundError():
+            return SourceUnavailableError(f"no socket at {printable(path)} (is containerd running?)")
+        case TimeoutError():
+            return SourceTimeoutError(f"{printable(path)}: connection timed out after {CONNECT_TIMEOUT:g} s")
+        case OSError():
+            return _unusable(path, failure)
+        case _:
+            return InvalidArgumentError(f"invalid socket path {printable(path)}: {failure}")
 
 
 def _unusable(path: str, failure: OSError) -> ImagekeepError:

@@ -65,7 +65,10 @@ class Subscription:
         request = SUBSCRIBE.request(
             filters=[f'namespace=="{namespace}",topic=="{topic}"' for topic in TOPICS]
         )
-        self._stream = connection.stream(SUBSCRIBE, request, timeout=None)
+        # Imported here because only a watcher needs it.
+        from imagekeep.sources.containerd.event_stream import EventStream
+
+        self._stream = EventStream(connection, SUBSCRIBE, request)
 
     def cancel(self) -> None:
         """End the subscription, also for a thread that waits for the next event."""

@@ -213,6 +213,10 @@ class Containerd:
         """Subscribe to the events of this namespace's images; raises here, or while they are read."""
         return Subscription(self._connection, self.namespace)
 
+    def disconnect(self) -> None:
+        """Close the connection until the next call; subscriptions have their own."""
+        self._connection.disconnect()
+
     def remove(self, reference: str, *, synchronous: bool = False) -> None:
         """Remove the record of exactly this name; raises as `get` does.
 
