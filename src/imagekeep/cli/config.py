@@ -20,7 +20,6 @@ from imagekeep.cli.configuration import (
 from imagekeep.cli.documents import write_document
 from imagekeep.cli.formats import table
 from imagekeep.cli.output import write_all
-from imagekeep.platform import Platform, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,8 +92,6 @@ def _global_settings(root: click.Context, settings: Settings) -> Iterator[Settin
 
 def _implied(key: str, settings: Settings) -> str | None:
     """Return what an option that is not set comes to."""
-    if key == "platform":
-        return name_of(Platform.host())
     if key == "namespace" and (settings.source or "").partition(":")[0] == "containerd":
         with contextlib.suppress(ImportError):  # gRPC is an extra
             from imagekeep.sources.containerd import DEFAULT_NAMESPACE
@@ -129,9 +126,10 @@ def _setting(
 ) -> Setting:
     value, source = option.consume_value(context, {})
     context.set_parameter_source(option.name or "", source)
-    # As the command itself would check it; what is shown is the value as it was given.
-    with click.core.augment_usage_errors(context, param=option):
-        option.process_value(context, value)
+    if source is ParameterSource.DEFAULT_MAP:
+        # As the command itself would check it; what is shown is the value as it was given.
+        with click.core.augment_usage_errors(context, param=option):
+            option.process_value(context, value)
     key = ".".join((*path, key_of(option)))
     return Setting(key, _shown(key, value), _origin(context, option, configured))
 

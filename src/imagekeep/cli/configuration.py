@@ -168,7 +168,8 @@ def option_values(configured: Configuration, path: tuple[str, ...], command: cli
         elif key in options:
             if (expected := wrong_type(options[key], value)) is not None:
                 raise configured.invalid(f"'{printable(dotted)}' must be {expected}")
-            values[str(options[key].name)] = value
+            is_one = options[key].multiple and not isinstance(value, list)
+            values[str(options[key].name)] = [value] if is_one else value
         else:
             raise configured.invalid(_unknown(dotted, [*options, *commands], path))
     return values
@@ -179,11 +180,10 @@ def wrong_type(option: click.Option, value: Any) -> str | None:
 
     A number is not taken for text: `socket-mode = 0o660` would be the mode 0432.
     """
-    if not (option.multiple or option.nargs != 1):
+    if not option.multiple:
         return _wrong_scalar(option, value)
-    if isinstance(value, list) and not any(_wrong_scalar(option, each) for each in value):
-        return None
-    return "an array of strings"
+    each = value if isinstance(value, list) else [value]
+    return "a string or an array of strings" if any(_wrong_scalar(option, one) for one in each) else None
 
 
 def _wrong_scalar(option: click.Option, value: Any) -> str | None:
