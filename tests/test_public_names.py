@@ -70,7 +70,7 @@ READING = {
         "iter",
         "kept_platforms",
     ),
-    *("list", "open", "path", "references", "resolve", "states", "summaries", "watcher"),
+    *("list", "open", "path", "platforms", "references", "resolve", "states", "summaries", "watcher"),
 }
 WRITING = {
     *("add", "apply", "delete", "observe", "pin", "platform", "source", "sync", "unpin", "update"),

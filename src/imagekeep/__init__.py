@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from imagekeep.oci.content import ContentInfo
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.platform import Platform
+    from imagekeep.platform_content import ContentState, TargetPlatform
     from imagekeep.reader import Reader
     from imagekeep.sources.archive import Archive
     from imagekeep.sources.containerd import Containerd as Containerd
@@ -63,6 +64,7 @@ _EXPORTS: Final = {
     "oci.content": ("ContentInfo",),
     "oci.descriptor": ("Descriptor",),
     "platform": ("Platform",),
+    "platform_content": ("ContentState", "TargetPlatform"),
     "reader": ("Reader",),
     "sources.archive": ("Archive",),
     "sources.containerd": ("Containerd",),
@@ -87,6 +89,7 @@ __all__ = [
     "Category",
     "Changeable",
     "ContentInfo",
+    "ContentState",
     "CorruptError",
     "Counts",
     "Descriptor",
@@ -120,6 +123,7 @@ __all__ = [
     "StoreIdentity",
     "StoreUnavailableError",
     "SyncReport",
+    "TargetPlatform",
     "Transition",
     "UnavailableError",
     "WatchIntervals",

@@ -14,6 +14,7 @@ from imagekeep.oci.image import ImageFacts, image_or_error
 from imagekeep.oci.image_reader import ImageReader
 from imagekeep.oci.target import read_target
 from imagekeep.platform import ALL_PLATFORMS, Platform, name_of, only
+from imagekeep.sources.protocol import contents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from imagekeep.oci.image_reader import SharedDocuments
     from imagekeep.oci.target import TargetFacts
     from imagekeep.platform import PlatformMatcher
+    from imagekeep.sources.protocol import Source
 
 
 class TargetReading(NamedTuple):
@@ -38,6 +40,13 @@ class TargetReading(NamedTuple):
         errors = [image for image in self.images.values() if isinstance(image, ImagekeepError)]
         if errors and len(errors) == len(self.images):
             raise errors[0]
+
+    def with_presence(self, source: Source) -> TargetReading:
+        """Return the same reading, and which of its blobs the source has, if the source can tell."""
+        try:
+            return self._replace(facts=self.facts.with_present(contents_of(source, self.facts.blobs.keys())))
+        except ImagekeepError:  # what was read is worth writing without it
+            return self
 
 
 @functools.lru_cache(maxsize=64)

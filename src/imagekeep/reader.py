@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from imagekeep.identity import StoreIdentity
     from imagekeep.image import Image, ImageSummary
     from imagekeep.platform import Platform
+    from imagekeep.platform_content import TargetPlatform
     from imagekeep.transition import ReferenceState
     from imagekeep.watcher_status import IncompleteReference, WatcherState
 
@@ -153,6 +154,16 @@ class Reader:
     def states(self, platform: Platform | str | None = None) -> dict[str, ReferenceState]:
         """Return the state of every reference."""
         return self._connections.ask(queries.all_states, self._name_of(platform))
+
+    def platforms(self, reference: str) -> builtins.list[TargetPlatform]:
+        """Return each platform of a reference's target, in the order of its index and without attestations.
+
+        The target is the one that the source last reported. The list is empty if the store has not read it yet.
+        Raises ImageNotFoundError.
+        """
+        from imagekeep.database.platform_content import platforms_of  # few programs ask
+
+        return self._connections.ask(platforms_of, reference)
 
     def history(self, reference: str) -> builtins.list[HistoryEntry]:
         """Return every change to a reference, spelt exactly so, oldest first."""

@@ -171,7 +171,7 @@ class Store(Reader):
         except ImagekeepError as error:
             error.reference = reference
             raise
-        observation = observation_of(record, reading)
+        observation = observation_of(record, reading.with_presence(source))
         for each in observation.errors.values():
             each.reference = reference
         return observation

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ContentNotFoundError
+from imagekeep.image import ImageRecord
 from imagekeep.oci.content import ContentInfo
 from imagekeep.oci.descriptor import Descriptor
 from imagekeep.oci.image_reader import ImageReader
@@ -15,11 +16,16 @@ from tests.conformance.data import platform_of
 from tests.conformance.matchers import EVERYTHING, HOST
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tests.conformance.data import Case
 
 
+REFERENCE = "registry.test/app:v1"
+
+
 class Tree:
-    """A target, and the part of its content that is present."""
+    """A source of one target, and the part of its content that is present."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -33,8 +39,20 @@ class Tree:
         return self.documents[descriptor.digest]
 
     def info(self, digest: str) -> ContentInfo:
-        size = self.layers.get(digest)
-        return ContentInfo(digest, len(self.documents[digest]) if size is None else size)
+        return ContentInfo(digest, self.contents([digest])[digest])
+
+    def contents(self, digests: Collection[str] | None = None) -> dict[str, int]:
+        sizes = {digest: len(document) for digest, document in self.documents.items()} | self.layers
+        return {digest: size for digest, size in sizes.items() if digests is None or digest in digests}
+
+    def get(self, reference: str) -> ImageRecord:
+        return ImageRecord(reference, self.target)
+
+    def records(self) -> list[ImageRecord]:
+        return [self.get(REFERENCE)]
+
+    def close(self) -> None:
+        pass
 
     @property
     def present(self) -> set[str]:

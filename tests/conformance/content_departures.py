@@ -101,3 +101,21 @@ def _at_platform(platform: Platform | None, node: Descriptor) -> PlatformsDepart
         platform.architecture.lower(),
     )
     return PlatformsDeparture.ATTESTATION if ours != exact else None
+
+
+class StateDeparture(enum.StrEnum):
+    """How our state of a manifest departs from `images.Check`."""
+
+    INVALID = "a layer with an invalid digest makes a manifest partial, not unknown"
+    BROKEN = "a manifest that cannot be read is partial, not an error"
+    INLINE = "a manifest carried inline is absent as long as its blob is"
+
+
+def departure_of_state(tree: Tree, manifest: Descriptor) -> StateDeparture | None:
+    """Name the departure that a manifest meets, or None if its state must be containerd's."""
+    if manifest.digest not in tree.present:
+        return StateDeparture.INLINE
+    facts = tree.facts.manifests.get(manifest.digest)
+    if facts is None:
+        return StateDeparture.BROKEN
+    return StateDeparture.INVALID if facts.compressed_size is None else None

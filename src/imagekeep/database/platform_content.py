@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imagekeep.database import statements
+from imagekeep.database.queries import no_such_image
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
 from imagekeep.platform_content import ContentState, TargetPlatform
 
@@ -17,8 +18,10 @@ _PLATFORM = (TEXT_OR_NULL, TEXT, TEXT_OR_NULL, INTEGER_OR_NULL, TEXT_OR_NULL, IN
 def platforms_of(cursor: sqlite.Cursor, reference: str) -> list[TargetPlatform]:
     """Return each platform of a reference's target in the order of its index, attestations left out.
 
-    Empty if the store does not have the reference, or has not read its target yet.
+    Empty if the store has not read the target yet. Raises ImageNotFoundError for an unknown reference.
     """
+    if cursor.execute(statements.HAS_REFERENCE, (reference,)).fetchone() is None:
+        raise no_such_image(reference)
     rows = typed(cursor.execute(statements.PLATFORMS_OF_REFERENCE, (reference,)), _PLATFORM)
     return [
         TargetPlatform(

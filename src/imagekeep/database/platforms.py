@@ -37,9 +37,11 @@ def changes_to(
     """Return the changes that update references to what was observed, for each platform by itself.
 
     What could not be read for a platform stays there as it is. A reference that is gone from the source is deleted
-    for the platforms with these names.
+    for the platforms with these names, ALL_PLATFORMS being every one that the store keeps.
     """
     found = {name for observation in observed.values() for name in (*observation.images, *observation.asked)}
+    if ALL_PLATFORMS in names:
+        found.update(platform.name for platform in queries.platforms(cursor) if platform.name is not None)
     platforms = keep_platforms(cursor, [*names, *sorted(found.difference(names))])
     states = [
         (platform, queries.states_of(cursor, observed, platform.key))

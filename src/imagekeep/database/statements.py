@@ -510,6 +510,11 @@ ON CONFLICT DO UPDATE
 SET manifest_key = excluded.manifest_key, platform = excluded.platform, is_attestation = excluded.is_attestation
 """
 
+HAS_REFERENCE = """
+SELECT 1 FROM platforms CROSS JOIN "references" USING (platform_key) WHERE name = ? LIMIT 1
+"""
+"""Whether the store has a reference, for any platform."""
+
 PLATFORMS_OF_REFERENCE = """
 WITH target (target_key) AS (
     SELECT blob_key FROM ref_cache JOIN blobs ON digest = target_digest
