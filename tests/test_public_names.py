@@ -74,7 +74,7 @@ READING = {
 }
 WRITING = {
     *("add", "apply", "delete", "observe", "pin", "platform", "source", "sync", "unpin", "update"),
-    "update_platforms",
+    *("prune_history", "update_platforms"),
 }
 
 

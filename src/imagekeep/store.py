@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from imagekeep.database import queries
 from imagekeep.database.create import open_or_create
+from imagekeep.database.history_cut import cut_history
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
 from imagekeep.database.lock import lock_references
 from imagekeep.database.platforms import keep_platforms
@@ -39,13 +40,14 @@ from imagekeep.reader import Reader
 from imagekeep.reference import check_name
 from imagekeep.sources.specifier import open_source
 from imagekeep.sync import SyncReport, sync
-from imagekeep.times import timestamp
+from imagekeep.times import timestamp, to_microseconds
 from imagekeep.transition import ReferenceChange, ReferenceState, Transition, change_to, decide
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from imagekeep.database.driver import sqlite
     from imagekeep.image import Image
@@ -242,6 +244,19 @@ class Store(Reader):
         does for the id.
         """
         self._set_pin(image_id, reference, pinned=False)
+
+    def prune_history(self, older_than: datetime, *, keep_last: bool = False, dry_run: bool = False) -> int:
+        """Remove the history before a time; return how many rows. What existed then and later can still be asked.
+
+        With `keep_last` the last row of each reference that had vanished by then stays too. A row in `history_cuts`
+        says what was removed, unless there was nothing to remove. With `dry_run` nothing is changed. Raises
+        InvalidArgumentError for a time without a zone or in the future.
+        """
+        now = timestamp()
+        if older_than.tzinfo is None or to_microseconds(older_than) > now:
+            raise InvalidArgumentError(f"history before {older_than}: needs a zone, and not the future")
+        with self._transaction(dry_run=dry_run) as cursor:
+            return cut_history(cursor, to_microseconds(older_than), now, keep_last=keep_last)
 
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
         with self._transaction() as cursor:

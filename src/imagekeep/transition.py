@@ -58,7 +58,8 @@ FIRST = KeptPlatform(0, None)
 class ReferenceState(NamedTuple):
     """The image that a reference names for a platform, and whether it pins it.
 
-    If the state is from a source, also the target, and the manifest chosen beneath it.
+    If the state is from a source, also the target, and the manifest chosen beneath it: None if the store has not
+    read everything beneath the target, and empty if it could not keep what the manifest says.
     """
 
     image_id: str

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from imagekeep.cli.command import command
-from imagekeep.cli.formats import counted
+from imagekeep.cli.formats import counted, format_time
 from imagekeep.cli.output import print_message, write_line
 from imagekeep.cli.settings import read_store, require_store
+from imagekeep.cli.times import parse_age
 from imagekeep.database.backup import backup_path, copy_store
 from imagekeep.database.check import find_others, find_problems
 from imagekeep.database.queries import count
 from imagekeep.database.restore import restore_store
 from imagekeep.database.revision import require_head
 from imagekeep.errors import CorruptStoreError, printable
+from imagekeep.times import from_microseconds, timestamp
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
@@ -73,6 +75,32 @@ def _describe_migration(migration: Migration) -> list[str]:
     if migration.dry_run:
         return [f"dry run: would migrate {move}; nothing was changed"]
     return [f"migrated {move}", *([f"backup: {migration.backup}"] if migration.backup else [])]
+
+
+@command(
+    "imagekeep db prune-history --older-than 90d --dry-run",
+    "imagekeep db prune-history --older-than 90d",
+)
+@click.option("--older-than", metavar="AGE", required=True, callback=parse_age, help="For example 90d.")
+@click.option("--keep-last", is_flag=True, help="Keep the last change of references that have vanished.")
+@click.option("--dry-run", is_flag=True, help="Show how many changes would be removed; change nothing.")
+@click.pass_obj
+def prune_history(settings: Settings, older_than: int, keep_last: bool, dry_run: bool) -> None:
+    """Remove old changes from the history.
+
+    What each reference was at that time stays, so that every later time can still be asked about, and the store
+    remembers what was removed. Nothing else removes a change. To return the space to the file system, back up and
+    restore the store.
+    """
+    # Imported here because the other commands of this module write to no store.
+    from imagekeep.store import Store
+
+    require_store(settings.path)
+    before = from_microseconds(timestamp() - older_than)
+    with Store.open(settings.path) as store:
+        removed = store.prune_history(before, keep_last=keep_last, dry_run=dry_run)
+    changes = f"{counted(removed, 'change')} before {format_time(before)}"
+    write_line(f"dry run: would remove {changes}; nothing was changed" if dry_run else f"removed {changes}")
 
 
 @command("imagekeep db backup", "imagekeep db backup before-upgrade.db")

@@ -52,6 +52,7 @@ database = LazyGroup(
         "migrate": Place("db:migrate_store", "Migrate the store to this release's schema."),
         "backup": Place("db:back_up", "Back up the store to a new file and print its path."),
         "restore": Place("db:restore", "Replace the store with a backup."),
+        "prune-history": Place("db:prune_history", "Remove old changes from the history."),
         "export": Place("db:export", "Copy the store to a file that can be read without write access."),
     },
 )

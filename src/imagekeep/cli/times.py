@@ -51,3 +51,12 @@ def _parse_size(context: click.Context, _option: click.Parameter, text: str | No
     from imagekeep.questions.sizes import parse_size
 
     return parse_size(text)
+
+
+def parse_age(context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """Return the value of an option that takes a duration, in microseconds; raises InvalidArgumentError."""
+    if text is None or context.resilient_parsing:
+        return None
+    from imagekeep.questions.moments import parse_duration
+
+    return parse_duration(text) // 1000

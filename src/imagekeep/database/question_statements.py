@@ -66,6 +66,36 @@ SELECT max(
 """
 """From when the history is known: since its first row, or since the last time that old rows were removed."""
 
+_CUTTABLE = """
+FROM reference_history
+WHERE at < :older_than
+    AND sequence <> (SELECT max(sequence) FROM reference_history)
+    AND (
+        sequence NOT IN (
+            SELECT max(sequence) FROM reference_history WHERE at < :older_than GROUP BY reference, platform
+        )
+        OR (event = 'vanished' AND NOT :keep_last)
+    )
+"""
+
+COUNT_CUTTABLE = f"SELECT count(*) {_CUTTABLE}"
+"""How many rows a cut removes. What each reference was at the time of the cut stays, so that every later time can
+still be asked about; the last row of all stays, so that its sequence is not given again."""
+
+BEGIN_CUT = """
+INSERT INTO history_cuts (older_than, at) VALUES (:older_than, :at)
+"""
+
+CUT_HISTORY = f"DELETE {_CUTTABLE}"
+
+END_CUT = """
+UPDATE history_cuts SET removed = :removed WHERE removed IS NULL
+"""
+
+CUTS = """
+SELECT older_than, removed, at FROM history_cuts WHERE removed IS NOT NULL ORDER BY cut_key
+"""
+
 IMAGE_SIZES = """
 SELECT id, size FROM images
 """

@@ -25,7 +25,13 @@ SELECT id FROM "references" JOIN images USING (image_key) WHERE "references".pla
 """
 
 REFERENCE_STATE = """
-SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, blobs.digest
+SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, coalesce(
+    blobs.digest,
+    (
+        SELECT '' FROM target_manifests
+        WHERE target_key = (SELECT blob_key FROM blobs AS targets WHERE targets.digest = target_digest) LIMIT 1
+    )
+)
 FROM "references"
 JOIN images USING (image_key)
 LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
@@ -33,7 +39,8 @@ LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "ref
 LEFT JOIN blobs ON blob_key = manifest_key
 WHERE "references".platform_key = ? AND name = ?
 """
-"""The image id, pin, target and manifest of one reference for a platform."""
+"""The image id, pin, target and manifest of one reference for a platform. The manifest is null if the target was
+never read, and empty if it is broken though containerd accepts it."""
 
 IDS_IN_RANGES = """
 SELECT id FROM (
@@ -131,7 +138,13 @@ SELECT 1 FROM images JOIN pinned_refs USING (image_key) WHERE platform_key = ? A
 """
 
 REFERENCE_STATES = """
-SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, blobs.digest
+SELECT name, images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, coalesce(
+    blobs.digest,
+    (
+        SELECT '' FROM target_manifests
+        WHERE target_key = (SELECT blob_key FROM blobs AS targets WHERE targets.digest = target_digest) LIMIT 1
+    )
+)
 FROM "references"
 JOIN images USING (image_key)
 LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
