@@ -148,11 +148,11 @@ CREATE TABLE images ( /* one row is an image on this node for one platform */
     "CREATE INDEX images_by_config ON images (config_key)",
     """\
 CREATE TABLE "references" ( /* one row is one name of one image, for one platform */
+    platform_key INTEGER DEFAULT 0 NOT NULL /* 0 is the store's first platform */,
     name TEXT NOT NULL /* as the source spells it */,
     image_key INTEGER NOT NULL,
     sort_rank INTEGER NOT NULL /* 0 tag and digest, 1 tag, 2 digest, 3 name, 4 id, 5 other */,
     sort_name TEXT /* canonical spelling, where not the name; order by rank, this */,
-    platform_key INTEGER DEFAULT 0 NOT NULL /* 0 is the store's first platform */,
     PRIMARY KEY (platform_key, name),
     CONSTRAINT references_of_an_image UNIQUE (image_key, name),
     CONSTRAINT references_have_a_name

@@ -285,7 +285,7 @@ NO_UTF8 = "CAST(x'61c561' AS TEXT)"
     ("table", "statement"),
     [
         ("images", f"UPDATE images SET chain_id = {NO_UTF8} WHERE id = '{ONE.id}'"),
-        ("references", f'INSERT INTO "references" VALUES ({NO_UTF8}, 1, 1, NULL)'),
+        ("references", f'INSERT INTO "references" VALUES (0, {NO_UTF8}, 1, 1, NULL)'),
         ("ref_cache", f"UPDATE ref_cache SET platform = {NO_UTF8}"),
         (
             "reference_history",

@@ -212,7 +212,7 @@ def test_a_reference_may_be_renamed(two_images: sqlite.Connection) -> None:
 def test_deleting_an_image_deletes_its_references(two_images: sqlite.Connection) -> None:
     two_images.execute("DELETE FROM images WHERE image_key = 1")
 
-    assert [name for name, *_ in rows_of(two_images, "references")] == ["c"]
+    assert [name for _, name, *_ in rows_of(two_images, "references")] == ["c"]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ _MADE_BY: dict[str, dict[str, str | None]] = {
         "table images": "09a79cc8a41e99c28ce816ad4b107c2e",
         "index sqlite_autoindex_images_2": "c92b6dec9abbb1a863c6ac38e4f7a9e1",
         "index images_by_config": "804a185bad751366deea85e302c6e83c",
-        "table references": "2fb2d175d325f1dbfcf35ef10746ea5e",
+        "table references": "d77735194f5e5b3333da81e7e6e271a1",
         "table pinned_refs": "6a2d5191191cf1e08124fcac391302da",
         "table ref_cache": "71021d1c67bc5e920c775c7f7a57113d",
         "index ref_cache_by_target": "d8d7cab97a4716ec890c7c86181c5580",

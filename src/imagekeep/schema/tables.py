@@ -65,6 +65,7 @@ images = Table(
 references = Table(
     "references",
     metadata,
+    _platform_key(),
     Column("name", Text, nullable=False, comment="as the source spells it"),
     Column("image_key", Integer, nullable=False),
     Column(
@@ -74,7 +75,6 @@ references = Table(
         comment="0 tag and digest, 1 tag, 2 digest, 3 name, 4 id, 5 other",
     ),
     Column("sort_name", Text, comment="canonical spelling, where not the name; order by rank, this"),
-    _platform_key(),
     PrimaryKeyConstraint("platform_key", "name"),
     UniqueConstraint("image_key", "name", name="references_of_an_image"),
     check("references_have_a_name"),
