@@ -21,6 +21,7 @@ from imagekeep.cri.metrics import (
     is_local,
     serving_metrics,
 )
+from imagekeep.cri.store_metrics import is_writable
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError
 from imagekeep.image import Image
@@ -31,6 +32,7 @@ from imagekeep.watcher_status import WatcherState
 from tests.containerd import wait_until
 from tests.cri.client import named, page_of
 from tests.cri.process import serving
+from tests.permissions import without_privileges
 
 if TYPE_CHECKING:
     from imagekeep.reader import Reader
@@ -109,6 +111,44 @@ def test_the_store_and_its_watcher_are_measured(metrics: Metrics, store_path: Pa
 def test_an_unreadable_store_is_reported(metrics: Metrics, reader: Reader) -> None:
     reader.close()
     assert "imagekeep_store_up 0.0" in page_of(metrics)
+
+
+def test_a_store_that_cannot_be_written_is_reported(
+    metrics: Metrics, store_path: Path, public_directory: Path
+) -> None:
+    assert "imagekeep_store_writable 1.0" in page_of(metrics)
+    copy = public_directory / "images.db"
+    copy.write_bytes(store_path.read_bytes())
+    copy.chmod(0o444)
+    assert is_writable(copy)  # by root
+    with without_privileges():
+        assert not is_writable(copy)
+    copy.unlink()
+    assert not is_writable(copy)
+
+
+def test_a_full_disk_is_reported(metrics: Metrics, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 1000, 0, 0, 1000, 500, 500, 0, 255))
+    monkeypatch.setattr("os.statvfs", lambda _: full)
+    assert "imagekeep_store_writable 0.0" in page_of(metrics)
+
+
+def test_a_containerd_that_accepts_connections_is_up(reader: Reader, tmp_path: Path) -> None:
+    path = str(tmp_path / "containerd.sock")
+    metrics = Metrics(reader, OtherWatcher(reader), source_socket=path)
+    assert "imagekeep_source_up 0.0" in page_of(metrics)
+    with sockets.socket(sockets.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        assert "imagekeep_source_up 1.0" in page_of(metrics)
+    assert "imagekeep_source_up 0.0" in page_of(metrics)
+
+
+def test_values_that_are_not_known_have_no_sample(metrics: Metrics) -> None:
+    page = page_of(metrics)
+    for name in ("source_up", "last_event_timestamp_seconds", "cri_drift_names", "shipped_seconds"):
+        assert f"# TYPE imagekeep_{name} gauge" in page
+        assert f"\nimagekeep_{name}" not in page
 
 
 @pytest.mark.parametrize(

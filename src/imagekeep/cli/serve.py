@@ -63,6 +63,14 @@ def _parse_mode(_context: click.Context, _option: click.Parameter, mode: str) ->
 )
 @click.option("--socket-group", metavar="GROUP", help="Socket group; the server's by default.")
 @click.option("--metrics", metavar="ADDRESS", help="Serve Prometheus metrics at this IP:PORT.")
+@click.option(
+    "--cri-check",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=600,
+    show_default=True,
+    help="With --metrics, compare containerd's CRI this often; 0 for never.",
+)
 @click.option("--health", metavar="ADDRESS", help="Serve gRPC health, and nothing else, at this IP:PORT.")
 @click.option("--filter-images", is_flag=True, help="Honor image filters in lists; containerd ignores them.")
 @log_format
@@ -74,6 +82,7 @@ def serve_images(
     socket_mode: int,
     socket_group: str | None,
     metrics: str | None,
+    cri_check: float,
     health: str | None,
     filter_images: bool,
     log_format: str,
@@ -104,7 +113,7 @@ def serve_images(
         )
         if config.watcher is None:
             log.warning("not following a source; run `imagekeep sync` periodically")
-        config = _with_metrics(config, metrics) if metrics else config
+        config = _with_metrics(config, metrics, cri_check) if metrics else config
         asyncio.run(serve_until_signal(_with_health(config, health) if health else config))
 
 
@@ -134,13 +143,26 @@ def _store_of(settings: Settings) -> Iterator[Store]:
         yield store
 
 
-def _with_metrics(config: ServerConfig, target: str) -> ServerConfig:
+def _with_metrics(config: ServerConfig, target: str, cri_check: float) -> ServerConfig:
     # Imported here because prometheus_client is an extra.
+    from imagekeep.cri.drift import DriftCheck
     from imagekeep.cri.metrics import Metrics, serving_metrics
 
-    metrics = Metrics(config.reader, config.watcher_report)
-    show = functools.partial(serving_metrics, parse_tcp_address(target, "metrics"), metrics.page())
-    return dataclasses.replace(config, observe=metrics.observe, background=show)
+    address = parse_tcp_address(target, "metrics")
+    drift = None
+    if config.cri_socket is not None and config.store_factory is not None and cri_check:
+        drift = DriftCheck(config.store_factory, cri_check)
+    metrics = Metrics(config.reader, config.watcher_report, source_socket=config.cri_socket, drift=drift)
+
+    @contextlib.asynccontextmanager
+    async def background() -> AsyncIterator[None]:
+        async with (
+            serving_metrics(address, metrics.page()),
+            drift.running() if drift else contextlib.nullcontext(),
+        ):
+            yield
+
+    return dataclasses.replace(config, observe=metrics.observe, background=background)
 
 
 def _with_health(config: ServerConfig, target: str) -> ServerConfig:

@@ -22,24 +22,21 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from imagekeep.cri.addresses import cannot_serve
-from imagekeep.database.files import size_on_disk
-from imagekeep.errors import ImagekeepError, MissingExtraError
-from imagekeep.ship_status import read_ship_status
+from imagekeep.errors import MissingExtraError
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.exposition import make_wsgi_app
 except ImportError as missing:
     raise MissingExtraError("prometheus_client", "metrics") from missing
+from imagekeep.cri.store_metrics import StoreCollector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from prometheus_client.core import Metric
-
     from imagekeep.cri.addresses import TcpAddress
+    from imagekeep.cri.drift import DriftCheck
     from imagekeep.cri.watcher_thread import WatcherReport
     from imagekeep.reader import Reader
 
@@ -52,7 +49,14 @@ _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 class Metrics:
     """Counts calls and, when scraped, reads the store."""
 
-    def __init__(self, reader: Reader, watcher: WatcherReport) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        watcher: WatcherReport,
+        *,
+        source_socket: str | None = None,
+        drift: DriftCheck | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._calls = Counter(
             "imagekeep_grpc_calls", "Completed calls.", ["method", "code"], registry=self._registry
@@ -64,7 +68,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_StoreCollector(reader, watcher))
+        self._registry.register(StoreCollector(reader, watcher, source_socket, drift))
 
     def observe(self, path: str, code: str, seconds: float) -> None:
         """Count a completed call by its method's path, the name of its code, and its seconds."""
@@ -75,76 +79,6 @@ class Metrics:
     def page(self) -> WSGIApplication:
         """Return the WSGI application, which negotiates format and compression."""
         return make_wsgi_app(self._registry)
-
-
-class _StoreCollector:
-    """Collects the metrics of the store and of the watcher."""
-
-    def __init__(self, reader: Reader, watcher: WatcherReport) -> None:
-        self._reader = reader
-        self._current = watcher
-
-    def describe(self) -> Iterator[Metric]:
-        """Yield nothing, so that registration does not read the store."""
-        yield from ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics, or only imagekeep_store_up=0 if the store cannot be read."""
-        try:
-            metrics = [*self._counts(), *self._watcher(), *self._shipping()]
-        except ImagekeepError:
-            yield GaugeMetricFamily("imagekeep_store_up", "Whether the store can be read.", value=0)
-            return
-        yield GaugeMetricFamily("imagekeep_store_up", "Whether the store can be read.", value=1)
-        yield from metrics
-
-    def _counts(self) -> Iterator[Metric]:
-        counts = self._reader.counts()
-        yield GaugeMetricFamily("imagekeep_images", "Images in the store.", value=counts.images)
-        yield GaugeMetricFamily("imagekeep_references", "References in the store.", value=counts.references)
-        yield GaugeMetricFamily(
-            "imagekeep_pins", "References that pin their image.", value=counts.pinned_refs
-        )
-        if counts.oldest_verified_at is not None:
-            yield GaugeMetricFamily(
-                "imagekeep_oldest_verified_seconds",
-                "Age of the oldest verification of a reference, in seconds.",
-                value=time.time() - counts.oldest_verified_at.timestamp(),
-            )
-        size = size_on_disk(self._reader.path)
-        yield GaugeMetricFamily("imagekeep_store_bytes", "Size of the store in bytes.", value=size)
-
-    def _watcher(self) -> Iterator[Metric]:
-        watcher = self._current.state()
-        following = watcher is not None and watcher.connected_at is not None
-        yield GaugeMetricFamily(
-            "imagekeep_source_followed",
-            "Whether the watcher is connected to the source.",
-            value=int(following),
-        )
-        if watcher is None:
-            return
-        yield CounterMetricFamily("imagekeep_events", "Events received.", value=watcher.events)
-        yield CounterMetricFamily(
-            "imagekeep_reconciles", "Full syncs by the watcher.", value=watcher.reconciles
-        )
-        yield CounterMetricFamily("imagekeep_watch_errors", "Errors of the watcher.", value=watcher.errors)
-
-    def _shipping(self) -> Iterator[Metric]:
-        status = read_ship_status(self._reader.path)
-        if status is None:
-            return
-        yield GaugeMetricFamily(
-            "imagekeep_ship_failures",
-            "Shipments to the fleet's centre that failed in a row.",
-            value=status.failures,
-        )
-        if status.shipped_at is not None:
-            yield GaugeMetricFamily(
-                "imagekeep_shipped_seconds",
-                "Age of the last shipment to the fleet's centre, in seconds.",
-                value=time.time() - status.shipped_at / 1e6,
-            )
 
 
 HEAD_BYTES_MAX: Final = 8192

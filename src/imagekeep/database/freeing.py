@@ -53,6 +53,12 @@ def freed_by(cursor: sqlite.Cursor, steps: Sequence[Sequence[str]]) -> Freed:
     )
 
 
+def shared_content(cursor: sqlite.Cursor) -> int | None:
+    """Return the bytes of the blobs that several targets need, each once; None if unknown."""
+    ((size, unknown),) = typed(cursor.execute(statements.SHARED_CONTENT), (INTEGER, INTEGER))
+    return None if unknown or _is_unknown(cursor) else size
+
+
 def names_of_images(cursor: sqlite.Cursor) -> dict[str, list[str]]:
     """Return every name of every image, by image id, for all platforms."""
     found: dict[str, list[str]] = {}

@@ -74,6 +74,18 @@ GROUP BY last
 """
 """The same for layers that are unpacked: bytes on disk."""
 
+SHARED_CONTENT = f"""
+WITH {REACHED},
+shared (blob_key) AS (
+    SELECT blob_key FROM reached GROUP BY blob_key HAVING count(*) > 1
+)
+SELECT
+    coalesce(sum(size) FILTER (WHERE present = 1), 0),
+    count(*) FILTER (WHERE present IS NULL OR (present = 1 AND size IS NULL))
+FROM shared JOIN blobs USING (blob_key)
+"""
+"""The bytes of the blobs that several targets reach, each once, and how many of these are not known."""
+
 UNKNOWN_TARGETS = """
 SELECT count(*) FROM "references"
 LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "references".image_key
