@@ -59,6 +59,7 @@ def test_importing_the_package_loads_none_of_its_modules() -> None:
 READING = {
     *(
         "close",
+        "containers",
         "counts",
         "find",
         "get",
@@ -69,11 +70,13 @@ READING = {
         "is_watched",
         "iter",
         "kept_platforms",
+        "look_times",
     ),
-    *("list", "open", "path", "platforms", "references", "resolve", "states", "summaries", "watcher"),
+    *("list", "open", "path", "platforms", "references", "resolve", "states", "summaries", "usage"),
+    "watcher",
 }
 WRITING = {
-    *("add", "apply", "delete", "observe", "pin", "platform", "source", "sync", "unpin", "update"),
+    *("add", "apply", "delete", "observe", "pin", "platform", "source", "sync", "touch", "unpin", "update"),
     *("prune_history", "update_platforms"),
 }
 

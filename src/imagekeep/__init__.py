@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from imagekeep.database.presence import LookTimes
     from imagekeep.database.queries import Counts, HistoryEntry
     from imagekeep.diff import Difference, DifferenceKind, find_differences
     from imagekeep.errors import (
@@ -47,15 +48,27 @@ if TYPE_CHECKING:
     from imagekeep.sources.archive import Archive
     from imagekeep.sources.containerd import Containerd as Containerd
     from imagekeep.sources.oci_layout import OCILayout
-    from imagekeep.sources.protocol import Changeable, Identified, Source, SourceEvent, Watchable
+    from imagekeep.sources.protocol import (
+        Changeable,
+        ContainerEvent,
+        ContainerLister,
+        ContentLister,
+        Identified,
+        SnapshotLister,
+        Source,
+        SourceEvent,
+        Watchable,
+    )
     from imagekeep.sources.specifier import open_source
     from imagekeep.store import Store
     from imagekeep.sync import SyncReport
     from imagekeep.transition import ReferenceState, Transition
+    from imagekeep.usage import Container, ContainerRecord, ImageUsage
     from imagekeep.watch import Watcher, WatchIntervals
     from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 _EXPORTS: Final = {
+    "database.presence": ("LookTimes",),
     "database.queries": ("Counts", "HistoryEntry"),
     "diff": ("Difference", "DifferenceKind", "find_differences"),
     "identity": ("SourceIdentity", "StoreIdentity"),
@@ -69,11 +82,22 @@ _EXPORTS: Final = {
     "sources.archive": ("Archive",),
     "sources.containerd": ("Containerd",),
     "sources.oci_layout": ("OCILayout",),
-    "sources.protocol": ("Changeable", "Identified", "Source", "SourceEvent", "Watchable"),
+    "sources.protocol": (
+        "Changeable",
+        "ContainerEvent",
+        "ContainerLister",
+        "ContentLister",
+        "Identified",
+        "SnapshotLister",
+        "Source",
+        "SourceEvent",
+        "Watchable",
+    ),
     "sources.specifier": ("open_source",),
     "store": ("Store",),
     "sync": ("SyncReport",),
     "transition": ("ReferenceState", "Transition"),
+    "usage": ("Container", "ContainerRecord", "ImageUsage"),
     "watch": ("WatchIntervals", "Watcher"),
     "watcher_status": ("IncompleteReference", "WatcherState"),
 }
@@ -88,7 +112,12 @@ __all__ = [
     "Archive",
     "Category",
     "Changeable",
+    "Container",
+    "ContainerEvent",
+    "ContainerLister",
+    "ContainerRecord",
     "ContentInfo",
+    "ContentLister",
     "ContentState",
     "CorruptError",
     "Counts",
@@ -102,10 +131,12 @@ __all__ = [
     "ImageNotFoundError",
     "ImageRecord",
     "ImageSummary",
+    "ImageUsage",
     "ImagekeepError",
     "IncompleteReference",
     "InvalidArgumentError",
     "InvalidReferenceError",
+    "LookTimes",
     "NotFoundError",
     "OCILayout",
     "Observation",
@@ -114,6 +145,7 @@ __all__ = [
     "Platform",
     "Reader",
     "ReferenceState",
+    "SnapshotLister",
     "Source",
     "SourceEvent",
     "SourceIdentity",

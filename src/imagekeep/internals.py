@@ -13,6 +13,7 @@ from imagekeep.database import queries
 from imagekeep.database.feed import newest_cursor
 from imagekeep.database.lock import WatcherLock
 from imagekeep.database.platforms import changes_to, drop_platforms, keep_platforms
+from imagekeep.database.presence import write_look
 from imagekeep.database.writes import (
     write_changes,
     write_image_filesystem,
@@ -28,11 +29,12 @@ from imagekeep.times import timestamp
 from imagekeep.transition import ReferenceChange, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from imagekeep.database.driver import sqlite
     from imagekeep.database.feed import Cursor
+    from imagekeep.database.presence import Look
     from imagekeep.errors import ImagekeepError
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import Image, ImageRecord
@@ -57,11 +59,13 @@ class Alongside(NamedTuple):
 
     With `follow` the store remembers its source, and SourceMismatchError is raised if it follows another one,
     unless `replace_source` is set. `status` returns the watcher's status after these transitions and failures.
+    `look` is what the source was seen to have.
     """
 
     follow: bool = False
     replace_source: bool = False
     status: StatusUpdate | None = None
+    look: Look | None = None
 
 
 NOTHING = Alongside()
@@ -108,6 +112,11 @@ def record_image_filesystem(store: Store, usage: FilesystemUsage) -> None:
     """Record what the source reports about the filesystem of its images."""
     with store._transaction() as cursor:
         write_image_filesystem(cursor, usage)
+
+
+def write(store: Store) -> AbstractContextManager[sqlite.Cursor]:
+    """Return the context of a write transaction, which is on disk when it ends."""
+    return store._transaction()
 
 
 def record_watcher(store: Store, state: WatcherState) -> None:
@@ -161,11 +170,20 @@ def platform_names(store: Store) -> tuple[str, ...]:
     return store._platform_names()
 
 
-def observe(store: Store, target: Descriptor, shared: SharedDocuments | None = None) -> TargetReading:
-    """Read a target at the source for the store's platforms; raises as `observe_target` and `require_image` do."""
-    reading = observe_target(target, require_source(store), store._platform_names(), shared)
+def observe(
+    store: Store,
+    target: Descriptor,
+    shared: SharedDocuments | None = None,
+    listed: Container[str] = (),
+) -> TargetReading:
+    """Read a target at the source for the store's platforms; raises as `observe_target` and `require_image` do.
+
+    `listed` has blobs that the source is known to have.
+    """
+    source = require_source(store)
+    reading = observe_target(target, source, store._platform_names(), shared)
     reading.require_image()
-    return reading
+    return reading.with_presence(source, listed)
 
 
 def is_current(state: ReferenceState, record: ImageRecord) -> bool:
@@ -283,6 +301,8 @@ def _write(
     transitions = {change.reference: change.transition for change in reversed(changes)}
     if failures:
         write_incomplete(cursor, failures, now)
+    if alongside.look and (changes or alongside.look.differs):
+        write_look(cursor, alongside.look, now)
     if changes or failures:
         if alongside.follow:
             _follow(store, cursor, replace=alongside.replace_source)

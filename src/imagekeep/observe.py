@@ -12,12 +12,12 @@ from imagekeep.errors import ImagekeepError, InvalidPlatformError
 from imagekeep.image import Observation, observed_of
 from imagekeep.oci.image import ImageFacts, image_or_error
 from imagekeep.oci.image_reader import ImageReader
-from imagekeep.oci.target import read_target
+from imagekeep.oci.target import TRIES_LIMIT, read_target
 from imagekeep.platform import ALL_PLATFORMS, Platform, name_of, only
-from imagekeep.sources.protocol import contents_of
+from imagekeep.sources.protocol import ContentLister, contents_of, optional_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from imagekeep.image import ImageRecord
     from imagekeep.oci.content import ContentReader
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from imagekeep.oci.image_reader import SharedDocuments
     from imagekeep.oci.target import TargetFacts
     from imagekeep.platform import PlatformMatcher
-    from imagekeep.sources.protocol import Source
 
 
 class TargetReading(NamedTuple):
@@ -41,12 +40,20 @@ class TargetReading(NamedTuple):
         if errors and len(errors) == len(self.images):
             raise errors[0]
 
-    def with_presence(self, source: Source) -> TargetReading:
-        """Return the same reading, and which of its blobs the source has, if the source can tell."""
-        try:
-            return self._replace(facts=self.facts.with_present(contents_of(source, self.facts.blobs.keys())))
-        except ImagekeepError:  # what was read is worth writing without it
+    def with_presence(self, content: ContentReader, listed: Container[str] = ()) -> TargetReading:
+        """Return the same reading, and which of its blobs the source has, if the source can tell.
+
+        Only blobs that were not looked for as documents are asked for, and none of those in `listed`.
+        """
+        unread = [digest for digest, present in self.facts.presence().items() if present is None]
+        asked = [digest for digest in unread if digest not in listed]
+        if len(asked) > TRIES_LIMIT and not isinstance(content, ContentLister):
             return self
+        sizes = optional_answer("blobs", contents_of, content, asked) if asked else {}
+        if sizes is None:
+            return self
+        others = (digest for digest in unread if digest in listed)
+        return self._replace(facts=self.facts.with_present({*self.facts.documents, *sizes, *others}))
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Self
 
 from imagekeep.database import queries
 from imagekeep.database.driver import DRIVER_ERRORS
+from imagekeep.database.presence import look_times
 from imagekeep.database.readers import ReadConnections
 from imagekeep.database.revision import HEAD
+from imagekeep.database.usage import all_containers, find_usage
 from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
@@ -20,6 +22,7 @@ from imagekeep.errors import (
 )
 from imagekeep.paths import store_path
 from imagekeep.platform import ALL_PLATFORMS, name_of
+from imagekeep.times import timestamp
 
 if TYPE_CHECKING:
     import builtins
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from imagekeep.database.presence import LookTimes
     from imagekeep.database.queries import Counts, HistoryEntry
     from imagekeep.identity import StoreIdentity
     from imagekeep.image import Image, ImageSummary
     from imagekeep.platform import Platform
     from imagekeep.platform_content import TargetPlatform
     from imagekeep.transition import ReferenceState
+    from imagekeep.usage import Container, ImageUsage
     from imagekeep.watcher_status import IncompleteReference, WatcherState
 
 
@@ -179,6 +184,21 @@ class Reader:
     def incomplete(self) -> builtins.list[IncompleteReference]:
         """Return the references at the source whose images could not be read, ordered by name."""
         return self._connections.ask(queries.incomplete_references)
+
+    def containers(self) -> builtins.list[Container]:
+        """Return the containers of the source, as last observed, in the order of ids.
+
+        Empty if the source has none, has no such thing, or was not asked; `look_times` tells which.
+        """
+        return self._connections.ask(all_containers)
+
+    def usage(self, image_id: str, platform: Platform | str | None = None) -> ImageUsage:
+        """Return when the image with a full or truncated id was used, and by which containers; raises as `get`."""
+        return self._connections.ask(find_usage, image_id, self._name_of(platform), timestamp())
+
+    def look_times(self) -> LookTimes:
+        """Return when the source was last asked what it has beside references."""
+        return self._connections.ask(look_times)
 
     def watcher(self) -> WatcherState | None:
         """Return the status of the last watcher, or None if there was none."""

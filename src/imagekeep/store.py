@@ -12,6 +12,7 @@ nothing has changed.
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -19,8 +20,9 @@ from imagekeep.database import queries
 from imagekeep.database.create import open_or_create
 from imagekeep.database.history_cut import cut_history
 from imagekeep.database.kept import Guard, KeptConnection, write_transaction
-from imagekeep.database.lock import lock_references
+from imagekeep.database.lock import WRITER_WAIT, lock_references
 from imagekeep.database.platforms import keep_platforms
+from imagekeep.database.usage import find_last_use, is_worth_writing, write_use
 from imagekeep.database.writes import write_changes
 from imagekeep.errors import (
     AmbiguousError,
@@ -53,6 +55,12 @@ if TYPE_CHECKING:
     from imagekeep.image import Image
     from imagekeep.sources.protocol import Source
     from imagekeep.transition import KeptPlatform
+
+
+log = logging.getLogger("imagekeep.store")
+
+TOUCH_WAIT = 1.0
+"""Seconds to wait for other writers before a use is lost."""
 
 
 class Store(Reader):
@@ -258,6 +266,25 @@ class Store(Reader):
         with self._transaction(dry_run=dry_run) as cursor:
             return cut_history(cursor, to_microseconds(older_than), now, keep_last=keep_last)
 
+    def touch(self, image_or_reference: str, at: datetime | None = None) -> None:
+        """Report a use of an image, by any name that `find` takes, now or at a time in the past.
+
+        At most one use a minute is written for an image, whoever reports it. Never raises and never waits for more
+        than a second: a use that cannot be written is logged at debug level. Only the store changes.
+        """
+        try:
+            self._report_use(image_or_reference, at)
+        except Exception as error:  # whatever it is, it must not fail the caller
+            log.debug("cannot record a use: %s", error)
+
+    def _report_use(self, name: str, at: datetime | None) -> None:
+        now = timestamp()
+        used = now if at is None else min(now, to_microseconds(at))
+        image_id, last_used = self._connections.ask(find_last_use, name, self._platform)
+        if is_worth_writing(used, last_used):
+            with self._transaction(wait=TOUCH_WAIT) as cursor:
+                write_use(cursor, image_id, used)
+
     def _set_pin(self, image_id: str, reference: str, *, pinned: bool) -> None:
         with self._transaction() as cursor:
             platform = self._first(cursor)
@@ -295,10 +322,10 @@ class Store(Reader):
         return lock_references(self.path, names)
 
     @contextlib.contextmanager
-    def _transaction(self, *, dry_run: bool = False) -> Iterator[sqlite.Cursor]:
+    def _transaction(self, *, dry_run: bool = False, wait: float = WRITER_WAIT) -> Iterator[sqlite.Cursor]:
         """Yield the cursor of a write transaction, which is on disk when the context ends."""
         self._connections.require_open()
-        with write_transaction(self._writer, dry_run=dry_run) as cursor:
+        with write_transaction(self._writer, dry_run=dry_run, wait=wait) as cursor:
             self._connections.require_open()
             yield cursor
 

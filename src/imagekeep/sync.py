@@ -6,7 +6,8 @@ are locked, their records are fetched again, their documents read concurrently, 
 transaction. A broken image is reported, keeps its last state, and does not stop the others.
 
 A sync of all references deletes those that the source does not have. The store therefore remembers its source and
-refuses another one unless told to replace it.
+refuses another one unless told to replace it. It also records which blobs the source has, which layers are
+unpacked, and which containers there are (imagekeep.content_look).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
+from imagekeep.content_look import finish_look, list_blobs, look_at_source
 from imagekeep.errors import (
     AlreadyWatchedError,
     FailedPreconditionError,
@@ -53,6 +55,7 @@ from imagekeep.transition import Transition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from imagekeep.database.presence import Look
     from imagekeep.image import ImageRecord, Observation
     from imagekeep.internals import StatusUpdate
     from imagekeep.oci.descriptor import Descriptor
@@ -63,6 +66,9 @@ BATCH = 128
 
 HELD_BYTES_MAX = 64 << 20
 """Maximum bytes of documents to hold before writing; a larger batch takes several transactions."""
+
+LISTED_FROM = 16
+"""If more references have to be read, all blobs of the source are listed once, instead of those of each image."""
 
 MAX_WORKERS = 8
 """Documents read concurrently: enough to hide round trips to a daemon without overloading it."""
@@ -116,6 +122,8 @@ class _Run:
     dry_run: bool
     alongside: Alongside
     deletes: bool = True
+    reread: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)
     shared: SharedDocuments = field(default_factory=SharedDocuments)
 
 
@@ -147,8 +155,10 @@ def sync(
     deletes = references is None or follows_its_source(store)
     run = _Run(store, SyncReport(), verify, dry_run, alongside, deletes)
     report = run.report
-    names = _confirm_listing(run) if references is None else dict.fromkeys(references)
+    names, look = _confirm_listing(run) if references is None else (dict.fromkeys(references), None)
     waiting = [name for name in names if _can_keep(name, report)]
+    if look and len(waiting) > LISTED_FROM:
+        run.listed.update(list_blobs(store))
     done = len(report.transitions) + len(report.failures)
     total = done + len(waiting)
     for batch in _batches(waiting):
@@ -159,6 +169,8 @@ def sync(
             progress(done, total)
     if references is None and not dry_run:
         remember_source(store, replace=replace_source)
+    if look and report.image_ids and not dry_run:
+        finish_look(store, report.image_ids, look)
     if replace_platforms:
         report.dropped = droppable_platforms(store)
         if not dry_run:
@@ -180,15 +192,19 @@ def _can_keep(name: str, report: SyncReport) -> bool:
     return name not in report.failures
 
 
-def _confirm_listing(run: _Run) -> dict[str, None]:
-    """Confirm the references that are unchanged; return the others, grouped by target."""
+def _confirm_listing(run: _Run) -> tuple[dict[str, None], Look]:
+    """Confirm the references that are unchanged; return the others, grouped by target, and what the source has."""
     store = run.store
     _check_source(run)
     with lock_references(store, None):
         records = list(require_source(store).records())
+        look = look_at_source(store)
+        run.reread.update(look.reread)
         confirmed = run.report.transitions
-        if not run.verify:
-            confirmed.update(mark_verified(store, records, alongside=run.alongside, dry_run=run.dry_run))
+        current = [] if run.verify else _unless_reread(run, records)
+        confirmed.update(
+            mark_verified(store, current, alongside=run.alongside._replace(look=look), dry_run=run.dry_run)
+        )
         left = sorted(
             (record for record in records if record.reference not in confirmed),
             key=lambda record: record.target.digest,
@@ -196,7 +212,12 @@ def _confirm_listing(run: _Run) -> dict[str, None]:
         listed = (record.reference for record in left)
         unread = (incomplete.reference for incomplete in store.incomplete())
         known = (name for name in chain(store.references(), unread) if name not in confirmed)
-        return dict.fromkeys(chain(listed, known))
+        return dict.fromkeys(chain(listed, known)), look
+
+
+def _unless_reread(run: _Run, records: Iterable[ImageRecord]) -> list[ImageRecord]:
+    """Return the records of references that need not be read again for documents that came."""
+    return [record for record in records if record.reference not in run.reread]
 
 
 def _check_source(run: _Run) -> None:
@@ -227,7 +248,8 @@ def _sync_batch(run: _Run, batch: list[str]) -> None:
             report.transitions.update(dict.fromkeys(gone, Transition.ABSENT))
             gone = []
         if not run.verify:
-            confirmed = mark_verified(store, found.values(), alongside=run.alongside, dry_run=run.dry_run)
+            current = _unless_reread(run, found.values())
+            confirmed = mark_verified(store, current, alongside=run.alongside, dry_run=run.dry_run)
             report.transitions.update(confirmed)
         unread = [record for name, record in found.items() if name not in report.transitions]
         for name, image in _read(pool, run, unread, failures):
@@ -257,7 +279,7 @@ def _read(
     for record in records:
         by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
-    read = partial(observe, run.store, shared=run.shared)
+    read = partial(observe, run.store, shared=run.shared, listed=run.listed)
     for target, reading in _map(pool, read, by_target, unreadable):
         for record in by_target[target]:
             yield record.reference, observation_of(record, reading)

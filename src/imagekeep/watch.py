@@ -9,7 +9,8 @@
 A subscription is silent until its first event, so a change can happen after a reconcile but before the
 subscription takes effect; the second reconcile finds it. An event only names a reference to read again from the
 source, and several pending events of one reference cause one read. A reference whose content has not arrived is
-listed in incomplete_refs and retried. A restart loses nothing: the first reconcile finds every change.
+listed in incomplete_refs and retried. A restart loses nothing: the first reconcile finds every change. An event of
+a container makes the store look at that container.
 
 The status is written in the sync's own transactions, so that a change costs one fsync, not two.
 """
@@ -26,6 +27,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from imagekeep.content_look import look_at_containers
 from imagekeep.errors import (
     AlreadyWatchedError,
     ImagekeepError,
@@ -159,21 +161,25 @@ class Watcher:
             settle_at, reconcile_at = now + self._intervals.settle, now + self._intervals.reconcile
             while not self._stopping.is_set():
                 wake_at = min(reconcile_at if settled else settle_at, self._retries.next_at())
-                waiting = self._take(min(wake_at - time.monotonic(), self._intervals.check))
+                waiting, containers = self._take(min(wake_at - time.monotonic(), self._intervals.check))
                 now = time.monotonic()
                 if incarnation(self._store) != store:
                     raise StoreReplacedError(f"store {printable(self._store.path)}: replaced by another")
                 take_lock()  # again, if the lock file was deleted
-                if (not settled and (waiting or now >= settle_at)) or now >= reconcile_at:
+                if (not settled and (waiting or containers or now >= settle_at)) or now >= reconcile_at:
                     settled, reconcile_at = True, now + self._intervals.reconcile
                     self._reconcile()
-                elif references := [*waiting, *self._retries.due(now)]:
+                    continue
+                if references := [*waiting, *self._retries.due(now)]:
                     self._sync(references)
-                elif now >= self._rest_at:
+                if containers:
+                    look_at_containers(self._store, containers)
+                    self._rest_at = now + self._intervals.rest
+                if now >= self._rest_at:
                     self._rest()
 
-    def _take(self, seconds: float) -> list[str]:
-        """Wait for an event and return the references of all pending ones, each once.
+    def _take(self, seconds: float) -> tuple[list[str], list[str]]:
+        """Wait for an event; return the references and the containers of all pending ones, each once.
 
         Raises the error that ended the stream.
         """
@@ -192,8 +198,9 @@ class Watcher:
             self.state = replace(
                 self.state, events=self.state.events + len(events), last_event_at=max(e.at for e in events)
             )
-        changed = (event.reference for event in events if not isinstance(event, ContainerEvent))
-        return list(dict.fromkeys(changed))
+        references = (event.reference for event in events if not isinstance(event, ContainerEvent))
+        containers = (event.container_id for event in events if isinstance(event, ContainerEvent))
+        return list(dict.fromkeys(references)), list(dict.fromkeys(containers))
 
     def _reconcile(self) -> None:
         """Sync all references."""

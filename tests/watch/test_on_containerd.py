@@ -240,7 +240,7 @@ def test_stopping_takes_less_than_a_second_while_the_store_is_locked(
     assert seconds < WITHIN
 
 
-def test_a_reconcile_without_changes_is_one_call_and_one_transaction(
+def test_a_reconcile_without_changes_is_a_listing_of_each_and_one_transaction(
     containerd: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_many(containerd, tmp_path / "many", MANY)
@@ -265,7 +265,12 @@ def test_a_reconcile_without_changes_is_one_call_and_one_transaction(
         monkeypatch.setattr(Connection, "_callable", count_call)
         monkeypatch.setattr(Store, "_transaction", count_write)
         assert sync(store).changed == {}
-    assert calls == ["/containerd.services.images.v1.Images/List"]
+    assert [path.removeprefix("/containerd.services.") for path in calls] == [
+        "images.v1.Images/List",
+        "content.v1.Content/List",
+        "snapshots.v1.Snapshots/List",
+        "containers.v1.Containers/ListStream",
+    ]
     assert len(writes) == 1
 
 

@@ -24,7 +24,7 @@ from imagekeep.database import statements
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import sqlite, translating
 from imagekeep.database.files import StoreFiles, file_id_of, has_lost_wal, identify
-from imagekeep.database.lock import shared_lock, writer_lock
+from imagekeep.database.lock import WRITER_WAIT, shared_lock, writer_lock
 from imagekeep.database.revision import (
     current_revision,
     find_store,
@@ -194,7 +194,9 @@ def current(kept: KeptConnection, name: Path | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterator[sqlite.Cursor]:
+def write_transaction(
+    kept: KeptConnection, *, dry_run: bool = False, wait: float = WRITER_WAIT
+) -> Iterator[sqlite.Cursor]:
     """Yield the cursor of a write transaction, which no other writer's overlaps; with `dry_run` roll it back.
 
     It begins as BEGIN IMMEDIATE: one that begins deferred and writes later fails with "locked", whatever the
@@ -202,7 +204,7 @@ def write_transaction(kept: KeptConnection, *, dry_run: bool = False) -> Iterato
     migrated the store. Raises StoreReplacedError if the path names another file at the end, StoreBusyError, and
     as `current` and `translate` do.
     """
-    with writer_lock(kept.path), current(kept), translating(kept.path):
+    with writer_lock(kept.path, wait), current(kept), translating(kept.path):
         connection, cursor, files = kept.connection, kept.cursor, kept.files
         try:
             cursor.execute(statements.BEGIN_IMMEDIATE)

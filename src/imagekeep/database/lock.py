@@ -67,9 +67,9 @@ SQLITE_SHARED = ByteRange(0x40000002, 510)
 """In the database itself (SQLite: os.h, SHARED_FIRST and SHARED_SIZE)."""
 
 
-def writer_lock(path: Path) -> AbstractContextManager[None]:
-    """Hold the writers' lock of the store at `path`; raises as `locked` does."""
-    return locked(path, [WRITERS], WRITER_WAIT)
+def writer_lock(path: Path, wait: float = WRITER_WAIT) -> AbstractContextManager[None]:
+    """Hold the writers' lock of the store at `path`, waiting at most `wait` seconds; raises as `locked` does."""
+    return locked(path, [WRITERS], wait)
 
 
 def lock_references(path: Path, references: Iterable[str] | None) -> AbstractContextManager[None]:

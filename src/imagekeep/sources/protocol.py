@@ -6,24 +6,32 @@ InfoReaderProvider of containerd's image store. A class need not inherit from th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+import logging
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from imagekeep.errors import (
     ContentNotFoundError,
     CorruptContentError,
     FailedPreconditionError,
+    ImagekeepError,
+    InvalidArgumentError,
     InvalidDigestError,
     ReadOnlySourceError,
+    SourceUnsupportedError,
 )
 from imagekeep.oci.content import ContentReader
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from imagekeep.identity import SourceIdentity
     from imagekeep.image import ImageRecord
     from imagekeep.usage import ContainerRecord
+
+log = logging.getLogger("imagekeep.sources")
+
+Answer = TypeVar("Answer")
 
 __all__ = [
     "Changeable",
@@ -39,6 +47,7 @@ __all__ = [
     "contents_of",
     "identity_of",
     "is_watchable",
+    "optional_answer",
     "require_changeable",
     "require_watchable",
 ]
@@ -194,7 +203,27 @@ class Identified(Protocol):
         ...
 
 
-def contents_of(source: Source, digests: Collection[str]) -> Mapping[str, int]:
+def optional_answer(what: str, question: Callable[..., Answer], *arguments: object) -> Answer | None:
+    """Return what a source answers beside records and documents, or None if it fails, and log why.
+
+    Records and documents are worth having without the rest. A custom source may also raise other exceptions where
+    it was never asked before.
+    """
+    try:
+        return question(*arguments)
+    except (
+        SourceUnsupportedError,
+        InvalidArgumentError,
+    ) as error:  # not made to, or without that snapshotter
+        log.debug("cannot list %s: %s", what, error)
+    except ImagekeepError as error:
+        log.warning("cannot list %s: %s", what, error)
+    except Exception:
+        log.warning("cannot list %s", what, exc_info=True)
+    return None
+
+
+def contents_of(source: ContentReader, digests: Collection[str]) -> Mapping[str, int]:
     """Return the size of each of these blobs that the source has; asks for each one if it cannot list them.
 
     Leaves out invalid digests, and what is not a blob, such as a directory. Raises as `Source.get` does.
