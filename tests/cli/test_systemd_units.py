@@ -12,7 +12,7 @@ from imagekeep.cli import systemd_units
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
-NAMES = ["imagekeep-serve.service", "imagekeep-watch.service"]
+NAMES = ["imagekeep-serve.service", "imagekeep-ship.service", "imagekeep-watch.service"]
 
 
 def test_paths_of_the_units_are_printed(run: Run) -> None:
@@ -36,7 +36,7 @@ def test_installed_units_run_this_program(run: Run, directory: Path, installed: 
     (directory / "system").mkdir()
     assert run("systemd-units", "--install", "system").lines == [f"system/{name}" for name in NAMES]
     program = str(installed).replace("%", "%%")
-    assert f'\nExecStart="{program}" watch\n' in (directory / "system" / NAMES[1]).read_text()
+    assert f'\nExecStart="{program}" watch\n' in (directory / "system" / NAMES[2]).read_text()
 
 
 def test_program_invisible_to_services_is_refused(

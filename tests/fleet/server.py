@@ -57,7 +57,7 @@ def binaries() -> Path:
 class Server:
     """A PostgreSQL that a test may also kill and start again."""
 
-    def __init__(self, directory: Path, *, fsync: bool = False) -> None:
+    def __init__(self, directory: Path, *, fsync: bool = False, settings: str = "") -> None:
         self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as free:
@@ -74,9 +74,8 @@ class Server:
         self._own(directory / "tls")
         data = directory / "data"
         with (data / "postgresql.conf").open("a") as file:
-            file.write(
-                CONFIGURATION.format(port=self.port, directory=directory, fsync="on" if fsync else "off")
-            )
+            on = "on" if fsync else "off"
+            file.write(CONFIGURATION.format(port=self.port, directory=directory, fsync=on) + settings)
         (data / "pg_hba.conf").write_text(ACCESS)
 
     def start(self) -> None:
@@ -165,11 +164,11 @@ def make_certificates(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def running(*, fsync: bool = False) -> Iterator[Server]:
+def running(*, fsync: bool = False, settings: str = "") -> Iterator[Server]:
     """Yield a server in a directory that its user can reach, which pytest's are not."""
     directory = Path(tempfile.mkdtemp(prefix="imagekeep-fleet-"))
     directory.chmod(0o755)
-    server = Server(directory, fsync=fsync)
+    server = Server(directory, fsync=fsync, settings=settings)
     try:
         server.start()
         yield server

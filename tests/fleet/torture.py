@@ -207,9 +207,9 @@ class Torture:
         node.covered_from = None
 
     def _ship(self, node: Node) -> None:
-        how = self.random.choices(
-            ("well", "lossy", "killed", "server killed", "clone"), (40, 40, 15, 0.5, 4)
-        )[0]
+        how = self.random.choices(("well", "lossy", "killed", "server killed", "clone"), (40, 40, 15, 3, 4))[
+            0
+        ]
         self.did[how] += 1
         getattr(self, "_ship_" + how.replace(" ", "_"))(node)
         self._settle(node)

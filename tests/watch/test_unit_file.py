@@ -88,3 +88,22 @@ def test_memory_is_limited(service: configparser.SectionProxy) -> None:
 def test_the_server_has_enough_descriptors() -> None:
     service = service_of(UNITS / "imagekeep-serve.service")
     assert int(service["LimitNOFILE"]) == DESCRIPTORS >= CONNECTIONS_MAX + OTHER_DESCRIPTORS
+
+
+@pytest.fixture
+def shipper() -> Path:
+    return UNITS / "imagekeep-ship.service"
+
+
+def test_systemd_accepts_the_unit_that_ships(shipper: Path, tmp_path: Path) -> None:
+    test_systemd_accepts_the_units(shipper, tmp_path)
+
+
+def test_the_shipper_gets_its_credentials_from_systemd(shipper: Path) -> None:
+    service = service_of(shipper)
+    name, _, path = service["LoadCredential"].partition(":")
+    assert service["Environment"] == f"IMAGEKEEP_FLEET_CREDENTIALS=%d/{name}"
+    assert path.startswith("/etc/imagekeep/")
+    test_services_notify_readiness_and_restart(service)
+    test_the_store_is_in_the_state_directory(service)
+    test_files_are_private_to_their_owner(service)

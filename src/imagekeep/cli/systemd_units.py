@@ -26,8 +26,9 @@ HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/
 def systemd_units(install: str | None) -> None:
     """Print the systemd units' paths, or install them.
 
-    imagekeep-watch.service watches containerd; imagekeep-serve.service also serves the CRI. The shipped units run
-    /usr/local/bin/imagekeep. Units installed with `--install /etc/systemd/system` run this imagekeep.
+    imagekeep-watch.service watches containerd; imagekeep-serve.service also serves the CRI; imagekeep-ship.service
+    ships to a fleet. The shipped units run /usr/local/bin/imagekeep. Units installed with `--install
+    /etc/systemd/system` run this imagekeep.
     """
     for unit in sorted(UNITS.glob("*.service")):
         write_line(str(unit if install is None else _install(unit, Path(install), program())))
