@@ -46,8 +46,8 @@ def fetch(address: str) -> str:
 class Scraped:
     """A Prometheus that scrapes a server."""
 
-    def __init__(self, port: int, page: str) -> None:
-        self.page = page
+    def __init__(self, port: int, target: str) -> None:
+        self._target = target
         self._address = f"http://127.0.0.1:{port}/api/v1"
 
     def ask(self, path: str, **parameters: str) -> Any:
@@ -60,6 +60,11 @@ class Scraped:
         """Return the series of an expression now."""
         result: Sequence[Any] = self.ask("query", query=expression)["result"]
         return result
+
+    @property
+    def page(self) -> str:
+        """Return what the server shows now."""
+        return fetch(self._target)
 
     @property
     def families(self) -> dict[str, str]:
@@ -116,7 +121,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
             wait_until(lambda: "imagekeep_cri_drift_names{" in fetch(page))
             wait_until(lambda: "imagekeep_images 2.0" in fetch(page))
             wait_until(lambda: "imagekeep_last_event_timestamp_seconds " in fetch(page))
-            scraped = Scraped(port, fetch(page))
+            scraped = Scraped(port, page)
             wait_until(lambda: is_ready(scraped))
             yield scraped
 
@@ -179,8 +184,10 @@ def test_dashboard_shows_metrics_that_exist(scraped: Scraped, expression: str) -
     used = METRIC.findall(expression)
     assert used
     assert [name for name in used if not is_declared(name, scraped.families)] == []
-    shown = scraped.query(filled_in(expression))
-    assert bool(shown) == all(name in scraped.samples for name in used)
+    # Prometheus is a second behind, and what is known may have changed in it.
+    wait_until(
+        lambda: bool(scraped.query(filled_in(expression))) == all(name in scraped.samples for name in used)
+    )
 
 
 def test_dashboard_lists_the_nodes(scraped: Scraped) -> None:
