@@ -110,6 +110,18 @@ class Actions:
         self._report_if_deleted(image.id, results)
         return results
 
+    def prune(self, image_id: str, references: Sequence[str]) -> list[ActionResult]:
+        """Remove these references of an image that nothing pins; raises ImagePinnedError if one does by now."""
+        for reference in references:
+            with suppress(ImageNotFoundError):  # removed meanwhile
+                if self._source.get(reference).pinned:
+                    raise ImagePinnedError(
+                        f"{printable(reference)} pins its image now (nothing of it was removed)"
+                    )
+        results = self._untag(references)
+        self._report_if_deleted(image_id, results)
+        return results
+
     def untag(self, name: str, *, force: bool = False) -> list[ActionResult]:
         """Remove one reference, and its image with the last one; the image need not be readable.
 

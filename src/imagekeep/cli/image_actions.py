@@ -108,8 +108,8 @@ def _act(
 ) -> ExitCode:
     """Run the action for each name, printing its results; return the exit code of the first error."""
     code = ExitCode.OK
-    with open_store(settings, before_creating=_require_changeable, example="containerd") as store:
-        actions = Actions.begin(store, _print)
+    with open_store(settings, before_creating=require_changeable_listing, example="containerd") as store:
+        actions = Actions.begin(store, print_result)
         for name in names:
             try:
                 with suggesting(name, store.references):
@@ -122,9 +122,11 @@ def _act(
     return code
 
 
-def _require_changeable(source: Source) -> None:
+def require_changeable_listing(source: Source) -> None:
+    """Raise ReadOnlySourceError for a source that cannot be changed, and as `require_listing` does."""
     require_listing(require_changeable(source))
 
 
-def _print(result: ActionResult) -> None:
+def print_result(result: ActionResult) -> None:
+    """Write what an action did."""
     write_line(f"{result.action.capitalize()}: {result.name}")

@@ -29,11 +29,15 @@ image = LazyGroup(
         ),
         "exists": Place("image:image_exists", "Exit 0 if the image is in the store, 1 if not."),
         "history": Place("history:image_history", "Show what happened to a reference or image, and when."),
+        "explain": Place(
+            "explain:explain_image", "Show why an image is here, and whether it would be collected."
+        ),
         "size": Place("space:show_size", "Show what removing exactly these images would free."),
         "rm": Place("image_actions:remove_images", "Remove images and all their references from the source."),
         "untag": Place("image_actions:untag_references", "Remove references from the source."),
         "pin": Place("image_actions:pin_references", "Pin images to exempt them from garbage collection."),
         "unpin": Place("image_actions:unpin_references", "Unpin images."),
+        "prune": Place("prune:prune_images", "Remove the images that nothing uses or pins from the source."),
     },
 )
 

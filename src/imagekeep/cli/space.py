@@ -79,8 +79,9 @@ def _write_document(document: dict[str, Any], output: str) -> None:
 def show_size(settings: Settings, images: tuple[str, ...], no_heading: bool, output: str) -> None:
     """Show what removing exactly these images would free.
 
-    A reference stands for itself, as in `image untag`; an image id for all references of its image. Kept is what
-    these images have and others need too. Both are counted over every platform that is present.
+    A reference stands for itself and for the digest and id that containerd keeps beside it; an image id for all
+    references of its image. Kept is what these images have and others need too. Both are counted over every
+    platform that is present.
     """
     with settings.open_reader() as reader, suggesting(images[0], reader.references):
         references, freed = ask(reader, size_of_set, images)

@@ -60,11 +60,11 @@ def shared_content(cursor: sqlite.Cursor) -> int | None:
 
 
 def names_of_images(cursor: sqlite.Cursor) -> dict[str, list[str]]:
-    """Return every name of every image, by image id, for all platforms."""
-    found: dict[str, list[str]] = {}
+    """Return every name of every image, by image id, those of the store's first platform first."""
+    found: dict[str, dict[str, None]] = {}
     for image_id, name in typed(cursor.execute(statements.NAMES_OF_IMAGES), (TEXT, TEXT)):
-        found.setdefault(image_id, []).append(name)
-    return found
+        found.setdefault(image_id, {})[name] = None
+    return {image_id: list(names) for image_id, names in found.items()}
 
 
 def collectable_images(cursor: sqlite.Cursor, now: int) -> list[Collectable]:

@@ -95,9 +95,9 @@ WHERE NOT EXISTS (SELECT 1 FROM target_manifests WHERE target_key = blob_key)
 """References of whose targets the store does not know what they are made of: then no total is known."""
 
 NAMES_OF_IMAGES = """
-SELECT DISTINCT id, name FROM "references" JOIN images USING (image_key)
+SELECT id, name FROM "references" JOIN images USING (image_key) ORDER BY images.platform_key
 """
-"""Every name of every image, for all platforms."""
+"""Every name of every image, for one platform after the other."""
 
 COLLECTABLE_IMAGES = """
 SELECT
@@ -111,3 +111,14 @@ FROM images LEFT JOIN image_usage ON image_usage.image_id = id
 GROUP BY id
 """
 """Every image once, whatever its platforms, with what garbage collection asks."""
+
+CONTAINERS_AT = "SELECT containers_at FROM content_look"
+"""When the source last said which containers it has; null if it never has."""
+
+NAMED_TARGETS = """
+SELECT name, id, target_digest
+FROM "references"
+JOIN images USING (image_key)
+LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = images.image_key
+"""
+"""Every name with its image and target, for all platforms."""

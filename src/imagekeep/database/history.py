@@ -99,12 +99,12 @@ def changes_of(cursor: sqlite.Cursor, name: str) -> tuple[str, list[Change]]:
     Raises AmbiguousError for a truncated id of several images.
     """
     for candidate in _spellings(name):
-        if found := _changes_of_reference(cursor, candidate):
+        if found := changes_of_reference(cursor, candidate):
             return candidate, found
         if is_digest(candidate) and (found := _changes_of_image(cursor, candidate)):
             return candidate, found
     if spelt := _spelt_otherwise(cursor, name):
-        return spelt, _changes_of_reference(cursor, spelt)
+        return spelt, changes_of_reference(cursor, spelt)
     image_id = _complete_id(cursor, name)
     return (image_id, _changes_of_image(cursor, image_id)) if image_id else (name, [])
 
@@ -221,7 +221,8 @@ def _is_encodable(name: str) -> bool:
     return True
 
 
-def _changes_of_reference(cursor: sqlite.Cursor, reference: str) -> list[Change]:
+def changes_of_reference(cursor: sqlite.Cursor, reference: str) -> list[Change]:
+    """Return the changes of a reference, spelt exactly so, oldest first."""
     return _changes(cursor.execute(statements.CHANGES_OF_REFERENCE, (reference,)))
 
 

@@ -99,3 +99,28 @@ SELECT older_than, removed, at FROM history_cuts WHERE removed IS NOT NULL ORDER
 IMAGE_SIZES = """
 SELECT id, size FROM images
 """
+
+NAMES_OF_IMAGE = """
+SELECT name, min(target_digest), max(verified_at), max(pinned_refs.reference IS NOT NULL)
+FROM images
+JOIN "references" USING (image_key)
+LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = images.image_key
+LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = images.image_key
+WHERE images.id = ?
+GROUP BY name
+ORDER BY min(sort_rank), coalesce(min(sort_name), name), name
+"""
+"""The names of an image for all platforms; reads the ids of all images, which have an index for each platform."""
+
+CONTAINERS_OF_IMAGE = """
+SELECT container_id, reference, running, created_at FROM containers WHERE image_id = ? ORDER BY container_id
+"""
+
+USAGE_OF_IMAGE = """
+SELECT first_seen, last_used, uses FROM image_usage WHERE image_id = ?
+"""
+
+PLATFORM_KEY_OF_IMAGE = """
+SELECT min(platform_key) FROM images WHERE id = ?
+"""
+"""The first platform for which the store has an image."""

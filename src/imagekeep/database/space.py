@@ -5,9 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep.database import freeing_statements as statements
 from imagekeep.database.freeing import Freed, collectable_images, freed_by, names_of_images
+from imagekeep.database.listing import Facts, list_images
+from imagekeep.database.queries import platforms
+from imagekeep.database.row_types import TEXT, TEXT_OR_NULL, typed
 from imagekeep.digest import parse_query
-from imagekeep.errors import InvalidReferenceError
+from imagekeep.errors import FailedPreconditionError, InvalidReferenceError
+from imagekeep.questions.companions import NamedTarget, with_companions
 from imagekeep.questions.kubelet import bytes_to_free, eviction_order, spared, to_free, too_old
 from imagekeep.reference import parse_any, parse_docker_ref
 
@@ -15,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from imagekeep.database.driver import sqlite
-    from imagekeep.questions.kubelet import Collectable, Policy
+    from imagekeep.questions.filters import Filter
+from imagekeep.questions.kubelet import Collectable, Policy
 
 
 class SpaceUsed(NamedTuple):
@@ -49,14 +55,15 @@ class Step(NamedTuple):
 def size_of_set(cursor: sqlite.Cursor, names: Iterable[str]) -> tuple[list[str], Freed]:
     """Return the references that names stand for, and what removing exactly these frees.
 
-    A reference stands for itself, an id for every reference of its image, on any platform. Raises
-    ImageNotFoundError and AmbiguousError.
+    A reference stands for itself and its companions, an id for every reference of its image, on any platform.
+    Raises ImageNotFoundError and AmbiguousError.
     """
     by_image = names_of_images(cursor)
     known = {reference for references in by_image.values() for reference in references}
-    references = [found for name in names for found in _references(name, by_image, known)]
-    distinct = list(dict.fromkeys(references))
-    return distinct, freed_by(cursor, [distinct])
+    chosen = [found for name in names for found in _references(name, by_image, known)]
+    rows = typed(cursor.execute(statements.NAMED_TARGETS), (TEXT, TEXT, TEXT_OR_NULL))
+    references = with_companions(chosen, [NamedTarget(*row) for row in rows])
+    return references, freed_by(cursor, [references])
 
 
 def _references(name: str, by_image: Mapping[str, list[str]], known: Collection[str]) -> list[str]:
@@ -136,6 +143,23 @@ def plan_to_free(cursor: sqlite.Cursor, policy: Policy, now: int, target: int) -
         if freed >= target:
             return steps[: number + 1]
     return steps
+
+
+def plan_to_prune(cursor: sqlite.Cursor, filters: Sequence[Filter], now: int) -> list[Step]:
+    """Return the steps that remove every image that passes the filters and that nothing uses or pins.
+
+    Raises FailedPreconditionError if the source has not said which containers there are, and as `list_images` does.
+    """
+    (looked,) = cursor.execute(statements.CONTAINERS_AT).fetchone() or (None,)
+    if looked is None:
+        raise FailedPreconditionError("the source has not said which containers it has (sync first)")
+    chosen = {
+        image.id
+        for platform in platforms(cursor)
+        for image in list_images(cursor, filters, Facts(), now, platform.key)
+    }
+    ordered = eviction_order(collectable_images(cursor, now))
+    return _steps(cursor, [image for image in ordered if image.image_id in chosen], [])
 
 
 class Disk(NamedTuple):

@@ -1,0 +1,179 @@
+"""Answers why an image is here and what keeps it, in the caller's transaction."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagekeep.database import question_statements as statements
+from imagekeep.database.freeing import collectable_images, freed_by, names_of_images
+from imagekeep.database.history import Change, changes_of_reference
+from imagekeep.database.listing import Facts, list_images
+from imagekeep.database.queries import identity
+from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
+from imagekeep.digest import parse_query
+from imagekeep.errors import InvalidReferenceError
+from imagekeep.questions.filters import Filter, Operator
+from imagekeep.questions.kubelet import Policy, eviction_order, spared
+from imagekeep.reference import parse_docker_ref
+from imagekeep.times import from_microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from imagekeep.database.driver import sqlite
+    from imagekeep.database.freeing import Freed
+    from imagekeep.questions.listed import ListedImage
+
+_NAME = (TEXT, TEXT_OR_NULL, INTEGER_OR_NULL, INTEGER)
+_CONTAINER = (TEXT, TEXT, INTEGER, INTEGER_OR_NULL)
+_USAGE = (INTEGER, INTEGER_OR_NULL, INTEGER)
+
+
+class NamedSince(NamedTuple):
+    """A name of an image: since when it names the image, and since when it pins it, None if it does not.
+
+    The times are None if the history does not go back so far.
+    """
+
+    reference: str
+    since: datetime | None
+    target_digest: str | None
+    verified: datetime | None
+    pinned: bool
+    pinned_since: datetime | None
+
+
+class UsedBy(NamedTuple):
+    """A container that uses an image."""
+
+    container_id: str
+    reference: str
+    running: bool
+    created: datetime | None
+
+
+class Explanation(NamedTuple):
+    """Everything that keeps an image here.
+
+    `position` is its place among the `candidates` that a kubelet would collect, from 1; None if `kept_by` says why
+    it would not.
+    """
+
+    image: ListedImage
+    source: str | None
+    names: Sequence[NamedSince]
+    containers: Sequence[UsedBy]
+    uses: int
+    freed: Freed
+    kept_by: Sequence[str]
+    position: int | None
+    candidates: int
+
+
+def explain(cursor: sqlite.Cursor, name: str, now: int) -> Explanation:
+    """Explain the image with a name or id, on any platform; `now` is in nanoseconds.
+
+    Raises ImageNotFoundError and AmbiguousError.
+    """
+    names = names_of_images(cursor)
+    image_id = find_on_any_platform(name, names)
+    image = _image(cursor, image_id, now)
+    named = [
+        _since(cursor, image_id, *row)
+        for row in typed(cursor.execute(statements.NAMES_OF_IMAGE, (image_id,)), _NAME)
+    ]
+    containers = _containers(cursor, image_id)
+    _, _, uses = _usage(cursor, image_id)
+    kept_by, position, candidates = _collection(cursor, image_id, named, containers, now)
+    follows = identity(cursor).follows
+    return Explanation(
+        image,
+        follows.specifier if follows else None,
+        named,
+        containers,
+        uses,
+        freed_by(cursor, [names[image_id]]),
+        kept_by,
+        position,
+        candidates,
+    )
+
+
+def find_on_any_platform(name: str, names: Mapping[str, Sequence[str]]) -> str:
+    """Return the id that a reference in any spelling, or a full or truncated id, stands for.
+
+    `names` are those of every image. Raises ImageNotFoundError and AmbiguousError.
+    """
+    owners: dict[str, str] = {}
+    for image_id, references in names.items():
+        for reference in references:
+            owners.setdefault(reference, image_id)  # of a name of several images, the first platform's
+    if name in owners:
+        return owners[name]
+    if name in names:
+        return name
+    with suppress(InvalidReferenceError, KeyError):  # it may be a truncated id
+        return owners[str(parse_docker_ref(name))]
+    return parse_query(name).choose(names)
+
+
+def _image(cursor: sqlite.Cursor, image_id: str, now: int) -> ListedImage:
+    (platform_key,) = cursor.execute(statements.PLATFORM_KEY_OF_IMAGE, (image_id,)).fetchone()
+    everything = Facts(created=True, platform=True, usage=True, state=True, sharing=True)
+    [image] = list_images(cursor, [Filter("id", Operator.EQUAL, image_id)], everything, now, platform_key)
+    return image
+
+
+def _since(
+    cursor: sqlite.Cursor, image_id: str, name: str, target: str | None, verified: int | None, pinned: int
+) -> NamedSince:
+    changes = changes_of_reference(cursor, name)
+    return NamedSince(
+        name,
+        _start(changes, image_id, pinned=False),
+        target,
+        None if verified is None else from_microseconds(verified),
+        bool(pinned),
+        _start(changes, image_id, pinned=True) if pinned else None,
+    )
+
+
+def _start(changes: Sequence[Change], image_id: str, *, pinned: bool) -> datetime | None:
+    """Return when the reference began to name the image, or to pin it, and has done so without a break since."""
+    start: datetime | None = None
+    for change in changes:
+        holds = change.image_id == image_id and change.event != "vanished" and (change.pinned or not pinned)
+        start = (start or change.at) if holds else None
+    return start
+
+
+def _containers(cursor: sqlite.Cursor, image_id: str) -> list[UsedBy]:
+    rows = typed(cursor.execute(statements.CONTAINERS_OF_IMAGE, (image_id,)), _CONTAINER)
+    return [
+        UsedBy(
+            container_id, reference, bool(running), None if created is None else from_microseconds(created)
+        )
+        for container_id, reference, running, created in rows
+    ]
+
+
+def _usage(cursor: sqlite.Cursor, image_id: str) -> tuple[int | None, int | None, int]:
+    rows = list(typed(cursor.execute(statements.USAGE_OF_IMAGE, (image_id,)), _USAGE))
+    return rows[0] if rows else (None, None, 0)
+
+
+def _collection(
+    cursor: sqlite.Cursor, image_id: str, names: Sequence[NamedSince], containers: Sequence[UsedBy], now: int
+) -> tuple[list[str], int | None, int]:
+    """Return why a kubelet would keep the image, else its place in the order, and how many it would remove."""
+    reasons = [f"used by container {used.container_id}" for used in containers]
+    reasons += [f"pinned by {named.reference}" for named in names if named.pinned]
+    ordered = eviction_order(collectable_images(cursor, now))
+    policy = Policy()
+    candidates = [each for each in ordered if not spared(each, policy, now)]
+    if not reasons and any(each.image_id == image_id and spared(each, policy, now) for each in ordered):
+        reasons.append("seen less than two minutes ago, or used just now")
+    places = {each.image_id: place for place, each in enumerate(candidates, 1)}
+    return reasons, places.get(image_id), len(candidates)
