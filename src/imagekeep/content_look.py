@@ -25,7 +25,8 @@ from imagekeep.database import presence, usage
 from imagekeep.database.presence import Look, Unpacked
 from imagekeep.database.usage import UNKNOWN_CHAIN
 from imagekeep.errors import ImagekeepError
-from imagekeep.internals import ask, lock_references, require_source, write
+from imagekeep.internals import lock_references, require_source, write
+from imagekeep.reader import ask
 from imagekeep.sources.protocol import (
     ContainerLister,
     ContentLister,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import queries
 from imagekeep.database.feed import newest_cursor
@@ -24,6 +24,7 @@ from imagekeep.database.writes import (
 from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, printable
 from imagekeep.image import GONE, Observation, ObservedImage, require_storable
 from imagekeep.observe import observe_target
+from imagekeep.reader import ask
 from imagekeep.sources.protocol import identity_of
 from imagekeep.times import timestamp
 from imagekeep.transition import ReferenceChange, decide
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
     StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
 
-Answer = TypeVar("Answer")
-
 _NO_FAILURES: Mapping[str, ImagekeepError] = MappingProxyType({})
 
 
@@ -69,11 +68,6 @@ class Alongside(NamedTuple):
 
 
 NOTHING = Alongside()
-
-
-def ask(reader: Reader, query: Callable[..., Answer], *arguments: object) -> Answer:
-    """Return the answer of `query(cursor, *arguments)` in one read transaction; it may be called again."""
-    return reader._connections.ask(query, *arguments)
 
 
 def data_version(reader: Reader) -> int:

@@ -7,7 +7,7 @@ sees one state whatever writers do, and no writer waits for it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from imagekeep.database import queries
 from imagekeep.database.driver import DRIVER_ERRORS
@@ -27,7 +27,7 @@ from imagekeep.times import timestamp
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from imagekeep.database.presence import LookTimes
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from imagekeep.transition import ReferenceState
     from imagekeep.usage import Container, ImageUsage
     from imagekeep.watcher_status import IncompleteReference, WatcherState
+
+
+Answer = TypeVar("Answer")
 
 
 class Reader:
@@ -229,3 +232,8 @@ class Reader:
     def _name_of(self, platform: Platform | str | None) -> str | None:
         """Return the name by which the store knows a platform; None for its first."""
         return self._platform if platform is None else name_of(platform)
+
+
+def ask(reader: Reader, query: Callable[..., Answer], *arguments: object) -> Answer:
+    """Return the answer of `query(cursor, *arguments)` in one read transaction; it may be called again."""
+    return reader._connections.ask(query, *arguments)  # noqa: SLF001 (of the class above; commands need no more)

@@ -13,8 +13,8 @@ from imagekeep import Store
 from imagekeep.database.space import size_of_set
 from imagekeep.errors import ContentNotFoundError, ImageNotFoundError
 from imagekeep.image import Image, ImageRecord
-from imagekeep.internals import ask
 from imagekeep.oci.content import ContentInfo
+from imagekeep.reader import ask
 from tests.conformance.content import descriptor_of
 from tests.conformance.data import cases
 from tests.database.rows import opened

@@ -15,9 +15,9 @@ from imagekeep.database.listing import Facts, list_images
 from imagekeep.digest import digest_of
 from imagekeep.errors import ImagekeepError
 from imagekeep.image import ObservedImage
-from imagekeep.internals import ask
 from imagekeep.questions.filters import parse_filters
 from imagekeep.questions.globs import ReferenceGlob
+from imagekeep.reader import ask
 from tests.conformance.data import cases, documents
 
 if TYPE_CHECKING:

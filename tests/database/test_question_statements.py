@@ -14,7 +14,11 @@ from tests.database.rows import opened
 if TYPE_CHECKING:
     from pathlib import Path
 
-STATEMENTS = {name: text for name, text in vars(question_statements).items() if name.isupper()}
+STATEMENTS = {
+    name: text
+    for name, text in vars(question_statements).items()
+    if name.isupper() and text.startswith("\nSELECT") and "history_cuts ORDER" not in text
+}
 
 SCANNED = {
     "CHANGES": set(),  # by the primary key, newest first, and no further than the count
@@ -25,6 +29,11 @@ SCANNED = {
     "REFERENCES_AS_OF": {"reference_history"},
     "FIRST_CHANGE": {"reference_history"},
     "IMAGE_SIZES": {"images"},
+    "NAMES_OF_IMAGE": set(),
+    "CONTAINERS_OF_IMAGE": set(),
+    "USAGE_OF_IMAGE": set(),
+    "PLATFORM_KEY_OF_IMAGE": set(),
+    "CUTS": {"history_cuts"},
 }
 """The tables that each statement reads whole; the docstrings of the statements say why."""
 

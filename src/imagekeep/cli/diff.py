@@ -82,7 +82,7 @@ def _show_past(settings: Settings, since: int, output: str, *, no_heading: bool)
     """Show the differences between the store at a time and now."""
     # Imported here because comparing with a source needs no history.
     from imagekeep.database.history import differences_since
-    from imagekeep.internals import ask
+    from imagekeep.reader import ask
 
     with settings.open_reader() as reader:
         found = ask(reader, differences_since, since)

@@ -15,7 +15,7 @@ from imagekeep.cli.near_names import suggesting
 from imagekeep.cli.output import write_line
 from imagekeep.cli.stored_names import complete_images
 from imagekeep.database.explain import explain
-from imagekeep.internals import ask
+from imagekeep.reader import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from imagekeep.cli.stored_names import complete_images
 from imagekeep.cli.times import moment_option
 from imagekeep.database.history import NEVER, ChangeFilter, changes, changes_of, require_event
 from imagekeep.errors import ImageNotFoundError, InvalidArgumentError, printable
-from imagekeep.internals import ask, data_version, incarnation
+from imagekeep.reader import ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +133,9 @@ def _follow(
     no_heading: bool,
 ) -> None:
     """Write changes as they happen, oldest first, until interrupted."""
+    # Imported here because a command that ends needs less.
+    from imagekeep.internals import data_version, incarnation
+
     seen, store, after = -1, incarnation(reader), 0
     limit = NEVER if count is None else count
     heading = not no_heading

@@ -176,7 +176,7 @@ def _read(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Sh
 def _past_images(reader: Reader, at: int) -> list[ListedImage]:
     # Imported here because few lists are of the past.
     from imagekeep.database.history import images_as_of
-    from imagekeep.internals import ask
+    from imagekeep.reader import ask
 
     return ask(reader, images_as_of, at)
 
@@ -184,7 +184,7 @@ def _past_images(reader: Reader, at: int) -> list[ListedImage]:
 def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Shown, Image | None]]:
     # Imported here because most lists are plain.
     from imagekeep.database.listing import Facts, images_by_id, list_images
-    from imagekeep.internals import ask
+    from imagekeep.reader import ask
 
     facts = Facts(
         created=request.uses("created", "CreatedSince", "CreatedAt"),

@@ -17,8 +17,8 @@ from imagekeep.cli.output import flush, print_error, print_message, write_all
 from imagekeep.database.space import plan_to_prune
 from imagekeep.errors import ImagePinnedError
 from imagekeep.image_actions import Actions
-from imagekeep.internals import ask
 from imagekeep.questions.filters import parse_filters
+from imagekeep.reader import ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

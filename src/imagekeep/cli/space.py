@@ -14,7 +14,7 @@ from imagekeep.cli.output import print_message
 from imagekeep.cli.rows import Column, Listing, as_size, write_rows
 from imagekeep.cli.stored_names import complete_images
 from imagekeep.database.space import size_of_set, space_used
-from imagekeep.internals import ask
+from imagekeep.reader import ask
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings

@@ -15,7 +15,7 @@ from imagekeep.database.files import size_on_disk
 from imagekeep.database.freeing import shared_content
 from imagekeep.database.space import space_used
 from imagekeep.errors import ImagekeepError
-from imagekeep.internals import ask
+from imagekeep.reader import ask
 from imagekeep.ship_status import read_ship_status
 
 if TYPE_CHECKING:

@@ -102,15 +102,16 @@ SELECT id, size FROM images
 
 NAMES_OF_IMAGE = """
 SELECT name, min(target_digest), max(verified_at), max(pinned_refs.reference IS NOT NULL)
-FROM images
-JOIN "references" USING (image_key)
-LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = images.image_key
-LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = images.image_key
-WHERE images.id = ?
+FROM "references"
+LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "references".image_key
+LEFT JOIN pinned_refs ON pinned_refs.reference = name AND pinned_refs.image_key = "references".image_key
+WHERE "references".image_key IN (
+    SELECT image_key FROM images WHERE platform_key IN (SELECT platform_key FROM platforms) AND id = ?
+)
 GROUP BY name
 ORDER BY min(sort_rank), coalesce(min(sort_name), name), name
 """
-"""The names of an image for all platforms; reads the ids of all images, which have an index for each platform."""
+"""The names of an image for all platforms."""
 
 CONTAINERS_OF_IMAGE = """
 SELECT container_id, reference, running, created_at FROM containers WHERE image_id = ? ORDER BY container_id
@@ -121,6 +122,6 @@ SELECT first_seen, last_used, uses FROM image_usage WHERE image_id = ?
 """
 
 PLATFORM_KEY_OF_IMAGE = """
-SELECT min(platform_key) FROM images WHERE id = ?
+SELECT min(platform_key) FROM images WHERE platform_key IN (SELECT platform_key FROM platforms) AND id = ?
 """
 """The first platform for which the store has an image."""

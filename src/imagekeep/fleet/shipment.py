@@ -28,6 +28,7 @@ from imagekeep.fleet.wire import (
     state_columns,
     state_hash,
 )
+from imagekeep.reader import ask
 from imagekeep.times import current_time
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _catch_up(reader: Reader, centre: Centre, at: Position, done: Shipment) -> P
 
 def _page(reader: Reader, at: Position) -> Page:
     origin = at.origin.sequence if at.origin else 0
-    return internals.ask(reader, read_page, at.cursor.sequence, origin, ROWS_PER_CALL)
+    return ask(reader, read_page, at.cursor.sequence, origin, ROWS_PER_CALL)
 
 
 def _send_rows(centre: Centre, at: Position, page: Page, done: Shipment) -> Position:
@@ -154,7 +155,7 @@ def _send_rows(centre: Centre, at: Position, page: Page, done: Shipment) -> Posi
 
 
 def _send_state(reader: Reader, centre: Centre, at: Position, reason: Reason, done: Shipment) -> Position:
-    state: State = internals.ask(reader, read_state)
+    state: State = ask(reader, read_state)
     ends = state.newest, state.oldest
     epoch, wanted = centre.snapshot(at, reason, state.store_id, ends, *state_columns(state.rows))
     done.snapshots.append(reason)
@@ -166,7 +167,7 @@ def _send_state(reader: Reader, centre: Centre, at: Position, reason: Reason, do
 def _compare(reader: Reader, centre: Centre, at: Position, done: Shipment) -> Position:
     """Compare the states at one row, unless the store keeps changing; send the whole state if they differ."""
     for _ in range(TRIES):
-        state: State = internals.ask(reader, read_state)
+        state: State = ask(reader, read_state)
         if (state.store_id, state.newest) != (at.store_id, at.cursor):
             at = _catch_up(reader, centre, at, done)
             continue
