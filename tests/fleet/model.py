@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep import Reader, internals
+from imagekeep import Reader
 from imagekeep.database.feed import read_page
 from imagekeep.fleet.wire import wire_name
+from imagekeep.reader import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,7 +93,7 @@ def value_of(row: FeedRow) -> Value | None:
 def rows_between(path: Path, after: int, last: int) -> list[FeedRow]:
     """Return the rows of a store's history after one, up to another."""
     with Reader.open(path) as reader:
-        return internals.ask(reader, read_page, after, 0, last - after).rows if last > after else []
+        return ask(reader, read_page, after, 0, last - after).rows if last > after else []
 
 
 def state_after(rows: Sequence[FeedRow]) -> dict[str, Value]:
