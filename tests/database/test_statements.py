@@ -31,6 +31,7 @@ SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswit
 
 LOOK_UPS = {
     "RESOLVE": ("references", "images"),
+    "RESOLVE_FOR": ("references", "images", "platforms"),
     "REFERENCE_STATE": ("references", "images", "pinned_refs", "ref_cache"),
     "IDS_IN_RANGES": ("images",),
     "IDS_IN_RANGE": ("images",),

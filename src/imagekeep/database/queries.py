@@ -135,7 +135,10 @@ def find_id(cursor: sqlite.Cursor, image_id: str, platform_key: int = FIRST.key)
 
 def find_reference(cursor: sqlite.Cursor, reference: str, platform: str | None = None) -> str | None:
     """Return the id of the image that `reference`, spelt exactly so, names, or None."""
-    row = _one(cursor, statements.RESOLVE, key_of(cursor, platform), reference)
+    if platform is None:
+        row = _one(cursor, statements.RESOLVE, FIRST.key, reference)
+    else:
+        row = _one(cursor, statements.RESOLVE_FOR, platform, reference)
     return texts(row)[0] if row else None
 
 
