@@ -103,6 +103,12 @@ class Container:
 
         wait_until(holds)
 
+    def python(self, code: str) -> str:
+        """Run Python code in the container, beside imagekeep; return what it printed."""
+        command = ["/usr/bin/python3", "-ISc", f"import sys; sys.path[:0] = ['/usr/lib/imagekeep']; {code}"]
+        exec_id = f"python-{next(_NUMBERS)}"
+        return self._node.daemon.ctr("task", "exec", "--exec-id", exec_id, self._name, *command)
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal and return its exit code."""
         if self._process.poll() is None:

@@ -14,6 +14,7 @@ from imagekeep.reader import Reader
 from tests.containerd import wait_until
 from tests.cri.client import Client
 from tests.cri.process import serving
+from tests.test_kubernetes import BASE, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +98,25 @@ def test_the_server_in_a_container_answers_as_the_one_outside(
             assert inner.images() == outer.images() != []
             question = {"image": {"image": "example.test/one:v1"}, "verbose": True}
             assert inner.ask("ImageStatus", question) == outer.ask("ImageStatus", question)
+
+
+PROBE = """
+import grpc, urllib.request
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+with grpc.insecure_channel("127.0.0.1:9324") as channel:
+    check = health_pb2_grpc.HealthStub(channel).Check
+    print(check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=20).status)
+with urllib.request.urlopen("http://127.0.0.1:9323/metrics", timeout=20) as page:
+    print(b"imagekeep_store_up 1.0" in page.read())
+"""
+
+
+def test_the_arguments_of_the_daemon_set_serve_health_and_metrics(node: Node, directory: Path) -> None:
+    directory.with_name("run").mkdir(mode=0o755)
+    (container,) = load(BASE / "daemonset.yaml")["spec"]["template"]["spec"]["containers"]
+    with node.running(directory, *container["args"]) as pod:
+        pod.wait_until(lambda: follows(directory))
+        assert pod.python(f"exec({PROBE!r})").split() == ["1", "True"]
 
 
 def test_a_store_has_one_watcher_wherever_it_runs(watching: Container, node: Node, directory: Path) -> None:
