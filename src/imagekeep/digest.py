@@ -43,6 +43,9 @@ ENCODED_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 LIMIT_PER_RANGE = 2
 """How many ids of each range `choose` needs: its rule compares only the first two."""
 
+_PLAIN = re.compile(r"sha256:[0-9a-f]{64}").fullmatch
+"""Matches nearly every digest that there is, in a third of the time of the whole check."""
+
 _HEX = "0123456789abcdef"
 _AFTER_HEX = "g"
 _GRAMMAR = r"[a-z0-9]++(?:[.+_-][a-z0-9]++)*+:[a-zA-Z0-9=_-]++"
@@ -60,6 +63,8 @@ def validate(digest: str) -> None:
 
 def is_digest(text: str) -> bool:
     """Return whether `validate` accepts `text`."""
+    if _PLAIN(text):
+        return True
     # Most texts are names, for which finding the reason takes longest.
     return text.partition(":")[0] in ENCODED_LENGTHS and _why_invalid(text) is None
 

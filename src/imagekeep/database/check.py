@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import statements
@@ -21,7 +21,7 @@ from imagekeep.database.row_types import BLOB, INTEGER, TEXT, typed
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, printable
 from imagekeep.oci.config import parse_root_filesystem
-from imagekeep.oci.image import chain_id
+from imagekeep.oci.image import chain_id, chain_upon
 from imagekeep.reference import sort_key
 
 if TYPE_CHECKING:
@@ -272,12 +272,7 @@ def _plain_chain_of(document: bytes) -> str | None:
     right, so this is enough to confirm a chain id; `_chain_of` decides if it does not.
     """
     layers = _LAYERS.search(document)
-    return reduce(_chain_upon, layers[1].decode().split('"')[1::2]) if layers else None
-
-
-@lru_cache(maxsize=16_384)  # images share their base layers; an entry has some 300 bytes
-def _chain_upon(below: str, diff_id: str) -> str:
-    return chain_id([below, diff_id])
+    return reduce(chain_upon, layers[1].decode().split('"')[1::2]) if layers else None
 
 
 def _chain_of(document: bytes, image_id: str) -> str | None:

@@ -474,7 +474,11 @@ LEFT JOIN manifests ON manifest_key = blobs.blob_key
 """
 """What the store knows of the blobs in a JSON array of digests."""
 
-LAST_BLOB_KEY = "SELECT coalesce(max(blob_key), 0) FROM blobs"
+LAST_BLOB_KEYS = """
+SELECT
+    coalesce((SELECT max(blob_key) FROM blobs WHERE blob_key < 1073741824), 0),
+    coalesce((SELECT max(blob_key) FROM blobs WHERE blob_key >= 1073741824), 1073741823)
+"""
 
 ADD_NEW_BLOB = """
 INSERT INTO blobs (blob_key, digest, media_type, size, present)

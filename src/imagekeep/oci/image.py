@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -274,7 +274,13 @@ def chain_ids(diff_ids: Iterable[str]) -> list[str]:
 
     The first is the first diff id itself: diff ids are not validated.
     """
-    return list(accumulate(diff_ids, lambda below, diff_id: digest_of(f"{below} {diff_id}".encode())))
+    return list(accumulate(diff_ids, chain_upon))
+
+
+@lru_cache(maxsize=4_096)  # images share their base layers; an entry has some 300 bytes
+def chain_upon(below: str, diff_id: str) -> str:
+    """Return the chain id of a layer upon the chain id of those below it."""
+    return digest_of(f"{below} {diff_id}".encode())
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:

@@ -6,8 +6,9 @@ InfoReaderProvider of containerd's image store. A class need not inherit from th
 
 from __future__ import annotations
 
+import functools
 import logging
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from imagekeep.errors import (
     ContentNotFoundError,
@@ -223,13 +224,19 @@ def optional_answer(what: str, question: Callable[..., Answer], *arguments: obje
     return None
 
 
+@functools.cache
+def _lists_contents(kind: type[ContentReader]) -> bool:
+    """Return whether sources of a class list their blobs; asking each source takes as long as a small read."""
+    return issubclass(kind, ContentLister)
+
+
 def contents_of(source: ContentReader, digests: Collection[str]) -> Mapping[str, int]:
     """Return the size of each of these blobs that the source has; asks for each one if it cannot list them.
 
     Leaves out invalid digests, and what is not a blob, such as a directory. Raises as `Source.get` does.
     """
-    if isinstance(source, ContentLister):
-        return source.contents(digests)
+    if _lists_contents(type(source)):
+        return cast("ContentLister", source).contents(digests)
     sizes: dict[str, int] = {}
     for digest in digests:
         try:
