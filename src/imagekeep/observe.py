@@ -45,7 +45,8 @@ class TargetReading(NamedTuple):
 
         Only blobs that were not looked for as documents are asked for, and none of those in `listed`.
         """
-        unread = [digest for digest, present in self.facts.presence().items() if present is None]
+        known = self.facts.presence()
+        unread = [digest for digest, present in known.items() if present is None]
         asked = [digest for digest in unread if digest not in listed]
         if len(asked) > TRIES_LIMIT and not isinstance(content, ContentLister):
             return self
@@ -53,7 +54,7 @@ class TargetReading(NamedTuple):
         if sizes is None:
             return self
         others = (digest for digest in unread if digest in listed)
-        return self._replace(facts=self.facts.with_present({*self.facts.documents, *sizes, *others}))
+        return self._replace(facts=self.facts.with_present({*filter(known.get, known), *sizes, *others}))
 
 
 @functools.lru_cache(maxsize=64)

@@ -106,9 +106,10 @@ class TargetFacts:
     """What a target is made of, as far as its documents can be read.
 
     `blobs` has the target and every index, manifest, config and layer beneath it, by digest. `documents` has those
-    that were read, byte for byte, and `absent` those that the source does not have. `present` has the blobs that
-    the source has; None if this is known only of documents. A manifest that was read but is not in `manifests` is
-    broken: it is no manifest, or has no valid config.
+    that were read, byte for byte, `absent` those that the source does not have, and `inline` those that a
+    descriptor carried, so that the source need not have them. `present` has the blobs that the source has; None if
+    this is known only of documents. A manifest that was read but is not in `manifests` is broken: it is no
+    manifest, or has no valid config.
     """
 
     target: str
@@ -117,6 +118,7 @@ class TargetFacts:
     blobs: Mapping[str, BlobFacts] = field(default_factory=dict)
     documents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     absent: frozenset[str] = frozenset()
+    inline: frozenset[str] = frozenset()
     present: frozenset[str] | None = None
 
     def with_present(self, present: Container[str]) -> TargetFacts:
@@ -127,8 +129,13 @@ class TargetFacts:
         """Return whether the source has each blob; None if not known."""
         if self.present is not None:
             return {digest: digest in self.present for digest in self.blobs}
-        read, absent = self.documents, self.absent
-        return {digest: digest in read or (False if digest in absent else None) for digest in self.blobs}
+        return {
+            digest: True if digest in self.documents and digest not in self.inline else self._lacks(digest)
+            for digest in self.blobs
+        }
+
+    def _lacks(self, digest: str) -> bool | None:
+        return False if digest in self.absent else None
 
 
 def read_target(
@@ -170,6 +177,7 @@ class _Walk:
         self._blobs: dict[str, BlobFacts] = {}
         self._documents: dict[str, bytes] = {}
         self._absent: set[str] = set()
+        self._inline: set[str] = set()
 
     def read(self, target: Descriptor) -> TargetFacts:
         entries = tuple(self._entries(target)) if self._add_blob(target) else ()
@@ -180,6 +188,7 @@ class _Walk:
             self._blobs,
             self._documents,
             frozenset(self._absent.difference(self._documents)),
+            frozenset(self._inline),
         )
         return facts if self._present is None else facts.with_present(self._present)
 
@@ -293,6 +302,8 @@ class _Walk:
             else:
                 self._documents[digest] = document
                 self._read_by[digest] = descriptor
+                if descriptor.data == document:
+                    self._inline.add(digest)
                 self._blobs[digest] = self._blobs[digest]._replace(size=len(document))
         return self._read_by.get(digest)
 
