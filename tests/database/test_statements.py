@@ -99,6 +99,27 @@ def test_a_look_up_searches_every_table_with_an_index(store_path: Path, name: st
     assert not [line for line in plan if line.startswith("SCAN") and "(subquery" not in line]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CHAINS_OF_REFERENCE",
+        "CONTAINERS_OF_IMAGE",
+        "IMAGE_OF_NAME",
+        "RECORD_LAST_USE",
+        "RECORD_USE",
+        "REFERENCES_LACKING_DOCUMENT",
+        "SET_PRESENCE",
+        "SET_UNPACKED",
+        "USAGE",
+    ],
+)
+def test_what_is_beneath_one_reference_or_image_is_found_without_a_scan(store_path: Path, name: str) -> None:
+    with opened(store_path) as connection:
+        plan = plan_of(connection, NAMED[name])
+    scanned = {match[1] for line in plan if (match := re.match(r"SCAN (\w+)", line))}
+    assert not scanned & (TABLES.keys() - {"platforms"})
+
+
 def test_the_range_of_a_truncated_id_uses_only_the_index(store_path: Path) -> None:
     with opened(store_path) as connection:
         plan = plan_of(connection, statements.IDS_IN_RANGES)

@@ -19,8 +19,15 @@ from imagekeep.cri.server_info import CHECK, REFLECT
 from imagekeep.digest import digest_of
 from imagekeep.image import PINNED_LABEL, PINNED_VALUE, Image
 from imagekeep.sources.containerd import DEFAULT_NAMESPACE
-from imagekeep.sources.containerd.events import event_of
-from imagekeep.sources.containerd.protocol import IMAGE_MESSAGES, SCHEMA, SUBSCRIBE
+from imagekeep.sources.containerd.events import TASK_EXITED, TASK_STARTED, event_of
+from imagekeep.sources.containerd.protocol import (
+    CONTAINER_MESSAGES,
+    IMAGE_MESSAGES,
+    SCHEMA,
+    SUBSCRIBE,
+    TASK_EXIT,
+    TASK_START,
+)
 from imagekeep.sync import sync
 from imagekeep.watch import Watcher, WatchIntervals
 from tests.cri.process import serving
@@ -61,7 +68,7 @@ class HostileContainerd(grpc.GenericRpcHandler):
     def _stream(self, method: Any, request: bytes) -> Iterator[bytes]:
         if method is SUBSCRIBE and self.draw.random() < 0.5:  # events that are understood, and then nothing
             for _ in range(self.draw.randrange(4)):
-                yield event_of_an_image(self.draw, understood=True).SerializeToString()
+                yield any_event(self.draw, understood=True).SerializeToString()
             self._idle.wait(0.05)
         for _ in range(self.draw.randrange(4)):
             yield self._answer(method, request)
@@ -79,7 +86,7 @@ class HostileContainerd(grpc.GenericRpcHandler):
         elif hasattr(answer, "info") and blob is not None:
             answer.info.size = self.draw.choice((len(blob), len(blob), *NUMBERS))
         elif method is SUBSCRIBE:
-            answer = event_of_an_image(self.draw, understood=False)
+            answer = any_event(self.draw, understood=False)
         else:
             _fill(self.draw, answer)
             if hasattr(answer, "namespaces"):
@@ -113,15 +120,24 @@ class HostileContainerd(grpc.GenericRpcHandler):
             _fill(self.draw, answer.images.add())
 
 
-def event_of_an_image(draw: random.Random, *, understood: bool) -> Any:
-    """Return an envelope with an image event, or with random fields."""
+def any_event(draw: random.Random, *, understood: bool) -> Any:
+    """Return an envelope with an event of an image or a container, or with random fields."""
     envelope = SUBSCRIBE.response()
     _fill(draw, envelope)
-    topic = draw.choice(list(IMAGE_MESSAGES))
+    topic = draw.choice([*IMAGE_MESSAGES, *CONTAINER_MESSAGES, TASK_STARTED, TASK_EXITED])
     if understood or draw.random() < 0.5:
-        event = IMAGE_MESSAGES[topic](name=word(draw).encode(errors="surrogatepass"))
-        envelope.topic, envelope.event.value = topic, event.SerializeToString()
+        envelope.topic, envelope.event.value = topic, _message(draw, topic).SerializeToString()
     return envelope
+
+
+def _message(draw: random.Random, topic: str) -> Any:
+    """Return the message of an event with random names."""
+    if topic in IMAGE_MESSAGES:
+        return IMAGE_MESSAGES[topic](name=word(draw).encode(errors="surrogatepass"))
+    container = draw.choice(("app", "app-2", word(draw).encode(errors="replace").decode()))
+    if topic in CONTAINER_MESSAGES:
+        return CONTAINER_MESSAGES[topic](id=container)
+    return TASK_START(container_id=container) if topic == TASK_STARTED else TASK_EXIT(container_id=container)
 
 
 def _fill(draw: random.Random, message: Any, depth: int = 3) -> None:
@@ -175,13 +191,17 @@ def feed_daemons(
             lambda: source.get(word(draw)),
             lambda: source.info(f"sha256:{'0' * 64}"),
             lambda: list(source.subscribe()),
+            *(source.contents, source.containers, source.unpacked),
+            lambda: source.contents([f"sha256:{'0' * 64}"]),
+            lambda: [source.parent_of(container) for container in source.containers(["app", word(draw)])],
+            lambda: source.unpacked_bytes([f"sha256:{'0' * 64}"]),
             lambda: store.update(word(draw)),
         )
         for number in range(count):
             hostile.layout = place / f"layout-{number}"
             write_layout(hostile.layout, draw)
             seen += harms_of("a call", draw.choice(asked))
-            seen += harms_of("an event", lambda: event_of(event_of_an_image(draw, understood=False)))
+            seen += harms_of("an event", lambda: event_of(any_event(draw, understood=False)))
             if number % 5 == 0:
                 seen += harms_of("a sync", lambda: sync(store))
             if number % 50 == 0:

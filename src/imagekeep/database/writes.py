@@ -53,7 +53,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now
     # Most references of a sync are only verified, and an UPDATE takes a quarter of the upsert's time.
     verified = [change for change in changes if change.only_verifies]
     run(cursor, _VERIFY_AGAIN, (_name_row(change) | {"verified_at": now} for change in verified))
-    _write_targets(cursor, verified)
+    _write_targets(cursor, [change for change in verified if change.target])
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
     if cursor.execute(statements.ANY_INCOMPLETE).fetchone()[0]:
