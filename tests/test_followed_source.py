@@ -62,7 +62,7 @@ def test_a_store_follows_the_source_of_its_first_full_sync(store_path: Path) -> 
         store_id = reader.identity().store_id
     synced(store_path, K8S, "a.test/a:1")
     with Reader.open(store_path) as reader:
-        assert reader.identity() == (store_id, K8S)
+        assert reader.identity() == (store_id, K8S, ("linux/amd64",))
 
 
 def test_another_namespace_is_refused_and_both_are_named(store_path: Path) -> None:

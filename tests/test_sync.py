@@ -9,6 +9,7 @@ import pytest
 from imagekeep import (
     ContentNotFoundError,
     FailedPreconditionError,
+    ImageNotFoundError,
     InvalidReferenceError,
     PermissionDeniedError,
     Reader,
@@ -17,6 +18,7 @@ from imagekeep import (
     Transition,
 )
 from imagekeep.database import statements
+from imagekeep.database.check import find_problems
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.sync import BATCH, sync
 from tests.database.rows import opened
@@ -316,3 +318,63 @@ def test_each_reference_says_which_target_was_read(store: Store, source: MemoryS
     assert {name: state.target_digest for name, state in store.states().items()} == {
         name: source.target(name).digest for name in NAMES[:3]
     }
+
+
+def multi_platform(source: MemorySource, reference: str, *architectures: str) -> dict[str, str]:
+    """Point a reference at an index with an image for each architecture; return their image ids."""
+    platforms = {name: {"os": "linux", "architecture": name} for name in architectures}
+    images = {name: source.image(5, name, platform=platforms[name]) for name in architectures}
+    source.point(reference, source.add_index(*images.values()))
+    return {name: source.config_digest(image) for name, image in images.items()}
+
+
+def test_a_platform_that_is_added_is_read_though_the_target_is_known(
+    store: Store, source: MemorySource
+) -> None:
+    ids = multi_platform(source, THREE, "amd64", "arm64")
+    sync(store)
+    with Store.open(store.path, source=source, platforms=["linux/amd64", "linux/arm64"]) as both:
+        assert sync(both).transitions[THREE] is Transition.NEW
+        assert both.resolve(THREE, "linux/arm64") == ids["arm64"]
+
+
+def test_a_reference_without_an_image_for_a_platform_is_not_read_again(
+    store: Store, source: MemorySource
+) -> None:
+    multi_platform(source, THREE, "amd64")
+    with Store.open(store.path, source=source, platforms=["linux/amd64", "linux/arm64"]) as both:
+        sync(both)
+        before = source.reads
+        assert sync(both).transitions[THREE] is Transition.UNCHANGED
+    assert source.reads == before
+
+
+def test_every_platform_is_kept_if_all_are_asked_for(store: Store, source: MemorySource) -> None:
+    sync(store)
+    ids = multi_platform(source, THREE, "amd64", "arm64", "s390x")
+    with Store.open(store.path, source=source, platforms="*") as every:
+        sync(every)
+        assert {every.resolve(THREE, f"linux/{name}") for name in ids} == set(ids.values())
+        assert {"linux/amd64", "*", "linux/arm64", "linux/s390x"} == set(every.kept_platforms())
+
+
+def test_replacing_the_platforms_drops_the_others(store: Store, source: MemorySource) -> None:
+    ids = multi_platform(source, THREE, "amd64", "arm64")
+    with Store.open(store.path, source=source, platforms=["linux/amd64", "linux/arm64"]) as both:
+        sync(both)
+    with Store.open(store.path, source=source, platforms=["linux/arm64"]) as one:
+        report = sync(one, replace_platforms=True)
+    assert list(report.dropped) == ["linux/amd64"]
+    with Reader.open(store.path) as reader:
+        assert (reader.kept_platforms(), reader.resolve(THREE)) == (["linux/arm64"], ids["arm64"])
+        with pytest.raises(ImageNotFoundError):
+            reader.resolve(THREE, "linux/amd64")
+    with opened(store.path) as connection:
+        assert list(find_problems(connection)) == []
+
+
+def test_a_dry_run_says_which_platforms_would_be_dropped(store: Store, source: MemorySource) -> None:
+    sync(store)
+    with Store.open(store.path, source=source, platform="linux/arm64") as one:
+        assert list(sync(one, dry_run=True, replace_platforms=True).dropped) == ["linux/amd64"]
+    assert store.kept_platforms() == ["linux/amd64"]

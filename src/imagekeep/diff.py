@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekeep.errors import ImagekeepError
-from imagekeep.internals import is_current, observe, require_source
+from imagekeep.internals import observe, require_source
 from imagekeep.oci.image_reader import SharedDocuments
 from imagekeep.reference import check_name
 from imagekeep.sync import is_source_failure
@@ -127,6 +127,6 @@ def state_at_source(before: ReferenceState | None, record: ImageRecord, ids: Tar
     `observe` does.
     """
     check_name(record.reference)
-    if before is not None and is_current(before, record):
+    if before is not None and before.has_read(record.target.digest):
         return before.with_pin(record.pinned)
     return ReferenceState(ids.read(record.target), record.pinned, record.target.digest)

@@ -44,7 +44,8 @@ class SourceIdentity(NamedTuple):
 
 
 class StoreIdentity(NamedTuple):
-    """A store: its random id, renewed by a restore, and the source of its last full sync."""
+    """A store: its random id, renewed by a restore, the source of its last full sync, and its platforms."""
 
     store_id: str
     follows: SourceIdentity | None
+    platforms: tuple[str, ...] = ()

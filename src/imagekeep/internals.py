@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imagekeep.database import queries
 from imagekeep.database.feed import newest_cursor
 from imagekeep.database.lock import WatcherLock
-from imagekeep.database.platforms import changes_to, drop_platforms, keep_platforms
+from imagekeep.database.platforms import changes_to, drop_platforms, verified_states
 from imagekeep.database.presence import write_look
 from imagekeep.database.writes import (
     write_changes,
@@ -24,6 +24,7 @@ from imagekeep.database.writes import (
 from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, printable
 from imagekeep.image import GONE, Observation, ObservedImage, require_storable
 from imagekeep.observe import observe_target
+from imagekeep.platform import ALL_PLATFORMS
 from imagekeep.reader import ask
 from imagekeep.sources.protocol import identity_of
 from imagekeep.times import timestamp
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from imagekeep.reader import Reader
     from imagekeep.sources.protocol import Source
     from imagekeep.store import Store
-    from imagekeep.transition import ReferenceState, Transition
+    from imagekeep.transition import Transition
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
 
     StatusUpdate = Callable[[Mapping[str, Transition], Mapping[str, ImagekeepError]], WatcherState]
@@ -180,11 +181,6 @@ def observe(
     return reading.with_presence(source, listed)
 
 
-def is_current(state: ReferenceState, record: ImageRecord) -> bool:
-    """Return whether the store has read everything beneath this record's target."""
-    return state.target_digest == record.target.digest and state.manifest_digest is not None
-
-
 def apply_observations(
     store: Store, observed: Mapping[str, Observation | ObservedImage | None]
 ) -> dict[str, dict[str, Transition]]:
@@ -224,7 +220,8 @@ def _as_observation(first: str, said: Observation | ObservedImage | None) -> Obs
 
 def droppable_platforms(store: Store) -> dict[str, int]:
     """Return the platforms that a store keeps beside those it was opened with, and the references of each."""
-    others = [name for name in store.kept_platforms() if name not in store._platform_names()]
+    names = store._platform_names()
+    others = [name for name in store.kept_platforms() if name not in names and ALL_PLATFORMS not in names]
     return {name: len(store.references(name)) for name in others}
 
 
@@ -263,19 +260,16 @@ def mark_verified(
 ) -> dict[str, Transition]:
     """Verify, in one transaction, the references whose target the store has read before.
 
-    A target's digest covers everything beneath it, so only a pin can have changed. Returns their transitions for
-    the first platform that has the target's image; the other references have to be observed. `dry_run` as in
-    `apply_all`.
+    A target's digest covers everything beneath it, so only a pin can have changed. Returns their transitions; the
+    other references have to be observed. `dry_run` as in `apply_all`.
     """
-    names = store._platform_names()
+    targets = {record.reference: record.target.digest for record in records}
     with store._transaction(dry_run=dry_run) as cursor:
-        references = [record.reference for record in records]
         changes = [
             ReferenceChange(record.reference, decide(before, after), before, after, platform=platform)
-            for platform in keep_platforms(cursor, names)
-            for states in [queries.states_of(cursor, references, platform.key)]
+            for platform, states in verified_states(cursor, store._platform_names(), targets)
             for record in records
-            if (before := states.get(record.reference)) and is_current(before, record)
+            if (before := states.get(record.reference))
             for after in [before.with_pin(record.pinned)]
         ]
         return _write(store, cursor, changes, _NO_FAILURES, alongside)
@@ -288,11 +282,17 @@ def _write(
     failures: Mapping[str, ImagekeepError],
     alongside: Alongside,
 ) -> dict[str, Transition]:
-    """Write changes and what belongs beside them; return the transition of each reference."""
+    """Write changes and what belongs beside them; return each reference's transition.
+
+    It is that of the first platform for which something changed, else of the first.
+    """
     now = timestamp()
     write_changes(cursor, changes, now)
-    # The first platform's comes first, and stays.
-    transitions = {change.reference: change.transition for change in reversed(changes)}
+    transitions: dict[str, Transition] = {}
+    for change in changes:
+        known = transitions.setdefault(change.reference, change.transition)
+        if change.transition.changed and not known.changed:
+            transitions[change.reference] = change.transition
     if failures:
         write_incomplete(cursor, failures, now)
     if alongside.look and (changes or alongside.look.differs):

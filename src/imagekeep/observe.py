@@ -5,7 +5,6 @@ The documents of a target are read once, whichever platforms ask for them.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.errors import ImagekeepError, InvalidPlatformError
@@ -13,7 +12,7 @@ from imagekeep.image import Observation, observed_of
 from imagekeep.oci.image import ImageFacts, image_or_error
 from imagekeep.oci.image_reader import ImageReader
 from imagekeep.oci.target import TRIES_LIMIT, read_target
-from imagekeep.platform import ALL_PLATFORMS, Platform, name_of, only
+from imagekeep.platform import ALL_PLATFORMS, matcher_of, name_of
 from imagekeep.sources.protocol import ContentLister, contents_of, optional_answer
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.image_reader import SharedDocuments
     from imagekeep.oci.target import TargetFacts
-    from imagekeep.platform import PlatformMatcher
 
 
 class TargetReading(NamedTuple):
@@ -55,12 +53,6 @@ class TargetReading(NamedTuple):
             return self
         others = (digest for digest in unread if digest in listed)
         return self._replace(facts=self.facts.with_present({*filter(known.get, known), *sizes, *others}))
-
-
-@functools.lru_cache(maxsize=64)
-def matcher_of(platform: str) -> PlatformMatcher:
-    """Return the matcher of a platform by the name that a store knows it by."""
-    return only(Platform.parse(platform))
 
 
 def observe_target(

@@ -189,6 +189,12 @@ def only(platform: Platform, host: Platform | None = None) -> PlatformMatcher:
     return PlatformMatcher(tuple(each.normalize(host) for each in accepted), host)
 
 
+@functools.lru_cache(maxsize=64)
+def matcher_of(name: str) -> PlatformMatcher:
+    """Return the matcher of a platform by the name that a store knows it by."""
+    return only(Platform.parse(name))
+
+
 def only_strict(platform: Platform, host: Platform | None = None) -> PlatformMatcher:
     """Return a matcher for exactly one platform, in any spelling (Go: OnlyStrict)."""
     host = host or Platform.host()

@@ -67,6 +67,10 @@ class ReferenceState(NamedTuple):
     target_digest: str | None = None
     manifest_digest: str | None = None
 
+    def has_read(self, target_digest: str | None) -> bool:
+        """Return whether this is the state that was read from a target, and everything beneath it was read."""
+        return self.target_digest == target_digest is not None and self.manifest_digest is not None
+
     def with_pin(self, pinned: bool) -> ReferenceState:
         """Return the same state with this pin."""
         return self if pinned == self.pinned else self._replace(pinned=pinned)

@@ -76,11 +76,12 @@ def describe(path: Path, revision: str | None, counts: Counts | None) -> dict[st
 
 
 def describe_identity(identity: StoreIdentity) -> dict[str, Any]:
-    """Return the store's id and the source and namespace that it follows, as a document."""
+    """Return the store's id, the source and namespace that it follows, and its platforms, as a document."""
     follows = identity.follows
     return {
         "id": identity.store_id,
         "follows": follows and {"source": follows.specifier, "namespace": follows.namespace},
+        "platforms": list(identity.platforms),
     }
 
 
@@ -166,6 +167,8 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, str(document[field] if document[field] is not None else NONE)
     if follows := document.get("follows"):
         yield "follows", str(SourceIdentity(follows["source"], follows["namespace"]))
+    if platforms := document.get("platforms"):
+        yield "platforms", ", ".join(platforms)
     yield from _watcher_rows(document.get("watcher"))
     for each in document.get("incomplete", ()):
         yield "incomplete", f"{each['reference']}: {each['error']} (since {each['since']})"

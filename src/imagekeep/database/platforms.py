@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING
 
 from imagekeep.database import queries, statements
 from imagekeep.database.writes import write_changes
-from imagekeep.errors import ImagekeepError
-from imagekeep.platform import ALL_PLATFORMS
+from imagekeep.errors import ImagekeepError, InvalidPlatformError
+from imagekeep.platform import ALL_PLATFORMS, Platform, matcher_of
 from imagekeep.transition import FIRST, ReferenceChange, change_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from imagekeep.database.driver import sqlite
     from imagekeep.image import Observation
@@ -55,6 +57,71 @@ def changes_to(
     ]
 
 
+def verified_states(
+    cursor: sqlite.Cursor, names: Sequence[str], targets: Mapping[str, str]
+) -> list[tuple[KeptPlatform, Mapping[str, ReferenceState]]]:
+    """Return, for each platform, the states of the references whose targets the store has read for it.
+
+    `targets` has the target of each reference at the source. Left out is a reference whose target has a manifest
+    for a platform that does not know it yet, such as one that the store keeps only now.
+    """
+    platforms = keep_platforms(cursor, names)
+    if takes_all := ALL_PLATFORMS in names:
+        platforms += [each for each in queries.platforms(cursor) if each not in platforms]
+    known = [
+        (platform, _current(queries.states_of(cursor, targets, platform.key), targets))
+        for platform in platforms
+        if platform.name != ALL_PLATFORMS
+    ]
+    lacking = {
+        name: [platform.name for platform, states in known if name not in states]
+        for name in set().union(*(states for _, states in known))
+    }
+    wanted = {targets[name] for name, missing in lacking.items() if missing or takes_all}
+    readable = _readable_platforms(cursor, wanted)
+    kept = {platform.name for platform, _ in known}
+    unread = {
+        name
+        for name, missing in lacking.items()
+        if any(has_image(readable.get(targets[name], []), platform) for platform in missing if platform)
+        or (takes_all and any(entry not in kept for entry, _ in readable.get(targets[name], []) if entry))
+    }
+    return [
+        (platform, {name: state for name, state in states.items() if name not in unread})
+        for platform, states in known
+    ]
+
+
+def _current(states: Mapping[str, ReferenceState], targets: Mapping[str, str]) -> dict[str, ReferenceState]:
+    return {name: state for name, state in states.items() if state.has_read(targets.get(name))}
+
+
+def _readable_platforms(cursor: sqlite.Cursor, targets: Collection[str]) -> dict[str, list[tuple[str, bool]]]:
+    """Return the platforms of the manifests that the store has read beneath each target.
+
+    Beside each is whether the target is that manifest, which containerd takes for every platform.
+    """
+    found: dict[str, list[tuple[str, bool]]] = {}
+    if targets:
+        for target, platform, is_target in cursor.execute(
+            statements.READABLE_PLATFORMS, (json.dumps(list(targets)),)
+        ):
+            found.setdefault(target, []).append((platform or "", bool(is_target)))
+    return found
+
+
+def has_image(entries: Iterable[tuple[str, bool]], platform: str) -> bool:
+    """Return whether one of these manifests may be the image for a platform."""
+    matches = matcher_of(platform).matches
+    for entry, is_target in entries:
+        if is_target:
+            return True
+        with contextlib.suppress(InvalidPlatformError):  # an index may say anything
+            if entry and matches(Platform.parse(entry)):
+                return True
+    return False
+
+
 def _changes_of(
     reference: str,
     observation: Observation,
@@ -77,7 +144,8 @@ def _changes_of(
 def drop_platforms(cursor: sqlite.Cursor, names: Sequence[str], now: int) -> None:
     """Keep images for these platforms only; the first of them becomes the store's first."""
     wanted = keep_platforms(cursor, names)
-    dropped = [platform for platform in queries.platforms(cursor) if platform not in wanted]
+    kept = queries.platforms(cursor)
+    dropped = [] if ALL_PLATFORMS in names else [platform for platform in kept if platform not in wanted]
     for platform in dropped:
         states = queries.states_of_platform(cursor, platform.key)
         vanished = [change_to(name, before, None, platform) for name, before in states.items()]

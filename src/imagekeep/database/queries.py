@@ -296,7 +296,8 @@ def identity(cursor: sqlite.Cursor) -> StoreIdentity:
 
     row = cursor.execute(statements.IDENTITY).fetchone() or ("", None, None)
     store_id, source, namespace = typed_row(row, _IDENTITY)
-    return StoreIdentity(store_id, None if source is None else SourceIdentity(source, namespace))
+    follows = None if source is None else SourceIdentity(source, namespace)
+    return StoreIdentity(store_id, follows, tuple(name for _, name in platforms(cursor) if name))
 
 
 def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:

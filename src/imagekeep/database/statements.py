@@ -449,6 +449,16 @@ VALUES (:filesystem_key, :mountpoint, :used_bytes, :inodes_used, :at)
 
 PLATFORMS = "SELECT platform_key, platform FROM platforms ORDER BY platform_key"
 
+READABLE_PLATFORMS = """
+SELECT targets.digest, platform, target_key = manifest_key
+FROM json_each(?)
+JOIN blobs AS targets ON targets.digest = value
+JOIN target_manifests ON target_key = targets.blob_key
+JOIN manifests USING (manifest_key)
+WHERE NOT is_attestation
+"""
+"""The platforms for which there is a manifest beneath these targets, and whether the target is that manifest."""
+
 PLATFORM_KEY = "SELECT platform_key FROM platforms WHERE platform = ?"
 
 SET_FIRST_PLATFORM = """
