@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep import Store, internals
+from imagekeep import Reader, Store, internals
 from imagekeep.cli import main
 from imagekeep.database.backup import copy_store
 from imagekeep.fleet.follow import Pace
@@ -382,3 +383,12 @@ def test_the_pace_backs_off_to_an_hour_and_is_spread() -> None:
     assert [pace.wait(failures, 0.5) for failures in range(8)] == [300, 120, 240, 480, 960, 1920, 3600, 3600]
     assert (pace.wait(0, 0), pace.wait(0, 1)) == (150, 450)
     assert pace.wait(10**6, 0.5) == 3600
+
+
+def test_the_metrics_show_what_was_shipped(fleet: Fleet) -> None:
+    metrics = pytest.importorskip("imagekeep.cri.metrics")
+    with Reader.open(fleet.store("web-1")) as reader:
+        collector = metrics._StoreCollector(reader, SimpleNamespace(state=lambda: None))
+        found = {metric.name: metric.samples[0].value for metric in collector.collect()}
+    assert found["imagekeep_ship_failures"] == 0
+    assert 0 <= found["imagekeep_shipped_seconds"] < 600
