@@ -386,9 +386,10 @@ def test_the_pace_backs_off_to_an_hour_and_is_spread() -> None:
 
 
 def test_the_metrics_show_what_was_shipped(fleet: Fleet) -> None:
-    metrics = pytest.importorskip("imagekeep.cri.metrics")
+    metrics = pytest.importorskip("imagekeep.cri.store_metrics")
     with Reader.open(fleet.store("web-1")) as reader:
-        collector = metrics._StoreCollector(reader, SimpleNamespace(state=lambda: None))
-        found = {metric.name: metric.samples[0].value for metric in collector.collect()}
+        report = SimpleNamespace(state=lambda: None, is_watching=lambda: False)
+        collector = metrics.StoreCollector(reader, report, None, None)
+        found = {metric.name: metric.samples[0].value for metric in collector.collect() if metric.samples}
     assert found["imagekeep_ship_failures"] == 0
     assert 0 <= found["imagekeep_shipped_seconds"] < 600
