@@ -165,7 +165,7 @@ def test_a_row_that_violates_a_constraint_is_a_corrupt_store(
     writer: sqlite.Connection, store_path: Path
 ) -> None:
     with pytest.raises(CorruptStoreError, match="images_id_is_a_digest"), translating(store_path):
-        writer.execute("INSERT INTO images VALUES (1, 'x', '', 0)")
+        writer.execute("INSERT INTO images VALUES (1, 'x', '', 0, 0, 1)")
 
 
 def test_a_lock_held_by_another_is_a_busy_store(writer: sqlite.Connection, store_path: Path) -> None:

@@ -280,7 +280,7 @@ import sys
 from imagekeep import Store, StoreUnavailableError
 from tests.kernel import refuse
 from tests.model import IMAGES
-store = Store.open(sys.argv[1])
+store = Store.open(sys.argv[1], platform="linux/amd64")
 store.apply("app:1", IMAGES[0])
 refuse(fcntl=int(sys.argv[2]))
 try:

@@ -8,7 +8,7 @@ import pytest
 
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import sqlite
-from tests.database.rows import TARGET, add_image, cache, digest_of, pin, record, rows_of
+from tests.database.rows import TARGET, add_blob, add_image, cache, digest_of, pin, record, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,70 +53,120 @@ def two_images(store: sqlite.Connection) -> sqlite.Connection:
     return store
 
 
+@pytest.fixture
+def two_platforms(two_images: sqlite.Connection) -> sqlite.Connection:
+    """The same store with a second platform, which has no images."""
+    two_images.execute("UPDATE platforms SET platform = 'linux/amd64'")
+    two_images.execute("INSERT INTO platforms VALUES (1, 'linux/arm64')")
+    return two_images
+
+
+INSERT_REFERENCE = (
+    'INSERT INTO "references" (name, image_key, sort_rank, sort_name, platform_key) VALUES (?, ?, ?, ?, ?)'
+)
+
+
 def refused_by(constraint: str) -> contextlib.AbstractContextManager[object]:
     """Expect SQLite to refuse a row, naming the constraint."""
     return pytest.raises(sqlite.IntegrityError, match=constraint)
 
 
+INSERT_IMAGE = "INSERT INTO images (image_key, id, chain_id, size, config_key) VALUES (1, ?, '', ?, 1)"
+
+
 @pytest.mark.parametrize("digest", NO_DIGESTS)
 def test_an_id_that_is_not_a_full_digest_is_refused(store: sqlite.Connection, digest: str) -> None:
     with refused_by("images_id_is_a_digest"):
-        store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (digest,))
+        store.execute(INSERT_IMAGE, (digest, 0))
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_an_id_of_each_algorithm_is_accepted(store: sqlite.Connection, digest: str) -> None:
-    store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (digest,))
+    add_blob(store, digest)
+    store.execute(INSERT_IMAGE, (digest, 0))
 
-    assert rows_of(store, "images") == [(1, digest, "", 0)]
-
-
-@pytest.mark.parametrize("digest", NO_DIGESTS)
-def test_a_target_that_is_not_a_full_digest_is_refused(two_images: sqlite.Connection, digest: str) -> None:
-    with refused_by("ref_cache_target_is_a_digest"):
-        cache(two_images, "a", 1, target=digest)
+    assert rows_of(store, "images") == [(1, digest, "", 0, 0, 1)]
 
 
 def test_an_id_that_is_bytes_is_refused(store: sqlite.Connection) -> None:
     with refused_by("cannot store BLOB value in TEXT column images.id"):
-        store.execute("INSERT INTO images VALUES (1, ?, '', 0)", (DIGESTS[0].encode(),))
+        store.execute(INSERT_IMAGE, (DIGESTS[0].encode(), 0))
 
 
 def test_a_size_that_is_text_is_refused(store: sqlite.Connection) -> None:
     with refused_by("cannot store TEXT value in INTEGER column images.size"):
-        store.execute("INSERT INTO images VALUES (1, ?, '', 'big')", (DIGESTS[0],))
+        store.execute(INSERT_IMAGE, (DIGESTS[0], "big"))
+
+
+COPY_IMAGE = "INSERT INTO images SELECT 3, id, chain_id, size, ?, config_key FROM images WHERE image_key = 1"
 
 
 def test_two_images_with_one_id_are_refused(two_images: sqlite.Connection) -> None:
-    with refused_by("images.id"):
-        two_images.execute("INSERT INTO images SELECT 3, id, chain_id, size FROM images WHERE image_key = 1")
+    with refused_by("images.platform_key, images.id"):
+        two_images.execute(COPY_IMAGE, (0,))
 
 
-def test_a_config_without_an_image_is_refused(store: sqlite.Connection) -> None:
+def test_two_platforms_may_have_images_with_one_id(two_platforms: sqlite.Connection) -> None:
+    two_platforms.execute(COPY_IMAGE, (1,))
+
+    assert [key for key, *_ in rows_of(two_platforms, "images")] == [1, 2, 3]
+
+
+def test_an_image_without_its_platform_is_refused(two_images: sqlite.Connection) -> None:
     with refused_by("FOREIGN KEY"):
-        store.execute("INSERT INTO documents VALUES (1, x'7b7d')")
+        two_images.execute(COPY_IMAGE, (1,))
+
+
+def test_an_image_without_its_config_is_refused(store: sqlite.Connection) -> None:
+    with refused_by("FOREIGN KEY"):
+        store.execute(INSERT_IMAGE, (DIGESTS[0], 0))
+
+
+def test_two_platforms_with_one_name_are_refused(two_platforms: sqlite.Connection) -> None:
+    with refused_by("platforms.platform"):
+        two_platforms.execute("INSERT INTO platforms (platform) VALUES ('linux/arm64')")
+
+
+def test_the_platform_of_an_image_cannot_be_removed(two_images: sqlite.Connection) -> None:
+    with refused_by("FOREIGN KEY"):
+        two_images.execute("DELETE FROM platforms")
 
 
 def test_a_reference_without_an_image_is_refused(store: sqlite.Connection) -> None:
     with refused_by("FOREIGN KEY"):
-        store.execute("""INSERT INTO "references" VALUES ('a', 1, 1, NULL)""")
+        store.execute(INSERT_REFERENCE, ("a", 1, 1, None, 0))
 
 
 def test_a_second_image_for_one_reference_is_refused(two_images: sqlite.Connection) -> None:
     with refused_by("references.name"):
-        two_images.execute("""INSERT INTO "references" VALUES ('a', 2, 1, NULL)""")
+        two_images.execute(INSERT_REFERENCE, ("a", 2, 1, None, 0))
+
+
+def test_a_reference_to_the_image_of_another_platform_is_refused(two_platforms: sqlite.Connection) -> None:
+    with refused_by("FOREIGN KEY"):
+        two_platforms.execute(INSERT_REFERENCE, ("d", 1, 1, None, 1))
+
+
+def test_a_reference_names_one_image_for_each_platform(two_platforms: sqlite.Connection) -> None:
+    two_platforms.execute(COPY_IMAGE, (1,))
+    two_platforms.execute(INSERT_REFERENCE, ("c", 3, 1, None, 1))
+
+    named = [
+        (platform, key) for name, key, _, _, platform in rows_of(two_platforms, "references") if name == "c"
+    ]
+    assert sorted(named) == [(0, 2), (1, 3)]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 32_769, "ö" * 16_385])
 def test_a_reference_that_is_empty_or_too_long_is_refused(two_images: sqlite.Connection, name: str) -> None:
     with refused_by("references_have_a_name"):
-        two_images.execute('INSERT INTO "references" VALUES (?, 1, 1, NULL)', (name,))
+        two_images.execute(INSERT_REFERENCE, (name, 1, 1, None, 0))
 
 
 @pytest.mark.parametrize("rank", [-1, 6])
 def test_a_sort_rank_that_does_not_exist_is_refused(two_images: sqlite.Connection, rank: int) -> None:
     with refused_by("references_have_a_sort_rank"):
-        two_images.execute("""INSERT INTO "references" VALUES ('d', 1, ?, NULL)""", (rank,))
+        two_images.execute(INSERT_REFERENCE, ("d", 1, rank, None, 0))
 
 
 @pytest.mark.parametrize(("name", "key"), [("c", 1), ("a", 2), ("nobody", 1)])
@@ -188,7 +238,7 @@ def test_moving_a_reference_moves_its_pin_and_its_cache_row(two_images: sqlite.C
 
 
 REPLACING = {
-    "insert": """REPLACE INTO "references" VALUES ('c', 1, 1, NULL)""",
+    "insert": """REPLACE INTO "references" VALUES ('c', 1, 1, NULL, 0)""",
     "update": """UPDATE OR REPLACE "references" SET name = 'c' WHERE name = 'a'""",
 }
 
@@ -242,10 +292,8 @@ def test_a_pin_in_the_history_other_than_0_or_1_is_refused(store: sqlite.Connect
 
 def test_image_list_shows_the_references_in_order(store: sqlite.Connection) -> None:
     image_id = add_image(store, 1, document=b"{}")
-    store.executemany(
-        'INSERT INTO "references" VALUES (?, 1, ?, ?)',
-        [("z", 1, "b"), ("a", 4, None), ("y", 1, "a"), ("m", 0, None), ("x", 1, "a")],
-    )
+    names = [("z", 1, "b"), ("a", 4, None), ("y", 1, "a"), ("m", 0, None), ("x", 1, "a")]
+    store.executemany(INSERT_REFERENCE, [(name, 1, rank, canonical, 0) for name, rank, canonical in names])
     pin(store, "z", 1)
 
     listed = store.execute("SELECT id, reference_names, size, pinned, chain_id FROM image_list").fetchall()
