@@ -99,3 +99,27 @@ def schema_of(path: Path) -> dict[str, str]:
                 "SELECT type || ' ' || name, sql FROM sqlite_schema WHERE tbl_name != 'alembic_version'"
             ).fetchall()
         )
+
+
+BEFORE_PLATFORMS = {
+    "images": "SELECT image_key, id, chain_id, size FROM images ORDER BY 1",
+    "configs": "SELECT image_key, document FROM images JOIN documents ON blob_key = config_key ORDER BY 1",
+    "references": 'SELECT name, image_key, sort_rank, sort_name FROM "references" ORDER BY 1',
+    "ref_cache": (
+        "SELECT reference, image_key, target_digest, platform, verified_at FROM ref_cache"
+        " JOIN images USING (image_key) JOIN platforms USING (platform_key) ORDER BY 1"
+    ),
+    "reference_history": (
+        "SELECT sequence, reference, image_id, target_digest, pinned, event, at FROM reference_history ORDER BY 1"
+    ),
+}
+"""The rows of the tables that revision 0005 changed, as they were before it, of a store with one platform."""
+
+
+def contents_before_platforms(path: Path) -> dict[str, list[Any]]:
+    """Return the rows of every table of revision 0004 in a store of revision 0005."""
+    same = ("pinned_refs", "incomplete_refs", "watcher", "identity", "image_filesystem")
+    with opened(path) as connection:
+        return {table: rows_of(connection, table) for table in same} | {
+            table: connection.execute(statement).fetchall() for table, statement in BEFORE_PLATFORMS.items()
+        }

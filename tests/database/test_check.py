@@ -91,6 +91,9 @@ def test_a_view_in_place_of_a_table_is_named_and_not_read(unguarded: sqlite.Conn
     )
     assert [str(problem) for problem in find_problems(unguarded)] == [
         "table images: is missing",
+        "index sqlite_autoindex_images_2: is missing",
+        "index images_by_config: is missing",
+        "trigger a_config_goes_with_its_last_image: is missing",
         "view images: is not imagekeep's",
     ]
 
@@ -118,7 +121,7 @@ def test_a_store_without_an_id_is_named(unguarded: sqlite.Connection, change: st
 
 
 def test_an_image_without_a_reference_is_named(unguarded: sqlite.Connection) -> None:
-    insert = f"INSERT INTO images VALUES (9, '{IMAGES[5].id}', '', 1)"
+    insert = f"INSERT INTO images VALUES (9, '{IMAGES[5].id}', '', 1, 0, 99)"
     assert ("images", IMAGES[5].id) in broken(unguarded, insert)
     assert [str(problem) for problem in find_problems(unguarded)] == [
         f"images {IMAGES[5].id}: it has no reference",
@@ -126,19 +129,23 @@ def test_an_image_without_a_reference_is_named(unguarded: sqlite.Connection) -> 
     ]
 
 
+def config_of(image: ObservedImage) -> str:
+    """Return the SQL for the key of an image's config."""
+    return f"(SELECT config_key FROM images WHERE id = '{image.id}')"
+
+
 def test_a_missing_config_is_named(unguarded: sqlite.Connection) -> None:
-    delete = f"DELETE FROM documents WHERE image_key = (SELECT image_key FROM images WHERE id = '{TWO.id}')"
+    delete = f"DELETE FROM documents WHERE blob_key = {config_of(TWO)}"
     assert broken(unguarded, delete) == [("images", TWO.id)]
 
 
-def test_a_config_without_an_image_is_named(unguarded: sqlite.Connection) -> None:
-    insert = "INSERT INTO documents VALUES (9, x'7b7d')"
-    assert broken(unguarded, insert) == [("documents", "image_key 9")]
+def test_a_document_without_a_blob_is_named(unguarded: sqlite.Connection) -> None:
+    insert = "INSERT INTO documents VALUES (99, x'7b7d')"
+    assert broken(unguarded, insert) == [("documents", "blob_key 99")]
 
 
 def test_an_id_that_is_not_the_digest_of_its_config_is_named(unguarded: sqlite.Connection) -> None:
-    image = f"(SELECT image_key FROM images WHERE id = '{TWO.id}')"
-    update = f"UPDATE documents SET document = x'7b7d' WHERE image_key = {image}"
+    update = f"UPDATE documents SET document = x'7b7d' WHERE blob_key = {config_of(TWO)}"
     assert broken(unguarded, update) == [("images", TWO.id)]
 
 
@@ -221,7 +228,7 @@ def test_a_change_missing_from_the_history_is_named(unguarded: sqlite.Connection
 @pytest.mark.parametrize(
     "update",
     [
-        "UPDATE ref_cache SET target_digest = 'none' WHERE reference = 'app:1'",
+        f"UPDATE blobs SET size = -1 WHERE digest = '{TWO.id}'",
         "UPDATE \"references\" SET sort_rank = 7 WHERE name = 'app:1'",
     ],
 )
@@ -233,15 +240,26 @@ def test_a_value_that_violates_a_check_is_named_by_sqlite(unguarded: sqlite.Conn
     assert "CHECK constraint failed" in messages[0]
 
 
+INSERT_CHANGE = "INSERT INTO reference_history (sequence, reference, image_id, pinned, event, at)"
+WITH_PLATFORM = INSERT_CHANGE.replace("at)", "at, platform)")
+
 FORBIDDEN = {
     "images_id_is_a_digest": f"UPDATE images SET id = 'sha256:1' WHERE id = '{TWO.id}'",
     "references_have_a_name": "UPDATE \"references\" SET name = '' WHERE name = 'app:1'",
     "references_have_a_sort_rank": "UPDATE \"references\" SET sort_rank = 6 WHERE name = 'app:1'",
-    "ref_cache_target_is_a_digest": "UPDATE ref_cache SET target_digest = 'none' WHERE reference = 'app:1'",
-    "reference_history_events": "INSERT INTO reference_history VALUES (99, 'x', 'y', NULL, 0, 'lost', 0)",
-    "reference_history_pinned_is_a_truth": (
-        "INSERT INTO reference_history VALUES (99, 'x', 'y', NULL, 2, 'new', 0)"
-    ),
+    "blobs_have_a_digest": f"UPDATE blobs SET digest = 'none' WHERE digest = '{TWO.id}'",
+    "blobs_have_a_possible_size": f"UPDATE blobs SET size = -1 WHERE digest = '{TWO.id}'",
+    "blobs_present_is_a_truth": f"UPDATE blobs SET present = 2 WHERE digest = '{TWO.id}'",
+    "blobs_layer_uses_are_counted": f"UPDATE blobs SET layer_uses = -1 WHERE digest = '{TWO.id}'",
+    "chains_unpacked_is_a_truth": "INSERT INTO chains VALUES (1, 'x', 'y', 2, NULL, 0)",
+    "chains_have_a_possible_size": "INSERT INTO chains VALUES (1, 'x', 'y', 1, -1, 0)",
+    "chains_layer_uses_are_counted": "INSERT INTO chains VALUES (1, 'x', 'y', 1, 1, -1)",
+    "target_manifests_is_attestation_is_a_truth": "INSERT INTO target_manifests VALUES (1, 0, 1, NULL, 2)",
+    "containers_running_is_a_truth": "INSERT INTO containers VALUES ('x', 'y', NULL, NULL, 2)",
+    "image_usage_uses_are_counted": f"UPDATE image_usage SET uses = -1 WHERE image_id = '{TWO.id}'",
+    "content_look_is_one_row": "INSERT INTO content_look (look_key) VALUES (2)",
+    "reference_history_events": f"{INSERT_CHANGE} VALUES (99, 'x', 'y', 0, 'lost', 0)",
+    "reference_history_pinned_is_a_truth": f"{INSERT_CHANGE} VALUES (99, 'x', 'y', 2, 'new', 0)",
     "identity_is_one_row": "INSERT INTO identity VALUES (2, 'x', NULL, NULL)",
     "image_filesystem_is_one_row": "INSERT INTO image_filesystem VALUES (2, '/', NULL, NULL, 0)",
     "watcher_is_one_row": "INSERT INTO watcher VALUES (2, 1, 'x', 0, NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL)",
@@ -285,12 +303,17 @@ NO_UTF8 = "CAST(x'61c561' AS TEXT)"
     ("table", "statement"),
     [
         ("images", f"UPDATE images SET chain_id = {NO_UTF8} WHERE id = '{ONE.id}'"),
-        ("references", f'INSERT INTO "references" VALUES (0, {NO_UTF8}, 1, 1, NULL)'),
-        ("ref_cache", f"UPDATE ref_cache SET platform = {NO_UTF8}"),
-        (
-            "reference_history",
-            f"INSERT INTO reference_history VALUES (99, {NO_UTF8}, '{ONE.id}', NULL, 0, 'new', 0)",
-        ),
+        ("references", f'INSERT INTO "references" VALUES ({NO_UTF8}, 1, 1, NULL, 0)'),
+        ("ref_cache", f"UPDATE ref_cache SET target_digest = {NO_UTF8}"),
+        ("platforms", f"UPDATE platforms SET platform = {NO_UTF8}"),
+        ("blobs", f"UPDATE blobs SET media_type = {NO_UTF8}"),
+        ("chains", f"INSERT INTO chains VALUES (1, 'x', {NO_UTF8}, NULL, NULL, 0)"),
+        ("target_manifests", f"INSERT INTO target_manifests VALUES (1, 0, 1, {NO_UTF8}, 0)"),
+        ("containers", f"INSERT INTO containers VALUES ('x', {NO_UTF8}, NULL, NULL, 0)"),
+        ("image_usage", f"INSERT INTO image_usage VALUES ({NO_UTF8}, 0, NULL, 0)"),
+        ("content_look", f"UPDATE content_look SET snapshotter = {NO_UTF8}"),
+        ("reference_history", f"{INSERT_CHANGE} VALUES (99, {NO_UTF8}, '{ONE.id}', 0, 'new', 0)"),
+        ("reference_history", f"{WITH_PLATFORM} VALUES (99, 'x', 'y', 0, 'new', 0, {NO_UTF8})"),
         ("incomplete_refs", f"INSERT INTO incomplete_refs VALUES ('a', {NO_UTF8}, 0, 0, 1)"),
         ("identity", f"UPDATE identity SET source = {NO_UTF8}"),
         ("image_filesystem", f"INSERT INTO image_filesystem VALUES (1, {NO_UTF8}, NULL, NULL, 0)"),

@@ -83,7 +83,7 @@ def test_the_empty_id_is_not_looked_up(cursor: sqlite.Cursor) -> None:
 
 
 def test_the_state_of_a_reference(cursor: sqlite.Cursor) -> None:
-    assert queries.state_of(cursor, NAME) == ReferenceState(ONE.id, True, ONE.target_digest, PLATFORM)
+    assert queries.state_of(cursor, NAME) == ReferenceState(ONE.id, True, ONE.target_digest, None)
 
 
 @pytest.mark.parametrize("name", ["", "busybox:1", NAME.upper(), "\ud800", "a\x00b"])

@@ -32,7 +32,7 @@ SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswit
 LOOK_UPS = {
     "RESOLVE": ("references", "images"),
     "RESOLVE_FOR": ("references", "images", "platforms"),
-    "REFERENCE_STATE": ("references", "images", "pinned_refs", "ref_cache"),
+    "REFERENCE_STATE": ("references", "images", "pinned_refs", "ref_cache", "blobs"),
     "IDS_IN_RANGES": ("images",),
     "IDS_IN_RANGE": ("images",),
     "COUNT_IN_RANGE": ("images",),
@@ -72,6 +72,7 @@ TABLES = {table.name: set(table.columns.keys()) for table in schema.metadata.tab
 def test_the_parameters_of_a_write_are_columns_of_the_tables_it_names(name: str) -> None:
     named = [table for table in TABLES if re.search(rf"\b{table}\b", WRITES[name])]
     columns = set().union(*(TABLES[table] for table in named))
+    columns |= {name.removesuffix("key") + "digest" for name in columns if name.endswith("_key")}
     assert named
     assert set(names_in(WRITES[name])) <= columns
 

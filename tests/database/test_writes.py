@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ONE, TWO = IMAGES[:2]
 NAME, OTHER = "docker.io/library/busybox:1", "busybox:2"
-STATE = ("images", "documents", "references", "pinned_refs", "ref_cache")
+STATE = ("images", "documents", "references", "pinned_refs", "ref_cache", "image_usage")
 """The tables of the current state, without history and status."""
 
 
@@ -56,19 +56,20 @@ def pinned(image: ObservedImage) -> ObservedImage:
 
 def test_a_new_reference_adds_a_row_to_each_table(store: Store) -> None:
     store.apply(NAME, pinned(ONE))
-    key = keys(store)[ONE.id]
+    ((key, *_, config_key),) = rows(store, "images")
     assert {table: rows(store, table) for table in STATE} == {
-        "images": [(key, ONE.id, ONE.chain_id, ONE.size)],
-        "documents": [(key, ONE.config_json)],
-        "references": [(NAME, key, 1, None)],
+        "images": [(key, ONE.id, ONE.chain_id, ONE.size, 0, config_key)],
+        "documents": [(config_key, ONE.config_json)],
+        "references": [(NAME, key, 1, None, 0)],
         "pinned_refs": [(NAME, key)],
-        "ref_cache": [(NAME, key, ONE.target_digest, PLATFORM, 1_000_000)],
+        "ref_cache": [(NAME, key, ONE.target_digest, None, 1_000_000)],
+        "image_usage": [(ONE.id, 1_000_000, None, 0)],
     }
 
 
 def test_the_canonical_spelling_is_stored_if_it_differs_from_the_name(store: Store) -> None:
     store.apply(OTHER, ONE)
-    assert rows(store, "references")[0][2:] == (1, "docker.io/library/busybox:2")
+    assert rows(store, "references")[0][2:4] == (1, "docker.io/library/busybox:2")
 
 
 def test_an_image_without_a_target_has_no_cache_row(store: Store) -> None:
@@ -80,8 +81,10 @@ def test_a_second_reference_adds_no_image(store: Store) -> None:
     store.apply(NAME, ONE)
     store.apply(OTHER, replace(ONE, size=5, chain_id="", config_json=b"{}"))
     assert len(rows(store, "references")) == 2
-    assert rows(store, "images") == [(keys(store)[ONE.id], ONE.id, ONE.chain_id, ONE.size)]
-    assert rows(store, "documents") == [(keys(store)[ONE.id], ONE.config_json)]
+    assert [row[:4] for row in rows(store, "images")] == [
+        (keys(store)[ONE.id], ONE.id, ONE.chain_id, ONE.size)
+    ]
+    assert [document for _, document in rows(store, "documents")] == [ONE.config_json]
 
 
 def test_the_last_reference_leaves_no_row_when_it_vanishes(store: Store) -> None:
@@ -94,7 +97,7 @@ def test_a_reference_that_moves_takes_its_cache_row_along(store: Store, clock: l
     store.apply(NAME, ONE)
     clock.append(2_000_000)
     store.apply(NAME, TWO)
-    assert rows(store, "ref_cache") == [(NAME, keys(store)[TWO.id], TWO.target_digest, PLATFORM, 2_000_000)]
+    assert rows(store, "ref_cache") == [(NAME, keys(store)[TWO.id], TWO.target_digest, None, 2_000_000)]
     assert list(keys(store)) == [TWO.id]
 
 
@@ -133,7 +136,7 @@ def test_an_image_that_only_changes_names_keeps_its_row(store: Store) -> None:
     before = keys(store)
     apply_all(store, {NAME: None, OTHER: replace(ONE, size=5)})
     assert keys(store) == before
-    assert rows(store, "images")[0][-1] == ONE.size
+    assert rows(store, "images")[0][3] == ONE.size
 
 
 def test_an_image_that_changes_names_one_by_one_gets_a_new_row_and_size(store: Store) -> None:
@@ -141,7 +144,7 @@ def test_an_image_that_changes_names_one_by_one_gets_a_new_row_and_size(store: S
     store.apply(NAME, ONE)
     store.apply(NAME, None)
     store.apply(OTHER, replace(ONE, size=5))
-    assert rows(store, "images")[0][-1] == 5
+    assert rows(store, "images")[0][3] == 5
 
 
 def test_three_references_that_rotate_their_images_all_move(store: Store) -> None:

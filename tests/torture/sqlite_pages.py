@@ -54,11 +54,12 @@ def _pages(connection: sqlite.Connection) -> Iterator[Page]:
             yield Page(number, names, None)
             continue
         stored = connection.execute(f'PRAGMA table_info("{table}")').fetchall()
-        # An INTEGER key is the row id; a text key comes first in the row.
-        key = next(
-            (f"{table}.{name}" for _, name, kind, *_, key in stored if key and kind == "INTEGER"), None
-        )
-        yield Page(number, tuple(f"{table}.{name}" for _, name, *_ in stored), key)
+        ((without_rowid,),) = connection.execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,))
+        if without_rowid:  # its key comes first in the row
+            stored = sorted(stored, key=lambda column: (not column[5], column[5]))
+        names = tuple(f"{table}.{column[1]}" for column in stored)
+        key = None if without_rowid else next((n for n, c in zip(names, stored, strict=True) if c[5]), None)
+        yield Page(number, names, key)
 
 
 def _places(content: bytes, start: int, page: Page) -> Iterator[tuple[str, int]]:
