@@ -111,7 +111,6 @@ REFUSING = {
     "images.chain_id": ("get", "local_resolve", "list", "iter", "summaries"),
     "documents.document": ("get", "local_resolve", "list", "iter"),
     "references.name": ("list", "summaries", "states"),
-    "references.name in sqlite_autoindex_references_2": ("get", "iter"),
     "ref_cache.target_digest": ("states",),
     "blobs.digest": ("states",),
     "reference_history.image_id": ("history",),

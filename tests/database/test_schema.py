@@ -152,7 +152,7 @@ def test_a_reference_names_one_image_for_each_platform(two_platforms: sqlite.Con
     two_platforms.execute(INSERT_REFERENCE, ("c", 3, 1, None, 1))
 
     named = [
-        (platform, key) for name, key, _, _, platform in rows_of(two_platforms, "references") if name == "c"
+        (platform, key) for platform, name, key, *_ in rows_of(two_platforms, "references") if name == "c"
     ]
     assert sorted(named) == [(0, 2), (1, 3)]
 
@@ -238,7 +238,7 @@ def test_moving_a_reference_moves_its_pin_and_its_cache_row(two_images: sqlite.C
 
 
 REPLACING = {
-    "insert": """REPLACE INTO "references" VALUES ('c', 1, 1, NULL, 0)""",
+    "insert": """REPLACE INTO "references" VALUES (0, 'c', 1, 1, NULL)""",
     "update": """UPDATE OR REPLACE "references" SET name = 'c' WHERE name = 'a'""",
 }
 

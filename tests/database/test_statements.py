@@ -32,7 +32,10 @@ SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswit
 LOOK_UPS = {
     "RESOLVE": ("references", "images"),
     "RESOLVE_FOR": ("references", "images", "platforms"),
-    "REFERENCE_STATE": ("references", "images", "pinned_refs", "ref_cache", "blobs"),
+    "REFERENCE_STATE": (
+        *("references", "images", "pinned_refs", "ref_cache"),
+        *("blobs", "targets", "target_manifests"),
+    ),
     "IDS_IN_RANGES": ("images",),
     "IDS_IN_RANGE": ("images",),
     "COUNT_IN_RANGE": ("images",),

@@ -60,7 +60,7 @@ def test_a_new_reference_adds_a_row_to_each_table(store: Store) -> None:
     assert {table: rows(store, table) for table in STATE} == {
         "images": [(key, ONE.id, ONE.chain_id, ONE.size, 0, config_key)],
         "documents": [(config_key, ONE.config_json)],
-        "references": [(NAME, key, 1, None, 0)],
+        "references": [(0, NAME, key, 1, None)],
         "pinned_refs": [(NAME, key)],
         "ref_cache": [(NAME, key, ONE.target_digest, None, 1_000_000)],
         "image_usage": [(ONE.id, 1_000_000, None, 0)],
@@ -69,7 +69,7 @@ def test_a_new_reference_adds_a_row_to_each_table(store: Store) -> None:
 
 def test_the_canonical_spelling_is_stored_if_it_differs_from_the_name(store: Store) -> None:
     store.apply(OTHER, ONE)
-    assert rows(store, "references")[0][2:4] == (1, "docker.io/library/busybox:2")
+    assert rows(store, "references")[0][3:] == (1, "docker.io/library/busybox:2")
 
 
 def test_an_image_without_a_target_has_no_cache_row(store: Store) -> None:
