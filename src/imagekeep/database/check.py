@@ -15,6 +15,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import statements
+from imagekeep.database.content_problems import find_content_problems
 from imagekeep.database.driver import MistypedRowError, sqlite
 from imagekeep.database.revision import HEAD, compare, lift_bound, read_objects
 from imagekeep.database.row_types import BLOB, INTEGER, TEXT, typed
@@ -139,6 +140,7 @@ def find_problems(connection: sqlite.Connection) -> Iterator[Problem]:
         _forbidden_rows,
         _images_without_reference,
         _wrong_configs,
+        _wrong_content,
         _wrong_order,
         _wrong_history,
         _wrong_identity,
@@ -281,6 +283,12 @@ def _chain_of(document: bytes, image_id: str) -> str | None:
         return chain_id(parse_root_filesystem(document, image_id).diff_ids)
     except InvalidDocumentError:
         return None
+
+
+def _wrong_content(connection: sqlite.Connection) -> Iterator[Problem]:
+    """Find rows about the content of targets that do not follow from the documents."""
+    for problem in find_content_problems(connection):
+        yield Problem(*problem)
 
 
 def _wrong_order(connection: sqlite.Connection) -> Iterator[Problem]:
