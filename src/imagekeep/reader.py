@@ -59,13 +59,15 @@ class Reader:
         self._connections = ReadConnections(path)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, platform: Platform | str | None = None) -> Self:
         """Open an existing store read-only; a relative path stays valid if the process changes its directory.
 
-        Raises InvalidArgumentError for SQLite's `:memory:` and URIs, StoreUnavailableError if there is no store,
+        Questions are about `platform` by default, or else about the store's first. Raises InvalidArgumentError for
+        SQLite's `:memory:` and URIs, InvalidPlatformError, StoreUnavailableError if there is no store,
         NotAStoreError for another file, and SchemaVersionError for an older or newer schema.
         """
         reader = cls(store_path(path))
+        reader._platform = None if platform is None else name_of(platform)
         try:
             reader._connections.open(path if isinstance(path, Path) else Path(path))
         except BaseException:

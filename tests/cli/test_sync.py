@@ -296,3 +296,31 @@ def test_unreadable_reference_that_vanishes_is_not_a_failure(run: Run, layout: L
     result = run("--store", "new.db", *SOURCE, "sync")
 
     assert (result.code, result.err) == (0, "")
+
+
+@pytest.fixture
+def two_platforms(run: Run, layout: LayoutWriter) -> Run:
+    """A store for two platforms, synced from an index with an image for each."""
+    layout.write_index([named(layout.multi_platform(), "both")])
+    assert run(*SOURCE, "sync", "--platform", "linux/amd64", "--platform", "linux/arm64").code == 0
+    return run
+
+
+def test_platforms_that_are_left_out_are_not_dropped_unasked(two_platforms: Run) -> None:
+    refused = two_platforms(*SOURCE, "sync", "--platform", "linux/arm64")
+    assert "also keeps linux/amd64" in refused.err
+    assert "--replace-platforms" in refused.err
+    assert two_platforms("images", "--platform", "linux/amd64").code == 0
+
+
+def test_platforms_are_dropped_on_request(two_platforms: Run) -> None:
+    dropped = two_platforms(*SOURCE, "sync", "--platform", "linux/arm64", "--replace-platforms")
+    assert "dropped linux/amd64" in dropped.out
+    asked = two_platforms("images", "--platform", "linux/amd64")
+    assert "keeps linux/arm64, not linux/amd64" in asked.err
+    assert asked.code == 1
+
+
+def test_images_of_another_platform_are_listed(two_platforms: Run) -> None:
+    ids = {two_platforms("images", "-q", "--platform", f"linux/{name}").out for name in ("amd64", "arm64")}
+    assert len(ids) == 2

@@ -121,7 +121,7 @@ GLOBAL_OPTIONS = (
         "--platform",
         "platforms",
         "PLATFORM",
-        "Platform to keep, or * for all; repeatable. By default the store's, at first the host's.",
+        "Platform to keep or ask about, or * for all; repeatable. By default the store's, at first the host's.",
         "IMAGEKEEP_PLATFORM",
         multiple=True,
     ),

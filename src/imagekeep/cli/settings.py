@@ -13,11 +13,12 @@ from imagekeep.database.connection import connect
 from imagekeep.database.driver import translating
 from imagekeep.database.revision import exists, find_revision
 from imagekeep.database.statements import BEGIN
-from imagekeep.errors import SourceMismatchError, StoreUnavailableError, printable
+from imagekeep.errors import NotFoundError, SourceMismatchError, StoreUnavailableError, printable
+from imagekeep.platform import ALL_PLATFORMS, name_of
 from imagekeep.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from imagekeep.database.driver import sqlite
     from imagekeep.identity import SourceIdentity
@@ -35,16 +36,32 @@ class Settings(NamedTuple):
     namespace: str | None = None
 
     def open_reader(self) -> Reader:
-        """Open the store for reading; raises as `require_namespace`, `require_store` and `Reader.open` do."""
+        """Open the store for reading, for the first of the platforms if any are given.
+
+        Raises as `require_namespace`, `require_store` and `Reader.open` do, and NotFoundError if the store does not
+        keep that platform.
+        """
         require_store(self.path)
-        reader = Reader.open(self.path)
-        if self.namespace:
+        named = next((each for each in self.platforms if each != ALL_PLATFORMS), None)
+        reader = Reader.open(self.path, platform=named)
+        if named or self.namespace:
+            identity = reader.identity()
             try:
-                self.require_namespace(reader.identity().follows)
-            except SourceMismatchError:
+                self.require_namespace(identity.follows)
+                if named:
+                    self._require_platform(named, identity.platforms)
+            except (SourceMismatchError, NotFoundError):
                 reader.close()
                 raise
         return reader
+
+    def _require_platform(self, platform: str, kept: Collection[str]) -> None:
+        """Raise NotFoundError, naming those that it keeps, for a platform that the store does not keep."""
+        if name_of(platform) not in kept:
+            raise NotFoundError(
+                f"store {printable(self.path)}: keeps {printable(', '.join(kept) or 'no platform yet')}, not "
+                f"{printable(platform)} (add it with `sync --platform`)"
+            )
 
     def require_namespace(self, follows: SourceIdentity | None) -> None:
         """Raise SourceMismatchError if a namespace is given and the store follows another one."""
