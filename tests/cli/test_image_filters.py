@@ -323,5 +323,31 @@ def test_filters_apply_to_every_output(run: Run, shop: dict[str, str]) -> None:
     assert [row["tag"] for row in rows(run, "-f", "reference=*:new")] == ["new"]
 
 
+def test_only_the_names_that_match_are_shown(run: Run) -> None:
+    assert [line.split()[1] for line in run("images", "-n", "-f", "reference=busybox:st*").lines] == [
+        "stable"
+    ]
+    assert run("images", "-f", "reference=busybox:st*", "--format", "{{.Tag}}").out == "stable\n"
+    by_digest = [line.split()[1] for line in run("images", "-n", "-f", "reference=busybox@sha256:702*").lines]
+    assert by_digest == ["1.36", "stable"]
+    [image] = json.loads(run("images", "-f", "reference=busybox:st*", "-o", "json").out)["images"]
+    assert len(image["repoTags"]) == 2
+
+
+def test_a_tree_shows_platforms_and_layers(run: Run, shop: dict[str, str]) -> None:
+    lines = run("images", "--tree", "-f", "reference=shop:new").lines
+    assert lines[0].startswith(NEW)
+    assert re.fullmatch(r"└─ linux/amd64  [0-9a-f]{13}  \S+  complete  selected", lines[1])
+    assert re.fullmatch(r"   ├─ [0-9a-f]{13}  4B  shared by 2 images", lines[2])
+    assert re.fullmatch(r"   └─ [0-9a-f]{13}  2kB", lines[3])
+    [whole, *_] = run("images", "--tree", "--no-trunc", "-f", "reference=shop:new").lines
+    assert re.search(r"  sha256:[0-9a-f]{64}$", whole)
+
+
+@pytest.mark.parametrize("options", [["--format", "{{.ID}}"], ["-o", "json"]])
+def test_a_tree_excludes_another_form(run: Run, options: list[str]) -> None:
+    assert run("images", "--tree", *options).code == 2
+
+
 def test_the_past_takes_no_filter(run: Run) -> None:
     assert run("images", "--as-of", "now", "-f", "pinned=true").code == 2

@@ -34,6 +34,8 @@ SCANNED = {
     "USAGE_OF_IMAGE": set(),
     "PLATFORM_KEY_OF_IMAGE": set(),
     "CUTS": {"history_cuts"},
+    "LAYERS_OF_MANIFEST": set(),
+    "SHARED_LAYERS": {"ref_cache"},
 }
 """The tables that each statement reads whole; the docstrings of the statements say why."""
 

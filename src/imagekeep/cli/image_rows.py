@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imagekeep.image import Image, ImageSummary
+    from imagekeep.questions.globs import ReferenceGlob
     from imagekeep.reference import Reference
 
     Shown = ImageSummary | ListedImage
@@ -41,7 +42,8 @@ def choose(images: Iterable[AnImage], wanted: Reference | None) -> list[AnImage]
 class Columns(NamedTuple):
     """The optional columns of a table of images, and whether ids and digests are truncated.
 
-    `now` is the time to which ages are shown, in nanoseconds since 1970.
+    `now` is the time to which ages are shown, in nanoseconds since 1970. Of names, only those that match one of the
+    patterns are shown, if any does.
     """
 
     digests: bool
@@ -49,6 +51,7 @@ class Columns(NamedTuple):
     truncated: bool
     wide: bool = False
     now: int = 0
+    patterns: Sequence[ReferenceGlob] = ()
 
     def columns(self) -> list[Column]:
         """Return the columns."""
@@ -75,7 +78,9 @@ class Columns(NamedTuple):
         digests = image.repo_digests if self.digests else ()
         digest = digests[0].partition("@")[2] if digests else None
         more = _wide_values(image) if self.wide and isinstance(image, ListedImage) else []
-        for repository, tag in names_of(image, wanted):
+        names = names_of(image, wanted)
+        matching = [name for name in names if _matches(self.patterns, *name)] if self.patterns else []
+        for repository, tag in matching or names:
             yield self._row(repository, tag, digest, image.id, size_of(image), image.pinned, more)
 
     def _row(
@@ -86,6 +91,11 @@ class Columns(NamedTuple):
 
     def _age(self, time: str | None) -> str:
         return NONE if time is None else since(time, self.now)
+
+
+def _matches(patterns: Sequence[ReferenceGlob], repository: str | None, tag: str | None) -> bool:
+    name = f"{repository}:{tag}" if tag else repository
+    return name is not None and any(pattern.matches_reference(name) for pattern in patterns)
 
 
 def _wide_values(image: ListedImage) -> list[Any]:
@@ -170,10 +180,17 @@ PLACEHOLDERS: dict[str, str] = {
 """docker's placeholders and their headings, nerdctl's Name and Platform, and two of our own."""
 
 
-def template_values(image: ListedImage, now: int, *, truncated: bool) -> Iterator[dict[str, str]]:
-    """Yield the values of the placeholders for each tag of an image, else for each digest, else once."""
+def template_values(
+    image: ListedImage, now: int, patterns: Sequence[ReferenceGlob] = (), *, truncated: bool
+) -> Iterator[dict[str, str]]:
+    """Yield the values of the placeholders for each tag of an image, else for each digest, else once.
+
+    Of names, only those that match one of the patterns, if any does.
+    """
     common = _common_values(image, now, truncated=truncated)
-    for name, repository, tag, digest in _docker_rows(image):
+    rows = _docker_rows(image)
+    matching = [row for row in rows if any(pattern.matches_reference(row[0]) for pattern in patterns)]
+    for name, repository, tag, digest in matching or rows:
         yield {"Name": name, "Repository": repository, "Tag": tag, "Digest": digest, **common}
 
 

@@ -26,7 +26,9 @@ from imagekeep.cli.times import moment_option
 from imagekeep.escaping import escape
 from imagekeep.oci.user import split_user
 from imagekeep.questions.filters import Filter, parse_filters
+from imagekeep.questions.globs import ReferenceGlob
 from imagekeep.questions.templates import Template, parse_template
+from imagekeep.reader import ask
 from imagekeep.reference import parse_normalized
 
 if TYPE_CHECKING:
@@ -60,15 +62,21 @@ class Request(NamedTuple):
     reverse: bool
     limit: int | None
     wide: bool
+    tree: bool
     template: Template | None
     now: int
 
     @property
     def needs_facts(self) -> bool:
         """Return whether the list needs more than names and sizes in the usual order."""
-        return bool(
-            self.filters or self.sort or self.reverse or self.limit is not None or self.wide or self.template
-        )
+        shown = self.wide or self.tree or self.template
+        return bool(self.filters or self.sort or self.reverse or self.limit is not None or shown)
+
+    @property
+    def patterns(self) -> tuple[ReferenceGlob, ...]:
+        """Return the patterns of which a name must match one."""
+        positive = (each for each in self.filters if each.key == "reference" and not each.negated)
+        return tuple(ReferenceGlob(each.value) for each in positive)
 
     def uses(self, *names: str) -> bool:
         """Return whether the list sorts by one of these keys or shows one of these placeholders."""
@@ -98,6 +106,7 @@ class Request(NamedTuple):
 @click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--limit", type=click.IntRange(0), metavar="COUNT", help="Maximum number of images.")
 @click.option("--wide", is_flag=True, help="Show age, platform, state, last use, and shared bytes.")
+@click.option("--tree", is_flag=True, help="Show targets, platforms and layers as a tree.")
 @click.option("--format", "template", metavar="TEMPLATE", help="Fill in a template of docker's placeholders.")
 @moment_option("--as-of", "Show the images of a past time, from the history.")
 @click.option("--digests", is_flag=True, help="Show digests.")
@@ -116,6 +125,7 @@ def list_images(
     reverse: bool,
     limit: int | None,
     wide: bool,
+    tree: bool,
     template: str | None,
     as_of: int | None,
     digests: bool,
@@ -135,23 +145,31 @@ def list_images(
     platform, registry, repository; dangling, untagged, pinned, in-use (true or false); before, since (an image);
     until, created, first-seen (a time); unused-for, size, state. Sizes and times also take <, <=, > and >=.
     """
-    if template is not None and output != "table":
-        raise click.UsageError("--format and --output are two ways to write the list; omit one")
+    if (template is not None) + tree + (output != "table") > 1:
+        raise click.UsageError("--format, --tree and --output are ways to write the list; choose one")
     wanted = None if name is None else parse_normalized(name)
     parsed = None if template is None else _parse_template(template)
     request = Request(
-        wanted, as_of, parse_filters(filters), sort, reverse, limit, wide, parsed, time.time_ns()
+        wanted, as_of, parse_filters(filters), sort, reverse, limit, wide, tree, parsed, time.time_ns()
     )
     with settings.open_reader() as reader:
         images = _read(reader, request, documents=output in _DOCUMENTS and not quiet)
+        if tree and not quiet:
+            _write_tree(reader, images, truncated=not no_trunc)
+            return
     if quiet:
         write_all(f"{escape(image.id)}\n" for image, _ in images)
     elif request.template is not None:
-        write_all(
-            _filled(request.template, images, request.now, truncated=not no_trunc, heading=not no_heading)
-        )
+        write_all(_filled(request.template, images, request, truncated=not no_trunc, heading=not no_heading))
     else:
-        columns = Columns(digests=digests, pinned=pinned, truncated=not no_trunc, wide=wide, now=request.now)
+        columns = Columns(
+            digests=digests,
+            pinned=pinned,
+            truncated=not no_trunc,
+            wide=wide,
+            now=request.now,
+            patterns=request.patterns,
+        )
         rows = (row for image, _ in images for row in columns.rows(image, wanted))
         documents = (_document(image, config, wide=wide) for image, config in images)
         listing = Listing(columns.columns(), rows, "images", lambda: documents)
@@ -176,7 +194,6 @@ def _read(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Sh
 def _past_images(reader: Reader, at: int) -> list[ListedImage]:
     # Imported here because few lists are of the past.
     from imagekeep.database.history import images_as_of
-    from imagekeep.reader import ask
 
     return ask(reader, images_as_of, at)
 
@@ -184,7 +201,6 @@ def _past_images(reader: Reader, at: int) -> list[ListedImage]:
 def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Shown, Image | None]]:
     # Imported here because most lists are plain.
     from imagekeep.database.listing import Facts, images_by_id, list_images
-    from imagekeep.reader import ask
 
     facts = Facts(
         created=request.uses("created", "CreatedSince", "CreatedAt"),
@@ -203,6 +219,14 @@ def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tu
     return [(image, configs.get(image.id)) for image in chosen]
 
 
+def _write_tree(reader: Reader, images: Sequence[tuple[Shown, Image | None]], *, truncated: bool) -> None:
+    # Imported here because few lists are trees.
+    from imagekeep.cli.image_tree import tree_of
+
+    lines = ask(reader, tree_of, [image for image, _ in images], truncated)
+    write_all(f"{escape(line)}\n" for line in lines)
+
+
 def _parse_template(text: str) -> Template:
     return parse_template(_DEFAULT_FORMAT if text == "table" else text, list(PLACEHOLDERS))
 
@@ -210,7 +234,7 @@ def _parse_template(text: str) -> Template:
 def _filled(
     template: Template,
     images: Sequence[tuple[Shown, Image | None]],
-    now: int,
+    request: Request,
     *,
     truncated: bool,
     heading: bool,
@@ -219,7 +243,7 @@ def _filled(
     values = (
         values
         for image, _ in images
-        for values in template_values(image, now, truncated=truncated)  # type: ignore[arg-type]
+        for values in template_values(image, request.now, request.patterns, truncated=truncated)  # type: ignore[arg-type]
     )
     if template.is_table:
         headings = [template.cells(PLACEHOLDERS)] if heading else []

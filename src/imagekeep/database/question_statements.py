@@ -125,3 +125,23 @@ PLATFORM_KEY_OF_IMAGE = """
 SELECT min(platform_key) FROM images WHERE platform_key IN (SELECT platform_key FROM platforms) AND id = ?
 """
 """The first platform for which the store has an image."""
+
+LAYERS_OF_MANIFEST = """
+SELECT layer.digest, layer.size, layer.present
+FROM blobs AS manifest
+JOIN manifest_layers ON manifest_layers.manifest_key = manifest.blob_key
+JOIN blobs AS layer ON layer.blob_key = layer_key
+WHERE manifest.digest = ?
+ORDER BY position
+"""
+
+SHARED_LAYERS = """
+SELECT digest, count(DISTINCT id)
+FROM ref_cache
+JOIN images USING (image_key)
+JOIN manifest_layers USING (manifest_key)
+JOIN blobs ON blob_key = layer_key
+GROUP BY layer_key
+HAVING count(DISTINCT id) > 1
+"""
+"""The layers of several images and of how many; reads all, because layers have no index to the images."""
