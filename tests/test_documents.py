@@ -124,7 +124,6 @@ def test_the_drawing_of_the_schema_has_every_column() -> None:
 
 
 def test_the_metrics_are_all_documented() -> None:
-    collector = (CHECKOUT / "src" / "imagekeep" / "cri" / "metrics.py").read_text(encoding="utf-8")
-    named = set(re.findall(r'"(imagekeep_[a-z_]+)"', collector))
-
+    sources = [CHECKOUT / "src/imagekeep/cri" / name for name in ("metrics.py", "store_metrics.py")]
+    named = {name for file in sources for name in re.findall(r'"(imagekeep_[a-z_]+)"', file.read_text())}
     assert {name.removesuffix("_total") for name in table_after("operations.md", "metrics")} == named

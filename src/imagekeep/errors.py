@@ -16,6 +16,7 @@
     │   ├── NotAStoreError            the file is not an imagekeep store
     │   ├── UntrustedFileError        another user could have made or changed the store's files
     │   ├── SchemaVersionError        the file's schema is older or newer than this imagekeep
+    │   │   └── NewerSchemaError      it is newer
     │   ├── AlreadyWatchedError       another watcher updates this store
     │   ├── SourceMismatchError       the store follows another source or namespace
     │   ├── PinNeedsReferenceError    the image to pin does not have the reference
@@ -193,6 +194,10 @@ class UntrustedFileError(FailedPreconditionError):
 
 class SchemaVersionError(FailedPreconditionError):
     """Raised when a store's schema is not this imagekeep's; names both revisions and what to run."""
+
+
+class NewerSchemaError(SchemaVersionError):
+    """Raised when a later imagekeep has written or migrated a store; only that one, or a later one, can use it."""
 
 
 class AlreadyWatchedError(FailedPreconditionError):

@@ -84,6 +84,11 @@ def incarnation(reader: Reader) -> object:
     return reader._connections.incarnation()
 
 
+def require_current_schema(reader: Reader) -> None:
+    """Raise SchemaVersionError if another process has migrated the store."""
+    reader._connections.require_current_schema()
+
+
 def local_resolve(reader: Reader, reference_or_id: str) -> Image:
     """Return the image of a full id, else of a reference in any spelling, else of a truncated id.
 

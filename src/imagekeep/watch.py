@@ -31,12 +31,20 @@ from imagekeep.content_look import look_at_containers
 from imagekeep.errors import (
     AlreadyWatchedError,
     ImagekeepError,
+    NewerSchemaError,
     SourceMismatchError,
     SourceUnavailableError,
     StoreReplacedError,
     printable,
 )
-from imagekeep.internals import incarnation, record_watcher, require_same_source, require_source, watcher_lock
+from imagekeep.internals import (
+    incarnation,
+    record_watcher,
+    require_current_schema,
+    require_same_source,
+    require_source,
+    watcher_lock,
+)
 from imagekeep.sources.protocol import ContainerEvent, Disconnectable, identity_of, require_watchable
 from imagekeep.sync import sync
 from imagekeep.times import current_time
@@ -105,8 +113,9 @@ class Watcher:
     def run(self, on_start: Callable[[], object] | None = None) -> None:
         """Follow the source until `stop` is called; retry when the source or the store fails.
 
-        Calls `on_start` once this is the store's only watcher. Raises AlreadyWatchedError if another runs, and
-        SourceMismatchError if the store follows another source, now or later.
+        Calls `on_start` once this is the store's only watcher. Raises AlreadyWatchedError if another runs,
+        SourceMismatchError if the store follows another source, now or later, and NewerSchemaError if another
+        release migrates the store: the service manager then starts that release.
         """
         with watcher_lock(self._store) as take_lock:
             require_same_source(self._store)
@@ -128,9 +137,10 @@ class Watcher:
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
+                require_current_schema(self._store)
                 take_lock()
                 self._follow(take_lock)
-            except (AlreadyWatchedError, SourceMismatchError):
+            except (AlreadyWatchedError, NewerSchemaError, SourceMismatchError):
                 raise
             except ImagekeepError as error:
                 if self._stopping.is_set():
@@ -165,6 +175,7 @@ class Watcher:
                 now = time.monotonic()
                 if incarnation(self._store) != store:
                     raise StoreReplacedError(f"store {printable(self._store.path)}: replaced by another")
+                require_current_schema(self._store)
                 take_lock()  # again, if the lock file was deleted
                 if (not settled and (waiting or containers or now >= settle_at)) or now >= reconcile_at:
                     settled, reconcile_at = True, now + self._intervals.reconcile

@@ -72,6 +72,10 @@ class Process:
         self._process.send_signal(how)
         return self._process.wait(seconds)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself, and return its exit code."""
+        return self._process.wait(60)
+
     def client(self) -> Client:
         """Return a new client of it."""
         return Client(self.socket)

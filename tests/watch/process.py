@@ -105,6 +105,10 @@ class Watching:
         code = self._process.wait(timeout=30)
         return code, time.monotonic() - sent
 
+    def wait(self) -> int:
+        """Wait until it ends by itself, and return its exit code."""
+        return self._process.wait(timeout=60)
+
     def kill(self) -> None:
         """Kill it with SIGKILL."""
         self.end(signal.SIGKILL)

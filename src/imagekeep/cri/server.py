@@ -25,12 +25,13 @@ from imagekeep.cri.mutations import Mutations
 from imagekeep.cri.server_info import CHECK, REFLECT, Health, Reflection, RuntimeCalls, RuntimeService
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
 from imagekeep.cri.watcher_thread import OtherWatcher
-from imagekeep.errors import FailedPreconditionError, printable
+from imagekeep.errors import FailedPreconditionError, ImagekeepError, NewerSchemaError, printable
+from imagekeep.internals import require_current_schema
 from imagekeep.paths import grpc_address
 from imagekeep.systemd import notify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from imagekeep.cri.handlers import Observe
@@ -60,6 +61,9 @@ CALLS_MAX: Final = 1024
 
 SENT_BYTES_MAX: Final = 16 << 20
 """Maximum size of a reply, as in containerd, a kubelet and crictl. StreamImages has no total limit."""
+
+SCHEMA_INTERVAL: Final = 5.0
+"""Seconds between checks for a store that another release has migrated."""
 
 GRACE: Final = 0.5
 """Seconds for calls to finish when the server stops."""
@@ -129,8 +133,8 @@ async def serve_until_signal(config: ServerConfig) -> None:
 async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then give calls in flight `GRACE` seconds to finish.
 
-    Answers calls before it contacts the source. Raises as `exclusive_socket` and `grant` do, and the error that
-    ended the watcher.
+    Answers calls before it contacts the source. Raises as `exclusive_socket` and `grant` do, the error that ended
+    the watcher, and NewerSchemaError if another release migrates the store.
     """
     with exclusive_socket(config.path):
         mutations = Mutations(config.store_factory)
@@ -145,7 +149,7 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
             log.info("serving at %s", printable(config.path))
             if config.watcher is not None:
                 config.watcher.begin(asyncio.get_running_loop(), stop)
-            async with config.background():
+            async with config.background(), _checking_schema(config, stop):
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
@@ -153,6 +157,31 @@ async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
             await _end(server, mutations, proxy, config.watcher)
     if config.watcher is not None and config.watcher.error is not None:
         raise config.watcher.error
+
+
+@contextlib.asynccontextmanager
+async def _checking_schema(config: ServerConfig, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Set `stop` and raise NewerSchemaError when the schema changes; a watcher does so itself."""
+    found: list[NewerSchemaError] = []
+
+    async def check() -> None:
+        while config.watcher is None and not found:
+            await asyncio.sleep(SCHEMA_INTERVAL)
+            try:
+                require_current_schema(config.reader)
+            except NewerSchemaError as error:
+                found.append(error)
+                stop.set()
+            except ImagekeepError:
+                continue  # calls report it
+
+    task = asyncio.create_task(check())
+    try:
+        yield
+    finally:
+        task.cancel()
+    if found:
+        raise found[0]
 
 
 def connections_allowed() -> int:

@@ -58,35 +58,45 @@ class StoreCollector:
             stored = [*self._counts(), *self._bytes(), *self._watcher(), *self._shipping()]
         except ImagekeepError:
             stored = []
-        yield _gauge("store_up", "Whether the store can be read.", bool(stored))
+        yield _gauge("imagekeep_store_up", "Whether the store can be read.", bool(stored))
         writable = is_writable(self._reader.path)
-        yield _gauge("store_writable", "Whether the store can be written, and its disk has room.", writable)
+        yield _gauge(
+            "imagekeep_store_writable", "Whether the store can be written, and its disk has room.", writable
+        )
         yield from stored
         yield from self._source()
 
     def _counts(self) -> Iterator[Metric]:
         counts = self._reader.counts()
-        yield _gauge("images", "Images in the store.", counts.images)
-        yield _gauge("references", "References in the store.", counts.references)
-        yield _gauge("pins", "References that pin their image.", counts.pinned_refs)
+        yield _gauge("imagekeep_images", "Images in the store.", counts.images)
+        yield _gauge("imagekeep_references", "References in the store.", counts.references)
+        yield _gauge("imagekeep_pins", "References that pin their image.", counts.pinned_refs)
         incomplete = len(self._reader.incomplete())
-        yield _gauge("incomplete_references", "References whose image cannot be read.", incomplete)
+        yield _gauge("imagekeep_incomplete_references", "References whose image cannot be read.", incomplete)
         oldest = counts.oldest_verified_at
         yield _gauge(
-            "oldest_verified_seconds",
+            "imagekeep_oldest_verified_seconds",
             "Age of the oldest verification of a reference, in seconds.",
             time.time() - oldest.timestamp() if oldest else None,
         )
-        yield _gauge("store_bytes", "Size of the store in bytes.", size_on_disk(self._reader.path))
+        yield _gauge("imagekeep_store_bytes", "Size of the store in bytes.", size_on_disk(self._reader.path))
 
     def _bytes(self) -> Iterator[Metric]:
         used = self._space_used()
-        yield _gauge("images_in_use", "Images that a container uses.", used.in_use)
-        yield _gauge("reclaimable_images", "Images that nothing uses or pins.", used.reclaimable)
+        yield _gauge("imagekeep_images_in_use", "Images that a container uses.", used.in_use)
+        yield _gauge("imagekeep_reclaimable_images", "Images that nothing uses or pins.", used.reclaimable)
         for name, described, value in (
-            ("content_bytes", "Compressed size of all blobs, each once.", used.content_bytes),
-            ("unpacked_bytes", "Size on disk of all unpacked layers, each once.", used.unpacked_bytes),
-            ("shared_bytes", "Compressed size of blobs that several images need, each once.", self._shared),
+            ("imagekeep_content_bytes", "Compressed size of all blobs, each once.", used.content_bytes),
+            (
+                "imagekeep_unpacked_bytes",
+                "Size on disk of all unpacked layers, each once.",
+                used.unpacked_bytes,
+            ),
+            (
+                "imagekeep_shared_bytes",
+                "Compressed size of blobs that several images need, each once.",
+                self._shared,
+            ),
         ):
             yield _gauge(name, described, value)
         reclaimable = GaugeMetricFamily(
@@ -111,33 +121,39 @@ class StoreCollector:
     def _watcher(self) -> Iterator[Metric]:
         watcher = self._watcher_report.state()
         following = watcher is not None and watcher.connected_at is not None
-        yield _gauge("source_followed", "Whether the watcher is connected to the source.", following)
+        yield _gauge(
+            "imagekeep_source_followed", "Whether the watcher is connected to the source.", following
+        )
         for name, described, value in (
-            ("events", "Events received.", watcher.events if watcher else None),
-            ("reconciles", "Full syncs by the watcher.", watcher.reconciles if watcher else None),
-            ("watch_errors", "Errors of the watcher.", watcher.errors if watcher else None),
+            ("imagekeep_events", "Events received.", watcher.events if watcher else None),
+            ("imagekeep_reconciles", "Full syncs by the watcher.", watcher.reconciles if watcher else None),
+            ("imagekeep_watch_errors", "Errors of the watcher.", watcher.errors if watcher else None),
         ):
-            yield CounterMetricFamily(f"imagekeep_{name}", described, value=value)
+            yield CounterMetricFamily(name, described, value=value)
         for name, described, at in (
             (
-                "last_reconcile",
+                "imagekeep_last_reconcile_timestamp_seconds",
                 "Time of the last full sync, since 1970.",
                 watcher.last_reconcile_at if watcher else None,
             ),
-            ("last_event", "Time of the last event, since 1970.", watcher.last_event_at if watcher else None),
+            (
+                "imagekeep_last_event_timestamp_seconds",
+                "Time of the last event, since 1970.",
+                watcher.last_event_at if watcher else None,
+            ),
         ):
-            yield _gauge(f"{name}_timestamp_seconds", described, at.timestamp() if at else None)
+            yield _gauge(name, described, at.timestamp() if at else None)
 
     def _shipping(self) -> Iterator[Metric]:
         status = read_ship_status(self._reader.path)
         shipped_at = status.shipped_at if status else None
         yield _gauge(
-            "ship_failures",
+            "imagekeep_ship_failures",
             "Shipments to the fleet's centre that failed in a row.",
             status.failures if status else None,
         )
         yield _gauge(
-            "shipped_seconds",
+            "imagekeep_shipped_seconds",
             "Age of the last shipment to the fleet's centre, in seconds.",
             time.time() - shipped_at / 1e6 if shipped_at else None,
         )
@@ -145,7 +161,7 @@ class StoreCollector:
     def _source(self) -> Iterator[Metric]:
         socket = self._source_socket
         up = None if socket is None else accepts_connections(socket)
-        yield _gauge("source_up", "Whether containerd accepts connections.", up)
+        yield _gauge("imagekeep_source_up", "Whether containerd accepts connections.", up)
         drift = self._drift_check.last if self._drift_check is not None else None
         names = GaugeMetricFamily(
             "imagekeep_cri_drift_names",
@@ -156,7 +172,7 @@ class StoreCollector:
             names.add_metric([fault.value], count)
         yield names
         yield _gauge(
-            "cri_drift_checked_timestamp_seconds",
+            "imagekeep_cri_drift_checked_timestamp_seconds",
             "Time of the last comparison of containerd's CRI with its records, since 1970.",
             drift.at if drift else None,
         )
@@ -193,4 +209,4 @@ def accepts_connections(socket: str) -> bool:
 
 def _gauge(name: str, described: str, value: float | None) -> GaugeMetricFamily:
     """Return a gauge; without a sample if the value is not known."""
-    return GaugeMetricFamily(f"imagekeep_{name}", described, value=value)
+    return GaugeMetricFamily(name, described, value=value)

@@ -17,6 +17,7 @@ from imagekeep.database.kept import (
     close_those_of,
     current,
 )
+from imagekeep.database.revision import current_revision, require_head
 from imagekeep.database.statements import BEGIN, COMMIT, ROLLBACK
 from imagekeep.errors import FailedPreconditionError, printable
 
@@ -97,6 +98,10 @@ class ReadConnections:
             lambda kept: (kept.files.database, _in_snapshot(kept.cursor, queries.identity).store_id)
         )
 
+    def require_current_schema(self) -> None:
+        """Raise SchemaVersionError if another process has migrated the store."""
+        self._using(self._require_head)
+
     def each_image(self, platform: str | None = None) -> Iterator[Image]:
         """Yield every image of one state of the store, in the order of ids.
 
@@ -149,8 +154,14 @@ class ReadConnections:
             kept.busy = False
             self.require_open()
             with current(kept):
+                self._require_head(kept)
                 kept.check_at = monotonic() + interval
                 kept.busy = True
+
+    def _require_head(self, kept: KeptConnection) -> None:
+        """Raise SchemaVersionError if another process has migrated the store."""
+        with contextlib.suppress(*DRIVER_ERRORS):  # the query that follows will say what is wrong
+            require_head(current_revision(kept.cursor), self.path)
 
     def _raise_unless_outdated(self, kept: KeptConnection, generation: int, error: DriverError) -> None:
         """Raise imagekeep's error for the driver's, unless the connection has to be opened again."""

@@ -19,7 +19,13 @@ from imagekeep.database import statements
 from imagekeep.database.blake2 import blake2b
 from imagekeep.database.files import look, require_openable_name
 from imagekeep.database.trusted_files import require_regular
-from imagekeep.errors import CorruptStoreError, NotAStoreError, SchemaVersionError, printable
+from imagekeep.errors import (
+    CorruptStoreError,
+    NewerSchemaError,
+    NotAStoreError,
+    SchemaVersionError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -274,9 +280,9 @@ def require_head(revision: str | None, path: Path) -> None:
 
 
 def require_known(revision: str | None, path: Path) -> None:
-    """Raise SchemaVersionError if this imagekeep does not know the revision."""
+    """Raise NewerSchemaError if this imagekeep does not know the revision."""
     if revision is not None and revision not in REVISIONS:
-        raise SchemaVersionError(
+        raise NewerSchemaError(
             f"store {printable(path)}: its schema is revision {printable(revision)}, newer than {HEAD}, the "
             "newest that this imagekeep knows; install the imagekeep that wrote it, or a later one"
         )
