@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from imagekeep import Store
+from imagekeep.cli import main
 from imagekeep.database.backup import copy_store
 from imagekeep.database.restore import restore_store
 from imagekeep.database.revision import HEAD
 from imagekeep.errors import CentreRefusedError
+from imagekeep.fleet.administration import revoke
 from imagekeep.fleet.shipment import Reason
+from imagekeep.image import Observation
 from tests.fleet.nodes import VERSION, Node
 from tests.model import IMAGES
 
@@ -253,3 +257,45 @@ def test_facts_of_an_image_arrive_once_and_are_confirmed_by_another_node(
     other.ship()
     [(os, confirmed)] = centre.rows("SELECT os, confirmed_by IS NOT NULL FROM fleet.image_facts")
     assert (os, confirmed) == ("linux", True)
+
+
+def test_a_revoked_node_that_is_enrolled_again_sends_its_state_and_not_its_past(
+    centre: Centre, node: Node
+) -> None:
+    node.change(20)
+    node.ship()
+    revoke(centre.connection, "a")
+    ranges = len(centre.rows(RANGES, "a"))
+    node.parameters = centre.enroll("a")
+    assert node.ship().snapshots == [Reason.RESTORED]
+    assert state_of(centre) == node.state()
+    assert len(centre.rows(RANGES, "a")) == ranges + len(node.state())
+
+
+@pytest.mark.parametrize(("shipped", "snapshots"), [(False, [Reason.GAP]), (True, [])])
+def test_a_history_that_was_cut_is_a_gap_only_if_the_cursor_is_gone(
+    centre: Centre, node: Node, shipped: bool, snapshots: list[Reason]
+) -> None:
+    node.ship()
+    for image in (0, 1, 2):
+        node.point("app:1", image)
+        if shipped or not image:
+            node.ship()
+    time.sleep(0.001)
+    assert main(["--store", str(node.path), "db", "prune-history", "--older-than", "0s"]) == 0
+    node.point("app:2", 3)
+    assert node.ship().snapshots == snapshots
+    assert state_of(centre) == node.state()
+
+
+def test_only_the_first_platform_of_a_store_is_shipped(centre: Centre, node: Node) -> None:
+    with Store.open(node.path, platforms=["linux/amd64", "linux/arm64"]) as store:
+        for number in (1, 2, 3):
+            images = {"linux/amd64": IMAGES[number], "linux/arm64": IMAGES[number + 10]}
+            store.apply("app:1", Observation(images, ("linux/amd64", "linux/arm64")))
+            node.ship()
+        store.apply("app:2", Observation({"linux/arm64": IMAGES[20]}, ("linux/amd64", "linux/arm64")))
+        done = node.ship()
+    assert (done.rows, done.snapshots) == (1, [])
+    assert state_of(centre) == node.state() == {("app:1", IMAGES[3].id, False)}
+    assert len(centre.rows(RANGES, "a")) == 3

@@ -104,7 +104,8 @@ BEGIN
     SELECT node_key, name_key, pointing_key, epoch, sequence, NULL, valid_from, clock_timestamp(), said_at, pinned
     FROM gone;
     DELETE FROM fleet.node_incomplete AS i WHERE i.node_key = node.node_key;
-    UPDATE fleet.nodes AS n SET status = 'revoked', incomplete_hash = NULL, sequence = 0, cursor_row = NULL
+    UPDATE fleet.nodes AS n SET
+        status = 'revoked', store_id = NULL, incomplete_hash = NULL, sequence = 0, cursor_row = NULL
     WHERE n.node_key = node.node_key;
     RETURN node.role_name;
 END $$;
