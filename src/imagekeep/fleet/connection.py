@@ -60,7 +60,7 @@ _REFUSALS: dict[str, type[ImagekeepError]] = {
     "IK004": CentreBusyError,
     "IK005": CentreRefusedError,
 }
-"""Errors for the codes with which the centre's functions refuse a call (migrations/sql/0001_functions.sql)."""
+"""Errors for the codes with which the centre's functions refuse a call (migrations/versions/0001_functions.sql)."""
 
 _MISSING_SCHEMA = frozenset(("3F000", "42883", "42P01", "42703"))
 """SQLSTATEs for a schema, function, table or column that does not exist."""

@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 FILES = ("tables", "functions", "administration", "views", "privileges")
-SQL = Path(__file__).parents[1] / "sql"
+SQL = Path(__file__).parent
 
 DROP_ALL = """
 DO $$
