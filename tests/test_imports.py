@@ -25,7 +25,8 @@ def loaded_by(program: str, *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["imagekeep", "store", "reader", "sync", "watch", "diff", "cri.server", "database.create", "fleet"]
+    "module",
+    ["imagekeep", "store", "reader", "sync", "watch", "diff", "cri.server", "database.create", "fleet"],
 )
 def test_a_module_of_a_daemon_loads_neither_sqlalchemy_nor_alembic(module: str) -> None:
     name = module if module == "imagekeep" else f"imagekeep.{module}"
