@@ -155,9 +155,13 @@ class LayoutWriter:
         document = {"schemaVersion": 2, "mediaType": media_type, "manifests": list(manifests)}
         return self.document(document, media_type)
 
-    def multi_platform(self) -> Document:
+    def multi_platform(self, layers: Mapping[str, Sequence[bytes]] | None = None) -> Document:
         """Write an index of amd64, arm64 and an attestation, as BuildKit does; return its descriptor."""
-        images = [self.image(architecture=name, platform=True) for name in ("amd64", "arm64")]
+        own = layers or {}
+        images = [
+            self.image(architecture=name, platform=True, layers=own.get(name, (b"layer",)))
+            for name in ("amd64", "arm64")
+        ]
         attestation = self.image(system="unknown", architecture="unknown", layers=(b"statement",))
         attestation["platform"] = ATTESTATION_PLATFORM
         attestation["annotations"] = {

@@ -99,7 +99,9 @@ class MemorySource:
             raise ContentNotFoundError(f"no blob {descriptor.digest}") from None
 
     def info(self, digest: str) -> ContentInfo:
-        """Return the size of a document."""
+        """Return the size of a document; no layer is there."""
+        if digest not in self.documents:
+            raise ContentNotFoundError(f"no blob {digest}")
         return ContentInfo(digest, len(self.documents[digest]))
 
 

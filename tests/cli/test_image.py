@@ -11,7 +11,7 @@ import pytest
 from imagekeep.image import ObservedImage
 from imagekeep.store import Store
 from tests.cli.test_images import NEW, NEW_TARGET, OLD, add
-from tests.images import digest_of
+from tests.images import LayoutWriter, digest_of, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,34 @@ def test_inspect_as_a_table_shows_no_config(run: Run) -> None:
         "sha256:d456bdfd74a98d92f4dfc90d2b55a8a87a7f9aec76ee8d2c6ecbafd15bd88218",
         "Size: 619B",
         "Pinned: false",
+        "Platform: linux/amd64: complete, chosen",
+    ]
+
+
+@pytest.fixture
+def shop(run: Run, directory: Path) -> LayoutWriter:
+    """A layout of an image for two platforms, whose arm64 layer is missing, with the store `shop.db`."""
+    layout = LayoutWriter(directory / "shop")
+    target = layout.multi_platform(layers={"arm64": (b"only arm64",)})
+    layout.path(digest_of(b"only arm64")).unlink()
+    layout.write_index([named(target, "v1")])
+    assert run("--store", "shop.db", "--source", "oci:shop", "--platform", "linux/amd64", "sync").code == 0
+    return layout
+
+
+def test_inspect_shows_each_platform_of_the_target(run: Run, shop: LayoutWriter) -> None:
+    [document] = json.loads(run("--store", "shop.db", "image", "inspect", "shop:v1").out)
+    platforms = [(each["platform"], each["state"], each["chosen"]) for each in document["platforms"]]
+    assert platforms == [("linux/amd64", "complete", True), ("linux/arm64", "partial", False)]
+    assert [each["absentBlobs"] for each in document["platforms"]] == [0, 1]
+    assert document["platforms"][0]["imageID"] == document["id"]
+
+
+def test_inspect_as_a_table_shows_what_is_missing(run: Run, shop: LayoutWriter) -> None:
+    lines = run("--store", "shop.db", "image", "inspect", "-o", "table", "shop:v1").lines
+    assert lines[-2:] == [
+        "Platform: linux/amd64: complete, chosen",
+        "Platform: linux/arm64: partial, 1 blob (10B) absent",
     ]
 
 

@@ -37,6 +37,8 @@ class Blobs:
     def info(self, digest: str) -> ContentInfo:
         if digest not in self.blobs:
             raise ContentNotFoundError(f"no blob {digest}")
+        if digest not in self.blobs:
+            raise ContentNotFoundError(f"no blob {digest}")
         return ContentInfo(digest, len(self.blobs[digest]))
 
     def add(self, media_type: str, document: object, **fields: object) -> Entry:

@@ -170,4 +170,6 @@ class OrderedSource:
 
     def info(self, digest: str) -> ContentInfo:
         """Return the size of a document of an earlier answer."""
+        if digest not in self._blobs:
+            raise ContentNotFoundError(f"no blob {digest}")
         return ContentInfo(digest, len(self._blobs[digest]))
