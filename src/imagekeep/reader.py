@@ -239,3 +239,8 @@ class Reader:
 def ask(reader: Reader, query: Callable[..., Answer], *arguments: object) -> Answer:
     """Return the answer of `query(cursor, *arguments)` in one read transaction; it may be called again."""
     return reader._connections.ask(query, *arguments)  # noqa: SLF001 (of the class above; commands need no more)
+
+
+def asked_platform(reader: Reader) -> str | None:
+    """Return the name of the platform that a reader was opened for; None for the store's first."""
+    return reader._platform  # noqa: SLF001 (as above)

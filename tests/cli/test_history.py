@@ -118,6 +118,7 @@ def test_a_time_before_old_history_was_removed_is_unknown(run: Run, past: Path) 
 def test_other_platforms_have_their_own_past(run: Run, past: Path) -> None:
     with opened(past) as connection:
         connection.execute("UPDATE platforms SET platform = 'linux/amd64'")
+        connection.execute("INSERT INTO platforms (platform_key, platform) VALUES (1, 'linux/arm64')")
         connection.execute(
             "INSERT INTO reference_history (reference, image_id, event, pinned, at, platform, size)"
             " VALUES (?, ?, 'new', 0, ?, 'linux/arm64', 5)",
@@ -125,6 +126,7 @@ def test_other_platforms_have_their_own_past(run: Run, past: Path) -> None:
         )
         connection.commit()
     assert A not in run("images", "--as-of", "2026-12-31", "-q").lines
+    assert run("images", "--platform", "linux/arm64", "--as-of", "2026-12-31", "-q").lines == [A]
     assert json.loads(run("log", "-n", "1", "-o", "jsonl").out)["platform"] == "linux/arm64"
 
 

@@ -116,7 +116,8 @@ def filtered(run: Run, filters: Iterable[str]) -> set[str]:
         (["platform=linux/amd64"], [OLD, NEW]),
         (["platform=amd64"], [OLD, NEW]),
         (["platform!=linux/amd64"], []),
-        (["platform=linux/arm64"], []),
+        (["platform=linux/arm64"], [ARM]),
+        (["platform=linux/arm64", "reference=shop"], []),
         (["registry=docker.io"], [OLD, NEW]),
         (["registry=quay.io"], []),
         (["repository=shop"], [OLD, NEW]),
@@ -321,6 +322,13 @@ def test_filters_apply_to_every_output(run: Run, shop: dict[str, str]) -> None:
     assert image["id"] == shop[NEW]
     assert set(image) == {"id", "repoTags", "repoDigests", "size", "uid", "username", "spec", "pinned"}
     assert [row["tag"] for row in rows(run, "-f", "reference=*:new")] == ["new"]
+
+
+def test_another_platform_has_its_own_list(run: Run, shop: dict[str, str]) -> None:
+    assert set(listed(run, "--platform", "linux/arm64", "-f", "size>0")) >= {shop[ARM]}
+    assert shop[ARM] not in listed(run, "-f", "size>0")
+    [image] = json.loads(run("images", "-f", "platform=linux/arm64", "-o", "json").out)["images"]
+    assert image["id"] == shop[ARM]
 
 
 def test_only_the_names_that_match_are_shown(run: Run) -> None:

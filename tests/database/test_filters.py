@@ -57,9 +57,9 @@ def filled(path: Path) -> str:
 def plan_of(connection: sqlite.Connection, text: str) -> list[str]:
     cursor = connection.cursor()
     define_functions(cursor)
-    [condition] = compile_filters(cursor, parse_filters([text]), time.time_ns(), 0)
+    [condition] = compile_filters(cursor, parse_filters([text]), time.time_ns())
     statement = filter_statements.images_that_match([condition.sql])
-    rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", (0, *condition.parameters))
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", ("[0]", *condition.parameters))
     return [detail for *_, detail in rows]
 
 

@@ -82,10 +82,10 @@ def _show_past(settings: Settings, since: int, output: str, *, no_heading: bool)
     """Show the differences between the store at a time and now."""
     # Imported here because comparing with a source needs no history.
     from imagekeep.database.history import differences_since
-    from imagekeep.reader import ask
+    from imagekeep.reader import ask, asked_platform
 
     with settings.open_reader() as reader:
-        found = ask(reader, differences_since, since)
+        found = ask(reader, differences_since, since, asked_platform(reader))
     columns = [
         Column("reference"),
         Column("difference"),

@@ -28,7 +28,7 @@ from imagekeep.oci.user import split_user
 from imagekeep.questions.filters import Filter, parse_filters
 from imagekeep.questions.globs import ReferenceGlob
 from imagekeep.questions.templates import Template, parse_template
-from imagekeep.reader import ask
+from imagekeep.reader import ask, asked_platform
 from imagekeep.reference import parse_normalized
 
 if TYPE_CHECKING:
@@ -195,12 +195,12 @@ def _past_images(reader: Reader, at: int) -> list[ListedImage]:
     # Imported here because few lists are of the past.
     from imagekeep.database.history import images_as_of
 
-    return ask(reader, images_as_of, at)
+    return ask(reader, images_as_of, at, asked_platform(reader))
 
 
 def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Shown, Image | None]]:
     # Imported here because most lists are plain.
-    from imagekeep.database.listing import Facts, images_by_id, list_images
+    from imagekeep.database.listing import Facts, images_by_id, list_for_platform
 
     facts = Facts(
         created=request.uses("created", "CreatedSince", "CreatedAt"),
@@ -209,7 +209,10 @@ def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tu
         state=request.uses("State"),
         sharing=request.uses("unique-size", "UniqueSize", "SharedSize"),
     )
-    chosen = choose(ask(reader, list_images, request.filters, facts, request.now), request.wanted)
+    chosen = choose(
+        ask(reader, list_for_platform, request.filters, facts, request.now, asked_platform(reader)),
+        request.wanted,
+    )
     if request.sort is not None:
         chosen = sort_images(chosen, request.sort, reverse=request.reverse)
     elif request.reverse:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import question_statements as statements
-from imagekeep.database.freeing import collectable_images, freed_by, names_of_images
+from imagekeep.database.freeing import (
+    collectable_images,
+    find_on_any_platform,
+    freed_by,
+    names_of_images,
+)
 from imagekeep.database.history import Change, changes_of_reference
 from imagekeep.database.listing import Facts, list_images
 from imagekeep.database.queries import identity
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
-from imagekeep.digest import parse_query
-from imagekeep.errors import InvalidReferenceError
 from imagekeep.questions.filters import Filter, Operator
 from imagekeep.questions.kubelet import Policy, eviction_order, spared
-from imagekeep.reference import parse_docker_ref
 from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from imagekeep.database.driver import sqlite
@@ -101,28 +102,10 @@ def explain(cursor: sqlite.Cursor, name: str, now: int) -> Explanation:
     )
 
 
-def find_on_any_platform(name: str, names: Mapping[str, Sequence[str]]) -> str:
-    """Return the id that a reference in any spelling, or a full or truncated id, stands for.
-
-    `names` are those of every image. Raises ImageNotFoundError and AmbiguousError.
-    """
-    owners: dict[str, str] = {}
-    for image_id, references in names.items():
-        for reference in references:
-            owners.setdefault(reference, image_id)  # of a name of several images, the first platform's
-    if name in owners:
-        return owners[name]
-    if name in names:
-        return name
-    with suppress(InvalidReferenceError, KeyError):  # it may be a truncated id
-        return owners[str(parse_docker_ref(name))]
-    return parse_query(name).choose(names)
-
-
 def _image(cursor: sqlite.Cursor, image_id: str, now: int) -> ListedImage:
     (platform_key,) = cursor.execute(statements.PLATFORM_KEY_OF_IMAGE, (image_id,)).fetchone()
     everything = Facts(created=True, platform=True, usage=True, state=True, sharing=True)
-    [image] = list_images(cursor, [Filter("id", Operator.EQUAL, image_id)], everything, now, platform_key)
+    [image] = list_images(cursor, [Filter("id", Operator.EQUAL, image_id)], everything, now, [platform_key])
     return image
 
 

@@ -168,10 +168,12 @@ STATE = f"images.image_key IN (SELECT image_key FROM ({STATES}\n    ) WHERE stat
 
 CREATION_OF_IMAGE = f"""
 SELECT seconds, nanoseconds FROM ({_CREATIONS}
-) WHERE image_key = (SELECT image_key FROM images WHERE platform_key = ? AND id = ?)
+) WHERE image_key = (
+    SELECT min(image_key) FROM images WHERE platform_key IN (SELECT platform_key FROM platforms) AND id = ?
+)
 """
 
-_IMAGES = "SELECT image_key FROM images WHERE platform_key = ?"
+_IMAGES = "SELECT image_key FROM images WHERE platform_key IN (SELECT value FROM json_each(?))"
 
 
 def images_that_match(conditions: list[str]) -> str:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import filter_statements as statements
-from imagekeep.database.queries import find_by_name
+from imagekeep.database.freeing import find_on_any_platform, names_of_images
 from imagekeep.digest import parse_query
 from imagekeep.errors import InvalidReferenceError
 from imagekeep.platform import Platform
@@ -33,17 +33,15 @@ class Condition(NamedTuple):
     parameters: tuple[object, ...]
 
 
-def compile_filters(
-    cursor: sqlite.Cursor, filters: Sequence[Filter], now: int, platform_key: int
-) -> list[Condition]:
+def compile_filters(cursor: sqlite.Cursor, filters: Sequence[Filter], now: int) -> list[Condition]:
     """Return the conditions of filters; several `reference=` are one. Raises as `list_images` does."""
     positive = [each for each in filters if each.key == "reference" and not each.negated]
     others = [each for each in filters if each not in positive]
     compiled = [_references([each.value for each in positive])] if positive else []
-    return compiled + [_condition(cursor, each, now, platform_key) for each in others]
+    return compiled + [_condition(cursor, each, now) for each in others]
 
 
-def _condition(cursor: sqlite.Cursor, one: Filter, now: int, platform_key: int) -> Condition:
+def _condition(cursor: sqlite.Cursor, one: Filter, now: int) -> Condition:
     match KEYS[one.key]:
         case Kind.TRUTH:
             sql = _TRUTHS[one.key]
@@ -55,7 +53,7 @@ def _condition(cursor: sqlite.Cursor, one: Filter, now: int, platform_key: int) 
         case Kind.MOMENT:
             return _moment(one, now)
         case Kind.IMAGE:
-            return _negate(one, _made(cursor, one, platform_key))
+            return _negate(one, _made(cursor, one))
         case Kind.STATE:
             return _negate(one, Condition(statements.STATE, (statements.STATE_NUMBERS[one.value],)))
         case Kind.TEXT:
@@ -165,9 +163,9 @@ def _unused_for(one: Filter, now: int) -> Condition:
     return Condition(statements.UNUSED_FOR[operator], (now // _NANOSECONDS_IN_A_MICROSECOND, duration))
 
 
-def _made(cursor: sqlite.Cursor, one: Filter, platform_key: int) -> Condition:
+def _made(cursor: sqlite.Cursor, one: Filter) -> Condition:
     """Return the condition of `before` and `since`: strictly, to the nanosecond."""
-    image_id = find_by_name(cursor, one.value).id
-    moment = cursor.execute(statements.CREATION_OF_IMAGE, (platform_key, image_id)).fetchone()
+    image_id = find_on_any_platform(one.value, names_of_images(cursor))
+    moment = cursor.execute(statements.CREATION_OF_IMAGE, (image_id,)).fetchone()
     operator = Operator.LESS if one.key == "before" else Operator.MORE
     return Condition(statements.CREATED[operator], tuple(moment))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import freeing_statements as statements
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, typed
+from imagekeep.digest import parse_query
+from imagekeep.errors import InvalidReferenceError
 from imagekeep.questions.kubelet import Collectable
+from imagekeep.reference import parse_docker_ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +69,24 @@ def names_of_images(cursor: sqlite.Cursor) -> dict[str, list[str]]:
     for image_id, name in typed(cursor.execute(statements.NAMES_OF_IMAGES), (TEXT, TEXT)):
         found.setdefault(image_id, {})[name] = None
     return {image_id: list(names) for image_id, names in found.items()}
+
+
+def find_on_any_platform(name: str, names: Mapping[str, Sequence[str]]) -> str:
+    """Return the id that a reference in any spelling, or a full or truncated id, stands for.
+
+    `names` are those of every image. Raises ImageNotFoundError and AmbiguousError.
+    """
+    owners: dict[str, str] = {}
+    for image_id, references in names.items():
+        for reference in references:
+            owners.setdefault(reference, image_id)  # of a name of several images, the first platform's
+    if name in owners:
+        return owners[name]
+    if name in names:
+        return name
+    with suppress(InvalidReferenceError, KeyError):  # it may be a truncated id
+        return owners[str(parse_docker_ref(name))]
+    return parse_query(name).choose(names)
 
 
 def collectable_images(cursor: sqlite.Cursor, now: int) -> list[Collectable]:

@@ -109,8 +109,8 @@ def changes_of(cursor: sqlite.Cursor, name: str) -> tuple[str, list[Change]]:
     return (image_id, _changes_of_image(cursor, image_id)) if image_id else (name, [])
 
 
-def references_as_of(cursor: sqlite.Cursor, at: int) -> list[PastReference]:
-    """Return what each reference named at a time in microseconds, in no particular order.
+def references_as_of(cursor: sqlite.Cursor, at: int, platform: str | None = None) -> list[PastReference]:
+    """Return what each reference named at a time in microseconds, for a platform, by default the first.
 
     Raises NotFoundError, with the time at which the history begins, for a time before it.
     """
@@ -118,18 +118,18 @@ def references_as_of(cursor: sqlite.Cursor, at: int) -> list[PastReference]:
     return [
         PastReference(reference, image_id, target, bool(pinned), from_microseconds(since), size)
         for reference, image_id, target, pinned, since, size, _ in typed(
-            cursor.execute(statements.REFERENCES_AS_OF, (at,)), _PAST
+            cursor.execute(statements.REFERENCES_AS_OF, {"at": at, "platform": platform}), _PAST
         )
     ]
 
 
-def images_as_of(cursor: sqlite.Cursor, at: int) -> list[ListedImage]:
+def images_as_of(cursor: sqlite.Cursor, at: int, platform: str | None = None) -> list[ListedImage]:
     """Return every image as it was at a time in microseconds, in the order of ids.
 
     Raises as `references_as_of` does. The size is that of the time, else that of the image in the store.
     """
     by_image: dict[str, list[PastReference]] = {}
-    for past in references_as_of(cursor, at):
+    for past in references_as_of(cursor, at, platform):
         by_image.setdefault(past.image_id, []).append(past)
     sizes = image_sizes(cursor)
     return [_past_image(image_id, by_image[image_id], sizes.get(image_id)) for image_id in sorted(by_image)]
@@ -158,10 +158,10 @@ class PastDifference(NamedTuple):
     now: str | None
 
 
-def differences_since(cursor: sqlite.Cursor, at: int) -> list[PastDifference]:
+def differences_since(cursor: sqlite.Cursor, at: int, platform: str | None = None) -> list[PastDifference]:
     """Return what differs between a time in microseconds and now; raises as `references_as_of` does."""
-    before = {past.reference: past for past in references_as_of(cursor, at)}
-    now = {past.reference: past for past in references_as_of(cursor, _LATEST)}
+    before = {past.reference: past for past in references_as_of(cursor, at, platform)}
+    now = {past.reference: past for past in references_as_of(cursor, _LATEST, platform)}
     return [
         PastDifference(name, kind, old.image_id if old else None, new.image_id if new else None)
         for name in sorted(before.keys() | now.keys())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database import filter_statements as statements
 from imagekeep.database.filters import compile_filters
 from imagekeep.database.history import define_functions
-from imagekeep.database.queries import find_image
+from imagekeep.database.queries import find_image, key_of, platforms
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
 from imagekeep.errors import ImageNotFoundError
 from imagekeep.questions.listed import ListedImage
@@ -41,7 +42,11 @@ class Facts(NamedTuple):
 
 
 def list_images(
-    cursor: sqlite.Cursor, filters: Sequence[Filter], facts: Facts, now: int, platform_key: int = 0
+    cursor: sqlite.Cursor,
+    filters: Sequence[Filter],
+    facts: Facts,
+    now: int,
+    platform_keys: Sequence[int] = (0,),
 ) -> list[ListedImage]:
     """Return the images that pass every filter, in the order of ids; `now` is in nanoseconds.
 
@@ -49,19 +54,40 @@ def list_images(
     `before` or `since`.
     """
     define_functions(cursor)
-    conditions = compile_filters(cursor, filters, now, platform_key)
+    conditions = compile_filters(cursor, filters, now)
     selected = statements.images_that_match([condition.sql for condition in conditions])
     parameters = [value for condition in conditions for value in condition.parameters]
-    keys = [key for (key,) in typed(cursor.execute(selected, (platform_key, *parameters)), (INTEGER,))]
+    keys = [
+        key
+        for (key,) in typed(
+            cursor.execute(selected, (json.dumps(list(platform_keys)), *parameters)), (INTEGER,)
+        )
+    ]
     return _read(cursor, json.dumps(keys), facts)
+
+
+def list_for_platform(
+    cursor: sqlite.Cursor, filters: Sequence[Filter], facts: Facts, now: int, platform: str | None
+) -> list[ListedImage]:
+    """Return the images for a platform, the store's first by default, that pass every filter.
+
+    A `platform=` filter asks about the images of every platform. Raises as `list_images` does.
+    """
+    if any(each.key == "platform" and not each.negated for each in filters):
+        keys = [kept.key for kept in platforms(cursor)]
+    else:
+        keys = [key_of(cursor, platform)]
+    return list_images(cursor, filters, facts, now, keys)
 
 
 def images_by_id(cursor: sqlite.Cursor, ids: Sequence[str]) -> dict[str, Image]:
     """Return the images with these full ids that the store still has, with their configs."""
     found = {}
-    for image_id in ids:
-        with suppress(ImageNotFoundError):
-            found[image_id] = find_image(cursor, image_id)
+    names = [kept.name for kept in platforms(cursor)]
+    for image_id, name in product(ids, names):
+        if image_id not in found:
+            with suppress(ImageNotFoundError):
+                found[image_id] = find_image(cursor, image_id, name)
     return found
 
 
@@ -98,7 +124,8 @@ def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
                 shared_size=None if unknown else shared or 0,
             )
         )
-    return sorted(found, key=lambda image: image.id)
+    by_id = {image.id: image for image in reversed(found)}  # of an image of two platforms, the first one's
+    return [by_id[image_id] for image_id in sorted(by_id)]
 
 
 def _rows(

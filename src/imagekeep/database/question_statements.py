@@ -51,12 +51,13 @@ SELECT DISTINCT reference FROM reference_history
 REFERENCES_AS_OF = """
 SELECT reference, image_id, target_digest, pinned, at, size, max(sequence)
 FROM reference_history
-WHERE at <= ? AND (platform IS NULL OR platform = (SELECT platform FROM platforms WHERE platform_key = 0))
+WHERE at <= :at AND coalesce(platform, (SELECT platform FROM platforms WHERE platform_key = 0))
+    IS coalesce(:platform, (SELECT platform FROM platforms WHERE platform_key = 0))
 GROUP BY reference
 HAVING event <> 'vanished'
 """
-"""What each reference named at a time, for the store's first platform: the columns are those of the row with the
-highest sequence."""
+"""What each reference named at a time, for a platform, by default the store's first, whose rows may not name it. The
+columns are those of the row with the highest sequence."""
 
 FIRST_CHANGE = """
 SELECT max(

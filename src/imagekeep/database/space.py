@@ -153,11 +153,8 @@ def plan_to_prune(cursor: sqlite.Cursor, filters: Sequence[Filter], now: int) ->
     (looked,) = cursor.execute(statements.CONTAINERS_AT).fetchone() or (None,)
     if looked is None:
         raise FailedPreconditionError("the source has not said which containers it has (sync first)")
-    chosen = {
-        image.id
-        for platform in platforms(cursor)
-        for image in list_images(cursor, filters, Facts(), now, platform.key)
-    }
+    keys = [platform.key for platform in platforms(cursor)]
+    chosen = {image.id for image in list_images(cursor, filters, Facts(), now, keys)}
     ordered = eviction_order(collectable_images(cursor, now))
     return _steps(cursor, [image for image in ordered if image.image_id in chosen], [])
 
