@@ -56,8 +56,9 @@ WHERE at <= :at AND coalesce(platform, (SELECT platform FROM platforms WHERE pla
 GROUP BY reference
 HAVING event <> 'vanished'
 """
-"""What each reference named at a time, for a platform, by default the store's first, whose rows may not name it. The
-columns are those of the row with the highest sequence."""
+"""What each reference named at a time, for a platform, by default the store's first, whose rows may not name it.
+
+The columns are those of the row with the highest sequence."""
 
 FIRST_CHANGE = """
 SELECT max(
