@@ -62,12 +62,19 @@ SLOW = (
 """Path prefixes of tests that start many processes or a daemon, or feed megabytes."""
 
 
+ONCE = ("browse/", "fleet/", "test_dependencies.py", "test_kubernetes.py", "test_package.py")
+"""Path prefixes of tests that depend on no SQLite driver."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow the tests that `scripts/test --quick` leaves out."""
+    """Mark the tests that `scripts/test --quick` leaves out, and those that it runs once."""
     here = Path(__file__).parent
     for item in items:
-        if str(item.path.relative_to(here)).startswith(SLOW):
+        path = str(item.path.relative_to(here))
+        if path.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if path.startswith(ONCE):
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.fixture(autouse=True)
