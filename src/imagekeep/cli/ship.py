@@ -58,8 +58,7 @@ def ship_history(
     fails, ever less often, down to once an hour.
     """
     # Imported here because psycopg is an extra.
-    from imagekeep.fleet.follow import Pace, ship_store
-    from imagekeep.fleet.follow import follow as follow_store
+    from imagekeep.fleet.follow import Pace, follow_store, ship_store
 
     parameters = centre_parameters(url, credentials)
     require_store(settings.path)

@@ -66,7 +66,7 @@ def ship_store(path: Path, parameters: dict[str, str], version: str) -> Shipment
     return done
 
 
-def follow(
+def follow_store(
     path: Path, parameters: dict[str, str], version: str, stop: threading.Event, pace: Pace | None = None
 ) -> None:
     """Ship the store at `path` until `stop` is set; no failure ends it."""
