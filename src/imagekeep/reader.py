@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from imagekeep.database import queries
 from imagekeep.database.driver import DRIVER_ERRORS
-from imagekeep.database.presence import look_times
 from imagekeep.database.readers import ReadConnections
 from imagekeep.database.revision import HEAD
-from imagekeep.database.usage import all_containers, find_usage
 from imagekeep.errors import (
     AmbiguousError,
     ImageNotFoundError,
@@ -22,7 +20,6 @@ from imagekeep.errors import (
 )
 from imagekeep.paths import store_path
 from imagekeep.platform import ALL_PLATFORMS, name_of
-from imagekeep.times import timestamp
 
 if TYPE_CHECKING:
     import builtins
@@ -195,14 +192,21 @@ class Reader:
 
         Empty if the source has none, has no such thing, or was not asked; `look_times` tells which.
         """
+        from imagekeep.database.usage import all_containers  # few programs ask
+
         return self._connections.ask(all_containers)
 
     def usage(self, image_id: str, platform: Platform | str | None = None) -> ImageUsage:
         """Return when the image with a full or truncated id was used, and by which containers; raises as `get`."""
+        from imagekeep.database.usage import find_usage
+        from imagekeep.times import timestamp
+
         return self._connections.ask(find_usage, image_id, self._name_of(platform), timestamp())
 
     def look_times(self) -> LookTimes:
         """Return when the source was last asked what it has beside references."""
+        from imagekeep.database.presence import look_times
+
         return self._connections.ask(look_times)
 
     def watcher(self) -> WatcherState | None:

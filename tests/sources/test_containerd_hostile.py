@@ -19,6 +19,7 @@ from imagekeep.sources.containerd import Containerd, Timeouts, listings
 from imagekeep.sources.containerd.budget import COUNTED_FROM, FIELDS_MAX, MESSAGES_MAX, is_within_budget
 from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX
 from imagekeep.sources.containerd.protocol import (
+    CONTENT_INFO,
     LIST_CONTAINERS,
     LIST_CONTENT,
     LIST_IMAGES,
@@ -174,7 +175,7 @@ def test_a_listing_without_end_is_refused_at_its_limit(
 
 
 def test_a_listing_without_end_and_without_what_was_asked_for_ends_at_its_deadline(tmp_path: Path) -> None:
-    asked = [digest_of(b"asked for")]
+    asked = [digest_of(b"asked for %d" % number) for number in range(listings.SINGLE_MAX + 1)]
     with (
         streaming(tmp_path / "grpc", blobs),
         Containerd(str(tmp_path / "grpc"), timeouts=Timeouts(read=0.3)) as source,
@@ -194,7 +195,8 @@ def test_blobs_containers_and_snapshots_of_impossible_names_and_sizes_are_left_o
         answering(tmp_path / "content", LIST_CONTENT.response(info=sizes).SerializeToString()),
         Containerd(str(tmp_path / "content")) as source,
     ):
-        assert source.contents() == source.contents([blob, less]) == {blob: 2**62}
+        others = [digest_of(b"%d" % number) for number in range(listings.SINGLE_MAX)]
+        assert source.contents() == source.contents([blob, less, *others]) == {blob: 2**62}
     names = [blob.encode(), b"", b"\xff", b"sha256:abc", b"extract-1 " + blob.encode()]
     listed = LIST_SNAPSHOTS.response(info=[{"name": name} for name in names])
     with (
@@ -209,6 +211,15 @@ def test_blobs_containers_and_snapshots_of_impossible_names_and_sizes_are_left_o
             Containerd(str(tmp_path / "containers")) as source,
         ):
             assert source.containers() == []
+
+
+def test_a_negative_size_of_one_blob_is_left_out(tmp_path: Path) -> None:
+    answer = CONTENT_INFO.response(info={"digest": digest_of(b"blob"), "size": -5})
+    with (
+        answering(tmp_path / "grpc", answer.SerializeToString()),
+        Containerd(str(tmp_path / "grpc")) as source,
+    ):
+        assert source.contents([digest_of(b"blob")]) == {}
 
 
 def test_a_negative_size_of_a_snapshot_is_left_out(tmp_path: Path) -> None:

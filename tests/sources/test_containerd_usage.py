@@ -8,7 +8,7 @@ import pytest
 
 from imagekeep.errors import InvalidArgumentError, NamespaceNotFoundError
 from imagekeep.sources.containerd import Containerd
-from imagekeep.sources.containerd.listings import FILTERS_MAX
+from imagekeep.sources.containerd.listings import FILTERS_MAX, SINGLE_MAX
 from imagekeep.sources.protocol import ContainerLister, ContentLister, SnapshotLister
 from imagekeep.times import current_time
 from imagekeep.usage import ContainerRecord
@@ -62,7 +62,7 @@ def test_the_blobs_are_those_that_containerd_has(
 def test_blobs_can_be_asked_for_by_digest_and_missing_ones_are_left_out(
     daemon: Daemon, namespace: str, source: Containerd, tmp_path: Path
 ) -> None:
-    layers = tuple(b"layer %d" % number for number in range(FILTERS_MAX + 5))
+    layers = tuple(b"layer %d" % number for number in range(SINGLE_MAX + 5))
     daemon.make_image(tmp_path / "image", APP, namespace=namespace, layers=layers)
     wanted = {digest_of(layer): len(layer) for layer in layers}
     few = dict(list(wanted.items())[:3])

@@ -37,7 +37,7 @@ SINGLE_MAX: Final = 64
 FILTERS_MAX: Final = 16
 """Most containers to name in a request, and tasks to ask for one by one."""
 
-CONTAINERS_MAX: Final = 100_000
+CONTAINERS_MAX: Final = 10_000
 """Most containers in a listing."""
 
 SNAPSHOTS_MAX: Final = 500_000

@@ -175,7 +175,7 @@ class Containerd:
     def containers(self, ids: Collection[str] | None = None) -> list[ContainerRecord]:
         """Return these containers of the namespace, or all; leave out those that do not exist.
 
-        Raises FailedPreconditionError for more than 100,000 containers.
+        Raises FailedPreconditionError for more than 10,000 containers.
         """
         return listings.list_containers(self._connection, ids, self._timeouts.read)
 
