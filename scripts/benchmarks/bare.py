@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
     from benchmarks.corpus import MadeImage
 
-RESOLVE = 'SELECT id FROM "references" JOIN images USING (image_key) WHERE name = ?'
+RESOLVE = """
+SELECT id FROM "references" JOIN images USING (image_key) WHERE "references".platform_key = 0 AND name = ?
+"""
 GET = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) WHERE id = ?
+SELECT image_key, id, chain_id, size, document FROM images JOIN documents ON blob_key = config_key
+WHERE platform_key = 0 AND id = ?
 """
 GET_BY_PREFIX = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key)
-WHERE id >= ? AND id < ? LIMIT 2
+SELECT image_key, id, chain_id, size, document FROM images JOIN documents ON blob_key = config_key
+WHERE platform_key = 0 AND id >= ? AND id < ? LIMIT 2
 """
 REFERENCES = """
 SELECT name, pinned_refs.reference IS NOT NULL
@@ -31,7 +34,7 @@ FROM "references" LEFT JOIN pinned_refs ON pinned_refs.reference = name
 WHERE "references".image_key = ? ORDER BY sort_rank, coalesce(sort_name, name), name
 """
 ALL_IMAGES = """
-SELECT image_key, id, chain_id, size, document FROM images JOIN configs USING (image_key) ORDER BY id
+SELECT image_key, id, chain_id, size, document FROM images JOIN documents ON blob_key = config_key ORDER BY id
 """
 ALL_REFERENCES = """
 SELECT "references".image_key, name, pinned_refs.reference IS NOT NULL
@@ -40,38 +43,42 @@ ORDER BY "references".image_key, sort_rank, coalesce(sort_name, name), name
 """
 
 _STATE = """
-SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, ref_cache.platform
+SELECT images.id, pinned_refs.reference IS NOT NULL, ref_cache.target_digest, ref_cache.manifest_key
 FROM "references" JOIN images USING (image_key)
 LEFT JOIN pinned_refs ON pinned_refs.reference = name
 LEFT JOIN ref_cache ON ref_cache.reference = name
-WHERE name = ?
+WHERE "references".platform_key = 0 AND name = ?
 """
-_ADD_IMAGE = "INSERT INTO images (id, chain_id, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_ADD_CONFIG = """
-INSERT INTO configs (image_key, document)
-VALUES ((SELECT image_key FROM images WHERE id = ?), ?) ON CONFLICT DO NOTHING
+_ADD_BLOB = "INSERT INTO blobs (digest) VALUES (?) ON CONFLICT DO NOTHING"
+_ADD_DOCUMENT = """
+INSERT INTO documents (blob_key, document)
+VALUES ((SELECT blob_key FROM blobs WHERE digest = ?), ?) ON CONFLICT DO NOTHING
+"""
+_ADD_IMAGE = """
+INSERT INTO images (id, chain_id, size, config_key)
+VALUES (?1, ?2, ?3, (SELECT blob_key FROM blobs WHERE digest = ?1)) ON CONFLICT DO NOTHING
 """
 _ADD_REFERENCE = """
 INSERT INTO "references" (name, image_key, sort_rank, sort_name)
-VALUES (?, (SELECT image_key FROM images WHERE id = ?), ?, NULL)
+VALUES (?, (SELECT image_key FROM images WHERE platform_key = 0 AND id = ?), ?, NULL)
 """
 _MOVE_REFERENCE = """
-UPDATE "references" SET image_key = (SELECT image_key FROM images WHERE id = ?) WHERE name = ?
+UPDATE "references" SET image_key = (SELECT image_key FROM images WHERE platform_key = 0 AND id = ?)
+WHERE platform_key = 0 AND name = ?
 """
 _ADD_PIN = """
-INSERT INTO pinned_refs (reference, image_key) SELECT name, image_key FROM "references" WHERE name = ?
+INSERT INTO pinned_refs (reference, image_key)
+SELECT name, image_key FROM "references" WHERE platform_key = 0 AND name = ?
 """
 _VERIFY = """
-INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at)
-VALUES (?1, (SELECT image_key FROM "references" WHERE name = ?1), ?2, ?3, ?4)
-ON CONFLICT (reference) DO UPDATE SET
-    target_digest = excluded.target_digest, platform = excluded.platform, verified_at = excluded.verified_at
+INSERT INTO ref_cache (reference, image_key, target_digest, verified_at)
+VALUES (?1, (SELECT image_key FROM "references" WHERE platform_key = 0 AND name = ?1), ?2, ?3)
+ON CONFLICT (reference, image_key) DO UPDATE SET
+    target_digest = excluded.target_digest, verified_at = excluded.verified_at
 """
 _RECORD = """
 INSERT INTO reference_history (reference, image_id, target_digest, pinned, event, at) VALUES (?, ?, ?, ?, ?, ?)
 """
-_PLATFORM = "linux/amd64"
-
 Pair = tuple[str, "MadeImage"]
 """A reference and its new image."""
 
@@ -139,11 +146,12 @@ def add_batch(connection: sqlite.Connection, pairs: Sequence[Pair]) -> None:
     execute("BEGIN IMMEDIATE")
     for name, _ in pairs:
         execute(_STATE, (name,)).fetchone()
+    executemany(_ADD_BLOB, [(digest,) for _, i in pairs for digest in (i.image_id, i.target.digest)])
+    executemany(_ADD_DOCUMENT, [(i.image_id, i.config_json) for _, i in pairs])
     executemany(_ADD_IMAGE, [(i.image_id, i.chain_id, i.size) for _, i in pairs])
-    executemany(_ADD_CONFIG, [(i.image_id, i.config_json) for _, i in pairs])
     executemany(_ADD_REFERENCE, [(name, i.image_id, 1 if name == i.tag else 2) for name, i in pairs])
     executemany(_ADD_PIN, [(name,) for name, i in pairs if i.pinned and name == i.tag])
-    executemany(_VERIFY, [(name, i.target.digest, _PLATFORM, now) for name, i in pairs])
+    executemany(_VERIFY, [(name, i.target.digest, now) for name, i in pairs])
     executemany(
         _RECORD,
         [(name, i.image_id, i.target.digest, i.pinned and name == i.tag, "new", now) for name, i in pairs],
@@ -159,13 +167,15 @@ def update_each(connection: sqlite.Connection, pairs: Sequence[Pair], event: str
         execute("BEGIN IMMEDIATE")
         execute(_STATE, (name,)).fetchone()
         if event != "unchanged":
+            execute(_ADD_BLOB, (image.image_id,))
+            execute(_ADD_BLOB, (image.target.digest,))
+            execute(_ADD_DOCUMENT, (image.image_id, image.config_json))
             execute(_ADD_IMAGE, (image.image_id, image.chain_id, image.size))
-            execute(_ADD_CONFIG, (image.image_id, image.config_json))
         if event == "new":
             execute(_ADD_REFERENCE, (name, image.image_id, 1))
         elif event == "moved":
             execute(_MOVE_REFERENCE, (image.image_id, name))
-        execute(_VERIFY, (name, image.target.digest, _PLATFORM, now))
+        execute(_VERIFY, (name, image.target.digest, now))
         if event != "unchanged":
             execute(_RECORD, (name, image.image_id, image.target.digest, False, event, now))
         execute("COMMIT")

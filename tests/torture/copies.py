@@ -198,7 +198,8 @@ def _holds(path: str, secret: bytes) -> bool:
 def _secret_of(store: Path) -> bytes:
     """Return a config of the store, which nobody else may see."""
     with contextlib.closing(sqlite.connect(store)) as connection:
-        document: bytes = connection.execute("SELECT document FROM configs").fetchone()[0]
+        config = "SELECT document FROM images JOIN documents ON blob_key = config_key"
+        document: bytes = connection.execute(config).fetchone()[0]
     return document
 
 
@@ -221,12 +222,8 @@ def _rows(path: Path) -> list[Any]:
         return [
             connection.execute(f"SELECT * FROM {table}").fetchall()
             for table in (
-                "images",
-                "configs",
-                '"references"',
-                "pinned_refs",
-                "ref_cache",
-                "reference_history",
+                *("platforms", "images", '"references"', "pinned_refs", "ref_cache", "reference_history"),
+                *("blobs", "documents", "target_manifests", "manifests", "manifest_layers", "chains"),
             )
         ]
 

@@ -55,7 +55,7 @@ def forged_journal(sandbox: Sandbox) -> None:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("PRAGMA cache_size = 1")
         connection.execute("BEGIN")
-        connection.execute("DELETE FROM configs")
+        connection.execute("DELETE FROM documents")
         connection.execute("CREATE TABLE junk AS SELECT zeroblob(400000)")
         shutil.copy(f"{forged}-journal", journal)
     _nobodys(journal)
@@ -115,15 +115,15 @@ def second_link(sandbox: Sandbox) -> None:
 def endless_view(sandbox: Sandbox) -> None:
     """A store with an endless view in place of a table."""
     with contextlib.closing(sqlite.connect(sandbox.store(), isolation_level=None)) as connection:
-        connection.execute("DROP TABLE configs")
+        connection.execute("DROP TABLE documents")
         connection.execute(
-            "CREATE VIEW configs AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
-            " SELECT i AS image_key, i AS document FROM n WHERE i < 0"
+            "CREATE VIEW documents AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+            " SELECT i AS blob_key, i AS document FROM n WHERE i < 0"
         )
     sandbox.expect_refused(
         *(command for command in READING if command != ("db", "check")),
         ("--source", sandbox.layout(), "sync"),
         ("db", "migrate"),
-        words="table configs is missing",
+        words="table documents is missing",
     )
     sandbox.expect_refused(("db", "check"), words="broken invariants")

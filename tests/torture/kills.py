@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from imagekeep.database.revision import HEAD, REVISIONS
 from tests.database.stores import STORES, thawed
 from tests.torture import workers
 from tests.torture.children import Child, ask
+from tests.torture.disk_faults import rows_of
 from tests.torture.orders import PLATFORM, Orders
 from tests.torture.report import Harm, Report
 from tests.torture.survey import broken_invariants, survey
@@ -231,20 +231,18 @@ def survey_migration(path: Path, acknowledged: bool, revision: str = "0001") -> 
     if found not in (revision, HEAD) or (acknowledged and found != HEAD):
         seen.append((Harm.LOST, f"{path} is at revision {found}"))
     workers.migrate(lambda line: None, path)
-    for table in ("images", "configs", "references", "pinned_refs", "ref_cache"):
-        if _rows(path, table) != _rows(STORES / "0001.db", table):
-            seen.append((Harm.LOST, f"{path}: {table} has other rows than before"))
+    before, after = rows_of(STORES / "0001.db", "0001"), rows_of(path, HEAD)
+    seen += [
+        (Harm.LOST, f"{path}: {table} has other rows than before")
+        for table, rows in before.items()
+        if after[table] != rows
+    ]
     for copy in [path, *path.parent.glob(f"{path.name}.*.backup")]:
         if copy == path:
             seen += broken_invariants(copy)
         elif read_revision(copy) not in REVISIONS[:-1]:
             seen.append((Harm.BROKEN, f"{copy} is incomplete"))
     return seen
-
-
-def _rows(path: Path, table: str) -> list[tuple[object, ...]]:
-    with contextlib.closing(sqlite.connect(path)) as connection:
-        return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
 
 
 def kill_restores(kills: Kills, place: Path, rounds: int) -> None:

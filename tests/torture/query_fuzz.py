@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tests.torture.report import Seen
 
 QUERIES = (
-    "SELECT id , size FROM images JOIN configs USING ( image_key ) WHERE size > 5 ORDER BY id LIMIT 3",
+    "SELECT id , size FROM images JOIN documents ON blob_key = config_key WHERE size > 5 ORDER BY id LIMIT 3",
     "SELECT reference , count ( * ) FROM reference_history GROUP BY reference HAVING count ( * ) > 1",
     "WITH RECURSIVE t ( n ) AS ( SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 50 ) SELECT sum ( n ) FROM t",
     "SELECT value FROM image_list , json_each ( image_list . reference_names )",
-    "SELECT hex ( document ) , length ( document ) FROM configs",
+    "SELECT hex ( document ) , length ( document ) FROM documents",
     'UPDATE images SET size = 0 WHERE id IN ( SELECT id FROM "references" )',
     "INSERT INTO incomplete_refs VALUES ( 'a' , 'b' , 0 , 0 , 0 ) RETURNING *",
     "REPLACE INTO pinned_refs SELECT name , image_key FROM 'references'",

@@ -102,7 +102,8 @@ def test_nothing_of_a_broken_config_is_stored(layout: LayoutWriter, tmp_path: Pa
     connection = sqlite3.connect(path)
     everything = "\n".join(connection.iterdump())
     secret = SECRET.encode()
-    (kept,) = connection.execute("SELECT document FROM configs").fetchone()
+    config = "SELECT document FROM images JOIN documents ON blob_key = config_key"
+    (kept,) = connection.execute(config).fetchone()
     connection.close()
     assert secret in kept
     assert everything.count(secret.hex().upper()) == 1
