@@ -9,12 +9,14 @@ import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from benchmarks.corpus import PLATFORM, made_images
+from benchmarks.corpus import PLATFORM, MemorySource, made_images
 from imagekeep.database.check import find_problems
 from imagekeep.database.connection import connect
 from imagekeep.database.create import open_or_create
+from imagekeep.database.platforms import changes_to
 from imagekeep.database.revision import HEAD
-from imagekeep.reference import sort_key
+from imagekeep.database.writes import write_changes
+from imagekeep.observe import observation_of, observe_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,21 +24,10 @@ if TYPE_CHECKING:
 
     from benchmarks.corpus import MadeImage
     from imagekeep.database.driver import sqlite
+    from imagekeep.image import Observation
 
 VERIFIED_AT = 1_750_000_000_000_000
 _BATCH = 5_000
-
-_ADD_IMAGE = "INSERT INTO images (image_key, id, chain_id, size) VALUES (?, ?, ?, ?)"
-_ADD_CONFIG = "INSERT INTO configs (image_key, document) VALUES (?, ?)"
-_ADD_REFERENCE = 'INSERT INTO "references" (name, image_key, sort_rank, sort_name) VALUES (?, ?, ?, ?)'
-_ADD_PIN = "INSERT INTO pinned_refs (reference, image_key) VALUES (?, ?)"
-_ADD_CACHE = """
-INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_at) VALUES (?, ?, ?, ?, ?)
-"""
-_ADD_HISTORY = """
-INSERT INTO reference_history (reference, image_id, target_digest, pinned, event, at)
-VALUES (?, ?, ?, ?, 'new', ?)
-"""
 
 
 def store_of(directory: Path, count: int) -> Path:
@@ -73,24 +64,13 @@ def _fill(path: Path, count: int) -> None:
 
 
 def _write(connection: sqlite.Connection, images: list[MadeImage]) -> None:
-    connection.executemany(_ADD_IMAGE, [(i.number + 1, i.image_id, i.chain_id, i.size) for i in images])
-    connection.executemany(_ADD_CONFIG, [(i.number + 1, i.config_json) for i in images])
-    named = [(image, name) for image in images for name in image.references]
-    connection.executemany(_ADD_REFERENCE, [(n, i.number + 1, *_order(n)) for i, n in named])
-    connection.executemany(_ADD_PIN, [(i.tag, i.number + 1) for i in images if i.pinned])
-    connection.executemany(
-        _ADD_CACHE, [(n, i.number + 1, i.target.digest, PLATFORM, VERIFIED_AT) for i, n in named]
-    )
-    connection.executemany(
-        _ADD_HISTORY,
-        [(n, i.image_id, i.target.digest, i.pinned and n == i.tag, VERIFIED_AT) for i, n in named],
-    )
-
-
-def _order(name: str) -> tuple[int, str | None]:
-    """Return the sort columns of a reference."""
-    rank, canonical = sort_key(name)
-    return rank, None if canonical == name else canonical
+    source = MemorySource(images)
+    observed: dict[str, Observation] = {}
+    for image in images:
+        reading = observe_target(image.target, source, (PLATFORM,)).with_presence(source)
+        observed |= {record.reference: observation_of(record, reading) for record in image.records()}
+    cursor = connection.cursor()
+    write_changes(cursor, changes_to(cursor, (PLATFORM,), observed), VERIFIED_AT)
 
 
 def _batches(images: Iterable[MadeImage]) -> Iterator[list[MadeImage]]:
