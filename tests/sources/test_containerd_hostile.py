@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from imagekeep.errors import FailedPreconditionError, SourceFaultError, SourceTi
 from imagekeep.oci import content
 from imagekeep.sources.containerd import Containerd, Timeouts, listings
 from imagekeep.sources.containerd.budget import COUNTED_FROM, FIELDS_MAX, MESSAGES_MAX, is_within_budget
-from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX
+from imagekeep.sources.containerd.connection import RECEIVED_BYTES_MAX, Connection
 from imagekeep.sources.containerd.protocol import (
     CONTENT_INFO,
     LIST_CONTAINERS,
@@ -217,9 +218,9 @@ def test_a_negative_size_of_one_blob_is_left_out(tmp_path: Path) -> None:
     answer = CONTENT_INFO.response(info={"digest": digest_of(b"blob"), "size": -5})
     with (
         answering(tmp_path / "grpc", answer.SerializeToString()),
-        Containerd(str(tmp_path / "grpc")) as source,
+        contextlib.closing(Connection(str(tmp_path / "grpc"), "k8s.io")) as connection,
     ):
-        assert source.contents([digest_of(b"blob")]) == {}
+        assert listings.blob_sizes(connection, [digest_of(b"blob")], 10) == {}
 
 
 def test_a_negative_size_of_a_snapshot_is_left_out(tmp_path: Path) -> None:
