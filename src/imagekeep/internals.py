@@ -170,18 +170,24 @@ def platform_names(store: Store) -> tuple[str, ...]:
     return store._platform_names()
 
 
+def platforms_of(store: Store) -> Sequence[str]:
+    """Return the platforms that a store updates."""
+    return store._platform_names()
+
+
 def observe(
     store: Store,
     target: Descriptor,
     shared: SharedDocuments | None = None,
     listed: Container[str] = (),
+    platforms: Sequence[str] = (),
 ) -> TargetReading:
     """Read a target at the source for the store's platforms; raises as `observe_target` and `require_image` do.
 
-    `listed` has blobs that the source is known to have.
+    `listed` has blobs that the source is known to have; `platforms` spares asking for those of the store.
     """
     source = require_source(store)
-    reading = observe_target(target, source, store._platform_names(), shared)
+    reading = observe_target(target, source, platforms or platforms_of(store), shared)
     reading.require_image()
     return reading.with_presence(source, listed)
 

@@ -43,6 +43,7 @@ from imagekeep.internals import (
     lock_references,
     mark_verified,
     observe,
+    platforms_of,
     remember_source,
     require_same_source,
     require_source,
@@ -279,7 +280,8 @@ def _read(
     for record in records:
         by_target.setdefault(record.target, []).append(record)
     unreadable: dict[Descriptor, ImagekeepError] = {}
-    read = partial(observe, run.store, shared=run.shared, listed=run.listed)
+    platforms = platforms_of(run.store)
+    read = partial(observe, run.store, shared=run.shared, listed=run.listed, platforms=platforms)
     for target, reading in _map(pool, read, by_target, unreadable):
         for record in by_target[target]:
             yield record.reference, observation_of(record, reading)

@@ -18,7 +18,7 @@ from imagekeep.database.rows import by_place, run
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imagekeep.database.driver import sqlite
     from imagekeep.database.rows import Row
@@ -54,20 +54,38 @@ class _Known(NamedTuple):
     is_manifest: int
 
 
-def write_target(cursor: sqlite.Cursor, facts: TargetFacts) -> None:
-    """Write what a target is made of, as far as it could be read."""
-    known = _blobs(cursor, facts.blobs)
-    keys = _write_blobs(cursor, facts, known)
-    new = [digest for digest in facts.documents if digest not in known or not known[digest].has_document]
-    run(cursor, _ADD_DOCUMENT, ({"blob_key": keys[d], "document": facts.documents[d]} for d in new))
+def write_targets(cursor: sqlite.Cursor, targets: Sequence[TargetFacts]) -> None:
+    """Write what targets are made of, as far as it could be read; together they take far less time."""
+    blobs = {digest: blob for facts in reversed(targets) for digest, blob in facts.blobs.items()}
+    known = _blobs(cursor, blobs)
+    keys = _write_blobs(cursor, blobs, _presence(targets), known)
+    new = {
+        digest: document
+        for facts in targets
+        for digest, document in facts.documents.items()
+        if digest not in known or not known[digest].has_document
+    }
+    run(cursor, _ADD_DOCUMENT, ({"blob_key": keys[d], "document": document} for d, document in new.items()))
     learnt = {
         digest: manifest
+        for facts in targets
         for digest, manifest in facts.manifests.items()
         if digest not in known or not known[digest].is_manifest or manifest.config in new
     }
     if learnt:
         _write_manifests(cursor, learnt, keys)
-    _write_entries(cursor, facts, keys)
+    for facts in targets:
+        _write_entries(cursor, facts, keys)
+
+
+def _presence(targets: Sequence[TargetFacts]) -> dict[str, bool | None]:
+    """Return whether the source has each blob, as the last target says that knows it."""
+    presence: dict[str, bool | None] = {}
+    for facts in targets:
+        for digest, present in facts.presence().items():
+            if present is not None or digest not in presence:
+                presence[digest] = present
+    return presence
 
 
 def _blobs(cursor: sqlite.Cursor, digests: Iterable[str]) -> dict[str, _Known]:
@@ -79,23 +97,27 @@ def _blobs(cursor: sqlite.Cursor, digests: Iterable[str]) -> dict[str, _Known]:
     return known
 
 
-def _write_blobs(cursor: sqlite.Cursor, facts: TargetFacts, known: Mapping[str, _Known]) -> dict[str, int]:
+def _write_blobs(
+    cursor: sqlite.Cursor,
+    blobs: Mapping[str, BlobFacts],
+    presence: Mapping[str, bool | None],
+    known: Mapping[str, _Known],
+) -> dict[str, int]:
     """Add the blobs that the store does not have, and what it did not know of others; return every key."""
-    presence = facts.presence()
     small, large = (count(last + 1) for last in cursor.execute(statements.LAST_BLOB_KEYS).fetchone())
     keys = {
         digest: known[digest].key if digest in known else next(small if blob.media_type in _SMALL else large)
-        for digest, blob in facts.blobs.items()
+        for digest, blob in blobs.items()
     }
     added = [
         (keys[digest], digest, blob.media_type, blob.size, presence[digest])
-        for digest, blob in facts.blobs.items()
+        for digest, blob in blobs.items()
         if digest not in known
     ]
     cursor.executemany(_ADD_NEW_BLOB, added)
     learnt = [
         (blob.media_type, blob.size, presence[digest], keys[digest])
-        for digest, blob in facts.blobs.items()
+        for digest, blob in blobs.items()
         if digest in known and _teaches(blob, presence[digest], known[digest])
     ]
     if learnt:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imagekeep.database import statements
-from imagekeep.database.content import write_target
+from imagekeep.database.content import write_targets
 from imagekeep.database.rows import by_place, run
 from imagekeep.reference import sort_key
 from imagekeep.transition import FIRST, Transition
@@ -106,9 +106,9 @@ def _settle(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int)
 
 def _write_targets(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange]) -> None:
     """Write what the targets of these changes are made of, each target once; of one not read, only its digest."""
-    for facts in {id(change.target): change.target for change in changes}.values():
-        if facts is not None:
-            write_target(cursor, facts)
+    write_targets(
+        cursor, list({id(change.target): change.target for change in changes if change.target}.values())
+    )
     run(cursor, _ADD_BLOB, (_blob_row(c.target_digest) for c in changes if c.target_digest and not c.target))
 
 

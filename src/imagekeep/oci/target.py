@@ -14,6 +14,7 @@ everything beneath it, so the result changes only if more or less of it can be r
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from imagekeep.digest import is_digest
@@ -154,6 +155,13 @@ def believable_size(size: int) -> int | None:
     return size if 0 <= size <= SIZE_LIMIT else None
 
 
+@lru_cache(maxsize=64)
+def _describe(platform: Platform) -> tuple[str, bool]:
+    """Return a platform's normal form, formatted, and whether it says that it is unknown."""
+    normal = platform.normalize(_ANY_HOST)
+    return normal.format_all(), "unknown" in (normal.os, normal.architecture)
+
+
 class _Opened(NamedTuple):
     """A manifest that was read, and what its entries need of its config."""
 
@@ -216,14 +224,13 @@ class _Walk:
     def _entry(self, position: int, descriptor: Descriptor) -> TargetEntry:
         opened = self._open(descriptor) if descriptor.media_type in MANIFEST_TYPES else None
         platform = descriptor.platform or (opened.platform if opened else None)
-        normal = platform.normalize(_ANY_HOST) if platform else None
+        name, is_unknown = _describe(platform) if platform else (None, False)
         return TargetEntry(
             position,
             descriptor.media_type,
             descriptor.digest,
-            normal.format_all() if normal else None,
-            descriptor.reference_type == ATTESTATION
-            or (normal is not None and "unknown" in (normal.os, normal.architecture)),
+            name,
+            is_unknown or descriptor.reference_type == ATTESTATION,
         )
 
     def _open(self, descriptor: Descriptor) -> _Opened | None:
