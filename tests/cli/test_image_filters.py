@@ -179,6 +179,12 @@ def test_use_pins_and_presence_are_filters(run: Run, shop: dict[str, str], direc
         connection.commit()
     with Store.open(directory / "shop.db") as store:
         store.pin(shop[NEW], NEW)
+    used = {
+        image["id"]: image["lastUsed"]
+        for image in json.loads(run("images", "--wide", "-o", "json").out)["images"]
+    }
+    assert used[shop[OLD]]
+    assert used[shop[NEW]] is None
     assert filtered(run, ["in-use=true"]) == {shop[OLD]}
     assert filtered(run, ["pinned=true"]) == {shop[NEW]}
     assert filtered(run, ["pinned!=true"]) == {shop[OLD]}
@@ -273,6 +279,16 @@ def test_a_template_has_dockers_placeholders(run: Run, shop: dict[str, str]) -> 
         f"shop:new {short} 2026-11-20 08:00:00 +0000 UTC 0 linux/amd64 false\n"
     )
     assert run("images", "--format", "{{.ID}}", "--no-trunc", "-f", "reference=*:new").out == f"{shop[NEW]}\n"
+
+
+def test_json_as_a_template_is_dockers(run: Run, shop: dict[str, str]) -> None:
+    rows = [json.loads(line) for line in run("images", "--format", "json").lines]
+    assert [row["Tag"] for row in rows] == ["new", "old"]
+    assert set(rows[0]) == {
+        "Containers", "CreatedAt", "CreatedSince", "Digest", "ID",
+        "Repository", "SharedSize", "Size", "Tag", "UniqueSize",
+    }  # fmt: skip
+    assert rows[0]["SharedSize"] == "4B"
 
 
 def test_a_template_of_a_table_is_laid_out_as_dockers(run: Run, shop: dict[str, str]) -> None:

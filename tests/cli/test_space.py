@@ -201,6 +201,18 @@ def test_a_plan_goes_in_the_order_of_a_kubelet(run: Run, node: dict[str, str], d
     assert (planned["met"], planned["target_bytes"]) == (False, 10**12)
 
 
+def test_a_container_of_an_unknown_image_keeps_what_its_reference_names(
+    run: Run, node: dict[str, str], directory: Path
+) -> None:
+    with opened(directory / "node.db") as connection:
+        connection.execute(
+            "INSERT INTO containers (container_id, reference, running) VALUES ('c', ?, 0)", (LONE,)
+        )
+        connection.commit()
+    assert node[LONE] not in [step["id"] for step in plan(run, "--free", "1TB")["steps"]]
+    assert run("images", "-q", "-f", "in-use=true").lines == [node[LONE]]
+
+
 def test_a_step_frees_what_no_later_image_needs(run: Run, node: dict[str, str], directory: Path) -> None:
     for minutes, name in enumerate((BASE, APP, OTHER, LONE)):
         used(directory, node[name], 50 - minutes)

@@ -62,7 +62,8 @@ def _lines(found: Explanation, now: int) -> Iterator[str]:
         state = "running" if used.running else "not running"
         yield f"Used by: container {used.container_id} ({state}, created {_when(used.created, now)})"
     yield f"First seen: {_when(image.first_seen, now)}"
-    yield f"Last used: {'never seen in use' if image.last_used is None else _when(image.last_used, now)}"
+    last_used = "never seen in use" if image.last_used is None else _when(image.last_used, now)
+    yield f"Last used: {'now' if found.containers else last_used}"
     yield f"Content: {image.state or UNKNOWN}"
     yield f"Size: {UNKNOWN if image.size is None else human_size(image.size)}"
     content, unpacked = (_size(each.total) for each in found.freed)

@@ -179,6 +179,8 @@ PLACEHOLDERS: dict[str, str] = {
 }
 """docker's placeholders and their headings, nerdctl's Name and Platform, and two of our own."""
 
+DOCKERS_PLACEHOLDERS = tuple(sorted(PLACEHOLDERS.keys() - {"Name", "Platform", "State", "Pinned"}))
+
 
 def template_values(
     image: ListedImage, now: int, patterns: Sequence[ReferenceGlob] = (), *, truncated: bool

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from imagekeep.cli.command import command, no_heading, no_truncation, row_format
-from imagekeep.cli.formats import table
+from imagekeep.cli.image_output import Form, document_of, filled, parse_form
 from imagekeep.cli.image_rows import (
-    PLACEHOLDERS,
     SORTS,
     Columns,
     choose,
-    created_of,
-    size_of,
     sort_images,
-    template_values,
 )
 from imagekeep.cli.output import write_all
+from imagekeep.cli.pager import paging
 from imagekeep.cli.rows import Listing, write_rows
 from imagekeep.cli.stored_names import complete_references
 from imagekeep.cli.times import moment_option
 from imagekeep.escaping import escape
-from imagekeep.oci.user import split_user
 from imagekeep.questions.filters import Filter, parse_filters
 from imagekeep.questions.globs import ReferenceGlob
-from imagekeep.questions.templates import Template, parse_template
+from imagekeep.questions.listed import ListedImage
 from imagekeep.reader import ask, asked_platform
 from imagekeep.reference import parse_normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from imagekeep.cli.settings import Settings
     from imagekeep.image import Image, ImageSummary
-    from imagekeep.questions.listed import ListedImage
     from imagekeep.reader import Reader
     from imagekeep.reference import Reference
 
@@ -44,12 +39,6 @@ if TYPE_CHECKING:
 
 _DOCUMENTS = ("json", "jsonl", "yaml")
 """The formats with crictl's fields, which need the configs."""
-
-_DEFAULT_FORMAT = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
-"""What docker shows for `--format table`."""
-
-_FORMAT_WIDTH = 10
-"""Minimum width of a column in a table of docker's."""
 
 
 class Request(NamedTuple):
@@ -63,13 +52,13 @@ class Request(NamedTuple):
     limit: int | None
     wide: bool
     tree: bool
-    template: Template | None
+    form: Form | None
     now: int
 
     @property
     def needs_facts(self) -> bool:
         """Return whether the list needs more than names and sizes in the usual order."""
-        shown = self.wide or self.tree or self.template
+        shown = self.wide or self.tree or self.form
         return bool(self.filters or self.sort or self.reverse or self.limit is not None or shown)
 
     @property
@@ -80,7 +69,7 @@ class Request(NamedTuple):
 
     def uses(self, *names: str) -> bool:
         """Return whether the list sorts by one of these keys or shows one of these placeholders."""
-        shown = self.template.placeholders if self.template else ()
+        shown = self.form.placeholders if self.form else ()
         return self.wide or self.sort in names or any(name in names for name in shown)
 
 
@@ -148,9 +137,9 @@ def list_images(
     if (template is not None) + tree + (output != "table") > 1:
         raise click.UsageError("--format, --tree and --output are ways to write the list; choose one")
     wanted = None if name is None else parse_normalized(name)
-    parsed = None if template is None else _parse_template(template)
+    form = None if template is None else parse_form(template)
     request = Request(
-        wanted, as_of, parse_filters(filters), sort, reverse, limit, wide, tree, parsed, time.time_ns()
+        wanted, as_of, parse_filters(filters), sort, reverse, limit, wide, tree, form, time.time_ns()
     )
     with settings.open_reader() as reader:
         images = _read(reader, request, documents=output in _DOCUMENTS and not quiet)
@@ -159,8 +148,12 @@ def list_images(
             return
     if quiet:
         write_all(f"{escape(image.id)}\n" for image, _ in images)
-    elif request.template is not None:
-        write_all(_filled(request.template, images, request, truncated=not no_trunc, heading=not no_heading))
+    elif request.form is not None:
+        listed = [image for image, _ in images if isinstance(image, ListedImage)]
+        patterns, heading = request.patterns, not no_heading
+        _write_paged(
+            filled(request.form, listed, request.now, patterns, truncated=not no_trunc, heading=heading)
+        )
     else:
         columns = Columns(
             digests=digests,
@@ -171,7 +164,7 @@ def list_images(
             patterns=request.patterns,
         )
         rows = (row for image, _ in images for row in columns.rows(image, wanted))
-        documents = (_document(image, config, wide=wide) for image, config in images)
+        documents = (document_of(image, config, wide=wide) for image, config in images)
         listing = Listing(columns.columns(), rows, "images", lambda: documents)
         write_rows(listing, output, heading=not no_heading)
 
@@ -222,73 +215,15 @@ def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tu
     return [(image, configs.get(image.id)) for image in chosen]
 
 
+def _write_paged(pieces: Iterable[str]) -> None:
+    """Write text through a pager on a terminal."""
+    with paging():
+        write_all(pieces)
+
+
 def _write_tree(reader: Reader, images: Sequence[tuple[Shown, Image | None]], *, truncated: bool) -> None:
     # Imported here because few lists are trees.
     from imagekeep.cli.image_tree import tree_of
 
     lines = ask(reader, tree_of, [image for image, _ in images], truncated)
-    write_all(f"{escape(line)}\n" for line in lines)
-
-
-def _parse_template(text: str) -> Template:
-    return parse_template(_DEFAULT_FORMAT if text == "table" else text, list(PLACEHOLDERS))
-
-
-def _filled(
-    template: Template,
-    images: Sequence[tuple[Shown, Image | None]],
-    request: Request,
-    *,
-    truncated: bool,
-    heading: bool,
-) -> Iterator[str]:
-    """Yield the lines of a template, or the table that it describes."""
-    values = (
-        values
-        for image, _ in images
-        for values in template_values(image, request.now, request.patterns, truncated=truncated)  # type: ignore[arg-type]
-    )
-    if template.is_table:
-        headings = [template.cells(PLACEHOLDERS)] if heading else []
-        return table([*headings, *map(template.cells, values)], minimum=_FORMAT_WIDTH)
-    return (f"{escape(line)}\n" for each in values for line in template.render(each).split("\n"))
-
-
-def _document(image: Shown, config: Image | None, *, wide: bool) -> dict[str, Any]:
-    """Return runtime.v1.Image as protobuf's JSON with every field; 64-bit numbers are strings.
-
-    What the history does not know of a past image is null.
-    """
-    uid, username = split_user(config.config["config"].get("User", "") if config else "")
-    size = size_of(image)
-    return {
-        "id": image.id,
-        "repoTags": image.repo_tags,
-        "repoDigests": image.repo_digests,
-        "size": None if size is None else str(size),
-        "uid": None if uid is None else {"value": str(uid)},
-        "username": username,
-        "spec": None,
-        "pinned": image.pinned,
-        **(_facts(image) if wide else {}),  # type: ignore[arg-type]
-    }
-
-
-def _facts(image: ListedImage) -> dict[str, Any]:
-    """Return what --wide adds; null is what is not known."""
-    return {
-        "created": created_of(image),
-        "platform": image.platform,
-        "state": image.state,
-        "firstSeen": _text(image.first_seen),
-        "lastUsed": _text(image.last_used),
-        "containers": image.containers,
-        "uniqueSize": image.unique_size,
-        "sharedSize": image.shared_size,
-    }
-
-
-def _text(moment: Any) -> str | None:
-    from imagekeep.cli.formats import format_time
-
-    return None if moment is None else format_time(moment)
+    _write_paged(f"{escape(line)}\n" for line in lines)

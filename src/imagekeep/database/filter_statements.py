@@ -80,7 +80,14 @@ UNTAGGED = 'images.image_key NOT IN (SELECT image_key FROM "references" WHERE so
 
 PINNED = "images.image_key IN (SELECT image_key FROM pinned_refs)"
 
-IN_USE = "images.id IN (SELECT image_id FROM containers WHERE image_id IS NOT NULL)"
+IN_USE = """(
+    images.id IN (SELECT containers.image_id FROM containers WHERE containers.image_id IS NOT NULL)
+    OR images.image_key IN (
+        SELECT "references".image_key
+        FROM "references" JOIN containers ON reference = name AND containers.image_id IS NULL
+    )
+)"""
+"""A container whose image is not known uses what its reference names."""
 
 SIZE: Final = {
     operator: f"CASE WHEN size < 0 THEN 9223372036854775807 ELSE size END {operator} ?"

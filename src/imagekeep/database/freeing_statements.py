@@ -7,6 +7,8 @@ frees depends on all the others.
 
 from __future__ import annotations
 
+from imagekeep.database.filter_statements import IN_USE
+
 REACHED = """
 targets (reference, target_key) AS MATERIALIZED (
     SELECT DISTINCT reference, blob_key FROM ref_cache JOIN blobs ON digest = target_digest
@@ -99,14 +101,14 @@ SELECT id, name FROM "references" JOIN images USING (image_key) ORDER BY images.
 """
 """Every name of every image, for one platform after the other."""
 
-COLLECTABLE_IMAGES = """
+COLLECTABLE_IMAGES = f"""
 SELECT
     id,
     max(size),
     min(first_seen),
     max(last_used),
     max(image_key IN (SELECT image_key FROM pinned_refs)),
-    max(id IN (SELECT containers.image_id FROM containers WHERE containers.image_id IS NOT NULL))
+    max({IN_USE})
 FROM images LEFT JOIN image_usage ON image_usage.image_id = id
 GROUP BY id
 """

@@ -63,7 +63,7 @@ def list_images(
             cursor.execute(selected, (json.dumps(list(platform_keys)), *parameters)), (INTEGER,)
         )
     ]
-    return _read(cursor, json.dumps(keys), facts)
+    return _read(cursor, json.dumps(keys), facts, now)
 
 
 def list_for_platform(
@@ -91,8 +91,11 @@ def images_by_id(cursor: sqlite.Cursor, ids: Sequence[str]) -> dict[str, Image]:
     return found
 
 
-def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
-    """Return the images with these keys, a JSON list, in the order of ids."""
+def _read(cursor: sqlite.Cursor, keys: str, facts: Facts, now: int) -> list[ListedImage]:
+    """Return the images with these keys, a JSON list, in the order of ids.
+
+    An image with a container is in use at `now`.
+    """
     references = _references_of(cursor, keys)
     created = _rows(cursor, statements.LISTED_CREATIONS, keys, (INTEGER, INTEGER_OR_NULL), facts.created)
     platforms = _rows(cursor, statements.LISTED_PLATFORMS, keys, (INTEGER, TEXT), facts.platform)
@@ -117,7 +120,7 @@ def _read(cursor: sqlite.Cursor, keys: str, facts: Facts) -> list[ListedImage]:
                 created=None if seconds is None else seconds * SECOND + nanoseconds,
                 platform=platforms.get(key, (None,))[0],
                 first_seen=_time(first_seen),
-                last_used=_time(last_used),
+                last_used=_time(now // 1000 if containers else last_used),
                 containers=containers,
                 state=_STATE_NAMES.get(states.get(key, (None,))[0]),
                 unique_size=None if unknown else unique or 0,
