@@ -235,7 +235,7 @@ FAILING = [
 
 HOLDERS = f"""
 SELECT substr(CAST(document AS TEXT), instr(document, 'hunter' || '2'), {len(SECRET)}) AS secret
-FROM configs WHERE instr(document, 'hunter' || '2')
+FROM documents WHERE instr(document, 'hunter' || '2')
 """
 
 
@@ -249,7 +249,7 @@ def test_an_error_quotes_no_value(run: Run, expression: str, condition: str) -> 
 
 
 def test_an_error_of_a_running_query_names_its_kind(run: Run) -> None:
-    assert run("query", "SELECT json_extract('{}', document) FROM configs").err == (
+    assert run("query", "SELECT json_extract('{}', document) FROM documents").err == (
         "Error: query: a function failed on one of the values (such as bad JSON, a bad path, or an integer "
         "overflow)\n"
     )
@@ -291,7 +291,7 @@ def test_the_views_show_no_secrets(run: Run, view: str) -> None:
 
 
 def test_a_config_is_shown_if_selected(run: Run) -> None:
-    assert "hunter2" in run("query", "SELECT document FROM configs").out
+    assert "hunter2" in run("query", "SELECT document FROM documents").out
 
 
 def test_a_store_of_an_older_revision_can_be_queried(run: Run, directory: Path) -> None:
@@ -427,7 +427,7 @@ def test_a_statement_is_given_once(run: Run) -> None:
 def test_a_plan_is_shown_as_a_tree(run: Run) -> None:
     result = run("query", "-n", "--explain", "-p", "id=x", "SELECT size FROM image_list WHERE id = :id")
     steps = [line.split(maxsplit=2)[2] for line in result.lines]
-    assert steps == ["SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)"]
+    assert steps == ["SEARCH images USING INDEX sqlite_autoindex_images_1 (platform_key=? AND id=?)"]
 
 
 def test_a_plan_has_its_steps_in_json(run: Run) -> None:

@@ -68,6 +68,18 @@ def test_a_view_has_the_declared_columns(store_path: Path, name: str) -> None:
     assert made == list(VIEWS[name].columns.keys())
 
 
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_has_the_comments_of_the_file(store_path: Path, name: str) -> None:
+    comments = [VIEWS[name].comment, *(column.comment for column in VIEWS[name].columns)]
+    assert COMMENT.findall(schema_of(store_path)[f"view {name}"]) == comments
+
+
+def test_the_file_has_the_contract_version(store_path: Path) -> None:
+    with opened(store_path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.CONTRACT,)
+        assert connection.execute("SELECT contract FROM store_list").fetchone() == (schema.CONTRACT,)
+
+
 @pytest.fixture
 def filled(store_path: Path) -> Path:
     with Store.open(store_path) as store:

@@ -16,11 +16,12 @@ from imagekeep.cli.formats import counted
 from imagekeep.cli.output import chunks, print_error, print_message, write
 from imagekeep.cli.pager import paging
 from imagekeep.cli.query_input import parse_parameter, read_statement
-from imagekeep.cli.rows import Column, Listing, row_pieces
+from imagekeep.cli.query_names import complete_named, find_named, list_named
+from imagekeep.cli.rows import Column, Listing, row_pieces, write_rows
 from imagekeep.cli.settings import read_store
 from imagekeep.database.queries import identity
 from imagekeep.database.query import EXPLAIN, TimeLimit, run_query
-from imagekeep.database.revision import HEAD
+from imagekeep.database.revision import HEAD, require_head
 from imagekeep.errors import InvalidArgumentError, printable
 
 if TYPE_CHECKING:
@@ -61,9 +62,21 @@ def _parse_parameters(
     "imagekeep query -o csv -p tag=1.36 'SELECT id, size FROM image_list, json_each(reference_names) "
     "WHERE value LIKE :tag'",
     "echo 'SELECT event, count(*) AS changes FROM history_list GROUP BY event' | imagekeep query -o json -",
+    "imagekeep query --named",
+    "imagekeep query --named largest",
+    "imagekeep query --named latest-at -p reference=busybox:1.36 -p time=now",
     "imagekeep query --explain 'SELECT size FROM image_list WHERE id = 1'",
 )
 @click.argument("sql", required=False)
+@click.option(
+    "--named",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    shell_complete=complete_named,
+    help="Run a named query; without NAME, list them.",
+)
+@click.option("--show", is_flag=True, help="Print the SQL of a named query instead of running it.")
 @click.option("-f", "--file", "path", metavar="FILE", help="Read the query from a file; - is standard input.")
 @click.option(
     "-p",
@@ -99,6 +112,8 @@ def query_store(
     settings: Settings,
     sql: str | None,
     path: str | None,
+    named: str | None,
+    show: bool,
     parameters: dict[str, str | float | None],
     explain: bool,
     limit: int,
@@ -111,11 +126,24 @@ def query_store(
     SQL is one SELECT, or - for standard input. `imagekeep schema` describes the views. They omit the environment
     and labels of configs, which may hold secrets; the tables include them.
     """
-    statement = read_statement(sql, path)
+    if show and not named:
+        raise click.UsageError("--show needs --named NAME")
+    if named == "":
+        write_rows(list_named(), output, heading=not no_heading)
+        return
+    query = None if named is None else find_named(named, sql, path)
+    if query is not None and show:
+        write(query.sql)
+        return
+    statement = read_statement(sql, path) if query is None else query.sql
+    if query is not None:
+        parameters = query.values(parameters)
     time_limit = TimeLimit(timeout)
     with read_store(settings.path) as (connection, revision), _watchdog(timeout):
         if settings.namespace and revision == HEAD:
             settings.require_namespace(identity(connection.cursor()).follows)
+        if query is not None:
+            require_head(revision, settings.path)
         answer = run_query(
             connection,
             EXPLAIN + statement if explain else statement,

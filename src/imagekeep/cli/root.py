@@ -143,6 +143,7 @@ def _print_manual(context: click.Context, _option: click.Parameter, asked: bool)
         "ship": Place("ship:ship_history", "Ship the store's changes to the fleet's centre."),
         "fleet": fleet,
         "query": Place("query:query_store", "Run a read-only SQL query."),
+        "browse": Place("browse:browse_store", "Show the store in a web browser."),
         "schema": Place("schema:show_schema", "Show the views for SQL, or the columns of one."),
         "db": database,
         "config": config,

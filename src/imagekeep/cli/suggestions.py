@@ -35,6 +35,7 @@ ELSEWHERE = {
         **dict.fromkeys(("events", "follow", "monitor"), "imagekeep watch"),
         **dict.fromkeys(("cri", "daemon", "run-server", "server", "start"), "imagekeep serve"),
         **dict.fromkeys(("select", "sql", "sqlite3"), "imagekeep query"),
+        **dict.fromkeys(("page", "ui", "web"), "imagekeep browse"),
         **dict.fromkeys(("columns", "tables", "views"), "imagekeep schema"),
         **dict.fromkeys(("imagefsinfo", "df"), "imagekeep db info"),
     },
@@ -58,7 +59,7 @@ _OF_IMAGES = ("delete", "remove", "rm")
 OF_OTHER_GROUPS = {
     **{
         name: f"imagekeep {name}"
-        for name in ("completion", "diff", "images", "query", "schema", "serve", "sync")
+        for name in ("browse", "completion", "diff", "images", "query", "schema", "serve", "sync")
     },
     **{name: f"imagekeep {name}" for name in ("systemd-units", "watch")},
     **{word: meant for word, meant in ELSEWHERE["imagekeep"].items() if word not in _OF_IMAGES},

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from imagekeep.database import statements
 from imagekeep.database.content_problems import find_content_problems
 from imagekeep.database.driver import MistypedRowError, sqlite
-from imagekeep.database.revision import HEAD, compare, lift_bound, read_objects
+from imagekeep.database.revision import HEAD, compare, expected_objects, lift_bound, read_objects
 from imagekeep.database.row_types import BLOB, INTEGER, TEXT, typed
 from imagekeep.digest import digest_of, is_digest
 from imagekeep.errors import InvalidDocumentError, printable
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-_SPARE_VIEWS = tuple(
-    f"view {name}" for name in ("image_list", "reference_list", "config_list", "history_list")
-)
+_SPARE_VIEWS = tuple(name for name in expected_objects(HEAD) if name.startswith("view "))
 """The views, which no statement here reads."""
 
 

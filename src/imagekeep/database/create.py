@@ -13,6 +13,7 @@ from imagekeep.database.files import create_private, create_private_directories,
 from imagekeep.database.lock import writer_lock
 from imagekeep.database.revision import (
     APPLICATION_ID,
+    CONTRACT,
     HEAD,
     exists,
     find_revision,
@@ -81,6 +82,7 @@ def _create_schema(cursor: sqlite.Cursor) -> None:
     from imagekeep.database import newest_schema
 
     cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    cursor.execute(f"PRAGMA user_version = {CONTRACT}")
     for statement in (newest_schema.VERSION_TABLE, *newest_schema.STATEMENTS, *newest_schema.FIRST_ROWS):
         cursor.execute(statement)
     cursor.execute(newest_schema.SET_REVISION, (HEAD,))

@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from imagekeep.database.driver import sqlite
     from imagekeep.database.files import Named
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this imagekeep knows, the oldest first; it reads and writes the last."""
 
 HEAD = REVISIONS[-1]
+
+CONTRACT = 1
+"""Version of the views, as SQLite's user_version: raised only where a view or column is removed or changed."""
 
 APPLICATION_ID = 0x696D6B70
 """Marks a SQLite file as imagekeep's ("imkp"); a file with another mark is never written."""
@@ -53,7 +56,7 @@ _RESTORE = "see `imagekeep db check`; restore a backup, or remove the store and 
 _HEADER_BYTES = 100
 
 LONGEST_TEXT = 16_384
-"""Characters read of an object's name or statement; imagekeep's own have at most 2,000."""
+"""Characters read of an object's name or statement; imagekeep's own have at most 4,000."""
 
 MOST_OBJECTS = 1_000
 """Rows read of sqlite_schema; imagekeep's own come first in a store that was migrated."""
@@ -137,6 +140,23 @@ _MADE_BY: dict[str, dict[str, str | None]] = {
         "view config_list": "daf2bf88f6d9d8033b230ea658fce0ef",
         "view history_list": "c39d8a6ac31cbb7f9e1731a4edd34294",
         "table configs": None,
+    },
+    "0006": {
+        "view manifest_list": "422bde3fa1abe2a391180566fe5bab83",
+        "view content_list": "bb04cb4aa73acb1327d0491a113f5f06",
+        "view image_list": "91e155051c53be0aa0c26311826092f4",
+        "view reference_list": "6683ca900fac9e03676ac1a9e7a98635",
+        "view config_list": "51714867119ceb741427411cbd72c786",
+        "view platform_list": "923aedac266ddf4b4d1e86b84f0a9666",
+        "view layer_list": "e21ab90189ccca41d094aca561b99e3b",
+        "view size_list": "5d9eb9b80207594906b6ade0a9651c6a",
+        "view container_list": "6441a31f580dfe925c1262aae152cf9c",
+        "view usage_list": "f682486eeda90e2eeff011d23355820f",
+        "view history_list": "40035888f774dd3e953489f28cd36225",
+        "view pin_list": "1c9a457ffb30c50df3ea7d7de84fee20",
+        "view gc_list": "ee695e3f8a53c6702516fcd4e7d1b0e7",
+        "view incomplete_list": "b7b3d336339d9def760047ca63d71c9b",
+        "view store_list": "c348eb4e074480afb605fc7b94ab1561",
     },
 }
 """The digest of each object that a revision created or changed, by `type name`; None for one that it removed."""

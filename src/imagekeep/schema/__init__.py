@@ -9,8 +9,9 @@
         for image in connection.execute(select(schema.image_list).order_by(schema.image_list.c.size)):
             print(image.id, image.size, image.reference_names)
 
-The views, such as `image_list`, are stable across releases, and leave out a config's environment and labels, which
-often hold secrets. The tables are imagekeep's own::
+The views, such as `image_list`, are a contract, whose version is CONTRACT and SQLite's user_version: see
+docs/schema.md. They leave out a config's environment and labels, which often hold secrets. The tables are
+imagekeep's own::
 
     platforms ─< images ─< references ─┬─ pinned_refs    (at most one a reference and platform)
                    │                   └─ ref_cache      (at most one a reference and platform)
@@ -67,7 +68,25 @@ from imagekeep.schema.tables import (
     references,
     watcher,
 )
-from imagekeep.schema.views import config_list, history_list, image_list, reference_list, views
+from imagekeep.schema.views import (
+    CONTRACT,
+    config_list,
+    container_list,
+    content_list,
+    gc_list,
+    history_list,
+    image_list,
+    incomplete_list,
+    layer_list,
+    manifest_list,
+    pin_list,
+    platform_list,
+    reference_list,
+    size_list,
+    store_list,
+    usage_list,
+    views,
+)
 
 if TYPE_CHECKING:
     import os
@@ -75,13 +94,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 __all__ = [
+    "CONTRACT",
     "blobs",
     "chains",
     "config_list",
+    "container_list",
     "containers",
+    "content_list",
     "content_look",
     "documents",
     "engine",
+    "gc_list",
     "history_cuts",
     "history_list",
     "identity",
@@ -89,17 +112,25 @@ __all__ = [
     "image_list",
     "image_usage",
     "images",
+    "incomplete_list",
     "incomplete_refs",
+    "layer_list",
     "manifest_layers",
+    "manifest_list",
     "manifests",
     "metadata",
+    "pin_list",
     "pinned_refs",
+    "platform_list",
     "platforms",
     "ref_cache",
     "reference_history",
     "reference_list",
     "references",
+    "size_list",
+    "store_list",
     "target_manifests",
+    "usage_list",
     "views",
     "watcher",
 ]
