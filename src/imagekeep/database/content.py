@@ -56,7 +56,10 @@ class _Known(NamedTuple):
 
 def write_targets(cursor: sqlite.Cursor, targets: Sequence[TargetFacts]) -> None:
     """Write what targets are made of, as far as it could be read; together they take far less time."""
-    blobs = {digest: blob for facts in reversed(targets) for digest, blob in facts.blobs.items()}
+    blobs: dict[str, BlobFacts] = {}
+    for facts in targets:
+        for digest, blob in facts.blobs.items():
+            blobs.setdefault(digest, blob)
     known = _blobs(cursor, blobs)
     keys = _write_blobs(cursor, blobs, _presence(targets), known)
     new = {
@@ -65,7 +68,11 @@ def write_targets(cursor: sqlite.Cursor, targets: Sequence[TargetFacts]) -> None
         for digest, document in facts.documents.items()
         if digest not in known or not known[digest].has_document
     }
-    run(cursor, _ADD_DOCUMENT, ({"blob_key": keys[d], "document": document} for d, document in new.items()))
+    # In the order of keys SQLite fills each page; in another it splits them.
+    rows = (
+        {"blob_key": keys[digest], "document": new[digest]} for digest in sorted(new, key=keys.__getitem__)
+    )
+    run(cursor, _ADD_DOCUMENT, rows)
     learnt = {
         digest: manifest
         for facts in targets
