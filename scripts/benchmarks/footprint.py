@@ -115,9 +115,14 @@ def _fields(file: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _following(directory: Path, name: str, containerd: Path, count: int) -> Iterator[int]:
-    """Run `watch`, or `serve` with metrics, until it has been ready once; yield its PID."""
+    """Run `watch` or `serve` until it has been ready once; yield its PID."""
     store, listening = directory / f"{name}.db", directory / f"{name}.sock"
-    options = {"watch": [], "serve": [f"--listen=unix://{listening}", "--metrics=127.0.0.1:0"]}[name]
+    options = {
+        "watch": [],
+        "serve": [
+            f"--listen=unix://{listening}",
+        ],
+    }[name]
     command = [sys.executable, "-m", "imagekeep", f"--store={store}", f"--source=containerd:{containerd}"]
     with daemons.running([*command, name, *options]) as process:
         if name == "serve":

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from imagekeep.allocator import trim
 from imagekeep.content_look import look_at_containers
 from imagekeep.errors import (
     AlreadyWatchedError,
@@ -235,10 +236,11 @@ class Watcher:
         self._rest_at = time.monotonic() + self._intervals.rest
 
     def _rest(self) -> None:
-        """Close the connection to the source until the next sync."""
+        """Close the connection to the source until the next sync, and return what the last one took."""
         self._rest_at = float("inf")
         if isinstance(self._source, Disconnectable):
             self._source.disconnect()
+        trim()
 
     def _status_after(
         self, transitions: Mapping[str, Transition], failures: Mapping[str, ImagekeepError]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from imagekeep.allocator import keep_small
 from imagekeep.cli.command import command
 from imagekeep.cli.logs import log_format, log_level, start_logging
 from imagekeep.cri.addresses import parse_tcp_address
 from imagekeep.cri.cri_proxy import cri_socket_of
-from imagekeep.cri.health_port import serving_health
 from imagekeep.cri.server import ServerConfig, serve_until_signal
 from imagekeep.cri.sockets import Access, parse_address
 from imagekeep.cri.watcher_thread import WatcherThread
@@ -93,6 +93,7 @@ def serve_images(
     Answers from the store, even while the source is unavailable, and runs until SIGTERM or SIGINT. To try it:
     `crictl -i unix:///run/imagekeep/imagekeep.sock images`.
     """
+    keep_small()
     start_logging(log_format, log_level)
     path, access = parse_address(listen), Access(socket_mode, socket_group)
     source = _open_source(settings) if settings.source else None
@@ -166,6 +167,9 @@ def _with_metrics(config: ServerConfig, target: str, cri_check: float) -> Server
 
 
 def _with_health(config: ServerConfig, target: str) -> ServerConfig:
+    # Imported here because most servers have none.
+    from imagekeep.cri.health_port import serving_health
+
     address, others = parse_tcp_address(target, "health"), config.background
 
     @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from imagekeep.allocator import keep_small
 from imagekeep.cli.command import command
 from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.logs import log_format, log_level, start_logging
@@ -44,6 +45,7 @@ def watch_source(settings: Settings, log_format: str, log_level: str) -> None:
     Runs until SIGTERM or SIGINT. While the source is unavailable, the store keeps its last state, and `imagekeep db
     info` shows how old that is. A store can have one watcher; a second one is refused (exit code 4).
     """
+    keep_small()
     start_logging(log_format, log_level)
     name = settings.source or ""
     probe = functools.partial(require_watchable, name=name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("imagekeep.cri")
 
-FIRST: Final = 30.0
+FIRST: Final = 120.0
 """Seconds before the first comparison at most: the start of a node has more urgent work."""
 
 
