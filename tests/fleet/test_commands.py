@@ -247,7 +247,10 @@ def test_status_shows_every_node(fleet: Fleet) -> None:
         ("SELECT 1; SELECT 2", "cannot insert multiple commands"),
         ("SELECT nothing", 'column "nothing" does not exist'),
         ("SELECT 1/0", "division by zero"),
-        ("CREATE TABLE t ()", "cannot execute CREATE TABLE in a read-only transaction"),
+        ("COPY (SELECT 1) TO PROGRAM 'true'", "COPY to or from an external program"),
+        ("SELECT pg_read_file('/etc/passwd')", "permission denied for function pg_read_file"),
+        ("SELECT * FROM fleet.nodes", "permission denied for table nodes"),
+        ("CREATE TABLE fleet.t ()", "cannot execute CREATE TABLE in a read-only transaction"),
     ],
 )
 def test_a_query_only_reads(fleet: Fleet, sql: str, why: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagekeep.database.feed import Cursor
 from imagekeep.errors import CentreFaultError, CentreRefusedError
@@ -125,11 +125,6 @@ class Centre:
 
     def _fault(self, what: str) -> CentreFaultError:
         return CentreFaultError(f"{self.place}: the answer to {what} is malformed (is it imagekeep's?)")
-
-    @classmethod
-    def of(cls, connection: Connection, place: str) -> Self:
-        """Return the centre at a connection."""
-        return cls(connection, place)
 
 
 def _position(

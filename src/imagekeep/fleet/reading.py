@@ -66,6 +66,10 @@ class PostgresFleet:
         Raises InvalidArgumentError for a query that is wrong or may not run, StoreUnavailableError after the time
         limit, and as `connect` does.
         """
+        # A superuser's query could run a program by COPY, in a read-only transaction too. Who may not become a
+        # reader has only rights of their own.
+        with translating(self._place), contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            self._connection.execute(statements.BE_A_READER)
         try:
             with self._connection.transaction():
                 return self._stream(text, limit)

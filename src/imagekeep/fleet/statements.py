@@ -42,8 +42,6 @@ ENROLL = "SELECT fleet.enroll(%s, %s)"
 
 REVOKE = "SELECT fleet.revoke(%s)"
 
-NODE_OF = "SELECT role_name FROM fleet.nodes WHERE name = %s"
-
 KNOWN_DIGESTS = """
 SELECT DISTINCT digest, kind FROM known_digests WHERE digest >= :low AND digest < :high ORDER BY digest LIMIT 11
 """
@@ -149,6 +147,8 @@ SELECT node FROM node_status WHERE node = :node
 ROLLOUT = """
 SELECT hour, gained, lost, nodes FROM image_rollout(:value) ORDER BY hour
 """
+
+BE_A_READER = "SET ROLE imagekeep_reader"
 
 ONE_STATE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
