@@ -21,6 +21,9 @@ CHECKOUT = Path(__file__).parents[2]
 TABLES: dict[str, dict[str, Any]] = json.loads(
     (CHECKOUT / "packaging/osquery/imagekeep.json").read_text(encoding="utf-8")
 )["auto_table_construction"]
+MAY_BE_EMPTY = ("container_list", "gc_list", "incomplete_list", "usage_list")
+"""Views without a row for a store of a layout that has no containers."""
+
 PATH = "/var/lib/imagekeep/osquery.db"
 
 
@@ -36,7 +39,8 @@ def test_each_query_gives_its_columns(run: Run, directory: Path, name: str) -> N
     assert run("db", "export", "osquery.db").code == 0
     columns, rows = read(directory / "osquery.db", TABLES[name]["query"])
     assert columns == TABLES[name]["columns"]
-    assert rows
+    view = TABLES[name]["query"].rpartition(" ")[2]
+    assert rows or view in MAY_BE_EMPTY
 
 
 def test_tables_are_those_of_the_export(run: Run, directory: Path) -> None:
