@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,6 +215,8 @@ def test_use_pins_and_presence_are_filters(run: Run, shop: dict[str, str], direc
         ("until=late", "invalid time 'late'"),
         ("unused-for=long", "invalid duration 'long'"),
         ("platform=a/b/c/d", "platform"),
+        ("label=\udcff", "not valid UTF-8"),
+        ("first-seen>9223372036854775807", "invalid time"),
     ],
 )
 def test_a_wrong_filter_is_a_usage_error(run: Run, wrong: str, message: str) -> None:
@@ -279,6 +282,25 @@ def test_a_template_has_dockers_placeholders(run: Run, shop: dict[str, str]) -> 
         f"shop:new {short} 2026-11-20 08:00:00 +0000 UTC 0 linux/amd64 false\n"
     )
     assert run("images", "--format", "{{.ID}}", "--no-trunc", "-f", "reference=*:new").out == f"{shop[NEW]}\n"
+
+
+def test_gos_zero_time_is_shown(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch, shop: dict[str, str]
+) -> None:
+    layout = LayoutWriter(directory / "zero")
+    layout.write_index([named(rewritten(layout, layout.image(), "0001-01-01T00:00:00Z", OLD), OLD)])
+    monkeypatch.setenv("IMAGEKEEP_STORE", "zero.db")
+    with Store.open(directory / "zero.db", source="oci:zero") as store:
+        store.sync()
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        shown = run("images", "--format", "{{.CreatedAt}}").out
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert shown == "0001-01-01 00:00:00 +0000 UTC\n"
+    assert "years ago" in run("images", "--wide", "--store", str(directory / "zero.db")).out
 
 
 def test_json_as_a_template_is_dockers(run: Run, shop: dict[str, str]) -> None:

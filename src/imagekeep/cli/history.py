@@ -79,7 +79,9 @@ def image_history(
     "imagekeep log -n 20 --since yesterday",
     "imagekeep log -f event=moved -f 'reference=busybox:*' -o jsonl",
 )
-@click.option("-n", "--number", type=click.IntRange(0), metavar="COUNT", help="Maximum number of changes.")
+@click.option(
+    "-n", "--number", type=click.IntRange(0, 2**63 - 1), metavar="COUNT", help="Maximum number of changes."
+)
 @moment_option("--since", "Leave out earlier changes.")
 @moment_option("--until", "Leave out changes at this time or later.")
 @click.option(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from imagekeep.cli.formats import NONE, human_size, unsigned
@@ -12,6 +13,7 @@ from imagekeep.questions.listed import ListedImage
 from imagekeep.questions.moments import SECOND
 from imagekeep.questions.sizes import format_size
 from imagekeep.reference import parse_any, repo_tags
+from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -113,7 +115,8 @@ def created_of(image: ListedImage) -> str | None:
     """Return when an image was made as RFC 3339 in UTC, to the second, or None."""
     if image.created is None:
         return None
-    return datetime.fromtimestamp(image.created // SECOND, UTC).isoformat().replace("+00:00", "Z")
+    created = from_microseconds(image.created // SECOND * 1_000_000)
+    return created.isoformat().replace("+00:00", "Z")
 
 
 def since(time: str, now: int) -> str:
@@ -214,7 +217,10 @@ def _common_values(image: ListedImage, now: int, *, truncated: bool) -> dict[str
 
 def _local_time(created: str) -> str:
     """Return a time as docker writes it: Go's `2006-01-02 15:04:05 -0700 MST`, in the zone of the process."""
-    return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
+    moment = datetime.fromisoformat(created)
+    with suppress(OverflowError):  # Go's zero time is in the year 0 west of Greenwich
+        moment = moment.astimezone()
+    return f"{moment.isoformat(' ')[:19]}{moment.strftime(' %z %Z')}"
 
 
 def _docker_rows(image: ListedImage) -> list[tuple[str, str, str, str]]:

@@ -118,9 +118,19 @@ def parse_filter(text: str) -> Filter:
         raise InvalidArgumentError(
             f"unknown filter key {printable(match[1])!r}: use one of {', '.join(KEYS)}"
         )
+    if not _is_encodable(text):
+        raise InvalidArgumentError(f"invalid filter {printable(text)!r}: it is not valid UTF-8")
     parsed = Filter(key, Operator(match[2]), match[3])
     _check(parsed)
     return parsed
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check(parsed: Filter) -> None:

@@ -30,6 +30,9 @@ SECOND: Final = 1_000_000_000
 """Nanoseconds in a second."""
 
 _INT64_MAX: Final = 2**63 - 1
+_LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999; no time that a store or a config can hold is later."""
+
 _UNITS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -63,7 +66,7 @@ def parse_moment(text: str, now: int, zone: tzinfo | None = None) -> int:
         return _dated(text, match, zone)
     if match := _WORD.fullmatch(text):
         return _worded(text, match, now, zone)
-    if (match := _UNIX.fullmatch(text)) and int(match["seconds"]) <= _INT64_MAX:
+    if (match := _UNIX.fullmatch(text)) and int(match["seconds"]) <= _LAST_SECOND:
         return int(match["seconds"]) * SECOND + _fraction(match["fraction"])
     try:
         return now - parse_duration(text.removesuffix(" ago"))
