@@ -25,7 +25,7 @@ SELECT
     (SELECT count(*) FROM manifest_layers WHERE manifest_layers.manifest_key = manifests.manifest_key) AS layers, /* how many */
     CASE
         WHEN blobs.present = 0 THEN 'absent'
-        WHEN configs.present = 0 OR EXISTS (
+        WHEN manifests.compressed_size IS NULL OR configs.present = 0 OR EXISTS (
             SELECT 1 FROM manifest_layers JOIN blobs AS layers ON layers.blob_key = layer_key
             WHERE manifest_layers.manifest_key = manifests.manifest_key AND layers.present = 0
         ) THEN 'partial'
@@ -207,6 +207,9 @@ SELECT
     manifests.compressed_size AS size, /* compressed bytes of manifest, config and every layer; null if the manifest was not read */
     CASE
         WHEN blobs.present = 0 THEN 'absent'
+        WHEN manifests.manifest_key IS NULL AND EXISTS (
+            SELECT 1 FROM documents WHERE documents.blob_key = blobs.blob_key
+        ) THEN 'partial'
         ELSE (SELECT state FROM manifest_list WHERE digest = blobs.digest)
     END AS state, /* complete, partial or absent, as the source last had its content; null if not known yet */
     coalesce(ref_cache.manifest_key = target_manifests.manifest_key, 0) AS chosen, /* whether it is the manifest of the first platform */

@@ -197,3 +197,18 @@ def test_documents_of_manifests_lie_apart_from_configs(store: Store, source: Tre
     store.update(OTHER)
     kinds = rows(store, "SELECT media_type FROM documents JOIN blobs USING (blob_key) ORDER BY blob_key")
     assert kinds == [(OCI_MANIFEST,), (OCI_MANIFEST,), (CONFIG_TYPE,), (CONFIG_TYPE,)]
+
+
+def test_the_view_gives_the_states_that_a_reader_does(store: Store, source: TreeSource) -> None:
+    own = [{"os": "linux", "architecture": f"a{number}"} for number in range(5)]
+    broken = source.add(OCI_MANIFEST, b"{", platform=own[0])
+    invalid = source.add_manifest(layer(1) | {"digest": "sha256:1"}, platform=own[1])
+    absent = source.add_manifest(layer(2), platform=own[2])
+    partial = source.add_manifest(layer(3), platform=own[3])
+    complete = image(source, layer(4), platform=PLATFORM)
+    source.targets = {NAME: source.add_index(complete, broken, invalid, absent, partial)}
+    source.hidden = {absent["digest"]}
+    store.update(NAME)
+    expected = ["complete", "partial", "partial", "absent", "partial"]
+    assert [row.state for row in store.platforms(NAME)] == expected
+    assert rows(store, "SELECT state FROM platform_list ORDER BY position") == [(each,) for each in expected]
