@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from imagekeep.content_look import look_at_containers
 from imagekeep.errors import SourceUnavailableError
 from imagekeep.reader import Reader
 from imagekeep.sources.containerd import Containerd
@@ -172,6 +174,56 @@ def test_a_container_whose_image_the_store_does_not_have_uses_none(
     store.sync()
     assert by_id(store)["old"].image_id is None
     assert not store.usage(store.resolve(APP)).in_use
+
+
+def test_the_image_of_a_container_is_found_when_the_store_has_it(
+    containerd: Daemon, store: Store, tmp_path: Path
+) -> None:
+    containerd.make_runnable(tmp_path / "busybox", APP)
+    containerd.make_container(APP, "one")
+    store.sync(["example.test/nothing:v1"])
+    look_at_containers(store, ["one"])
+    assert by_id(store)["one"].image_id is None
+    store.update(APP)
+    assert store.sync().changed == {}
+    assert by_id(store)["one"].image_id == store.resolve(APP)
+    assert store.usage(store.resolve(APP)).uses == 1
+
+
+def test_a_container_with_the_id_of_a_removed_one_is_another_use(
+    containerd: Daemon, store: Store, tmp_path: Path
+) -> None:
+    containerd.make_runnable(tmp_path / "busybox", APP)
+    containerd.make_container(APP, "one")
+    store.sync()
+    [first] = store.containers()
+    containerd.remove_container("one")
+    containerd.make_container(APP, "one")
+    store.sync()
+    [second] = store.containers()
+    assert second.created_at != first.created_at
+    assert second.image_id == first.image_id == store.resolve(APP)
+    assert store.usage(store.resolve(APP)).uses == 2
+
+
+def test_two_stores_of_one_file_count_a_container_once(
+    containerd: Daemon, store: Store, tmp_path: Path
+) -> None:
+    containerd.make_runnable(tmp_path / "busybox", APP)
+    store.sync()
+    containerd.make_container(APP, "one")
+    with (
+        Containerd(containerd.socket) as source,
+        Store.open(store.path, source=source, platform="linux/amd64") as other,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        looks = [pool.submit(look_at_containers, each, ["one"]) for each in (store, other) for _ in range(5)]
+        syncs = [pool.submit(each.sync) for each in (store, other)]
+        for look in looks:
+            look.result()
+        for each_sync in syncs:
+            each_sync.result()
+    assert store.usage(store.resolve(APP)).uses == 1
 
 
 def test_an_event_of_a_container_is_followed_within_a_second(

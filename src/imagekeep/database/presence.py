@@ -71,8 +71,7 @@ def write_look(cursor: sqlite.Cursor, look: Look, now: int) -> None:
     write_presence(cursor, look.blobs)
     write_unpacked(cursor, look.layers)
     if look.containers is not None:
-        changes = compare(all_containers(cursor), look.containers)
-        write_containers(cursor, changes._replace(unresolved=()), look.chain_ids, now)
+        write_containers(cursor, compare(all_containers(cursor), look.containers), look.chain_ids, now)
     write_look_times(cursor, look.times)
 
 

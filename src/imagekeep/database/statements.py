@@ -672,14 +672,14 @@ VALUES (:look_key, :blobs_at, :snapshots_at, :containers_at, :snapshotter)
 """
 
 CONTAINERS = """
-SELECT container_id, reference, image_id, created_at, running FROM containers
+SELECT container_id, reference, substr(image_id, 1, 256), created_at, running FROM containers
 WHERE length(CAST(container_id AS BLOB)) <= 76 AND length(CAST(reference AS BLOB)) <= 32768
 ORDER BY container_id LIMIT 10000
 """
 """The containers, limited: a forged store may hold any number of rows, of any length."""
 
 CONTAINERS_OF_IMAGE = """
-SELECT container_id, reference, image_id, created_at, running FROM containers
+SELECT container_id, reference, substr(image_id, 1, 256), created_at, running FROM containers
 WHERE image_id = ? AND length(CAST(container_id AS BLOB)) <= 76 AND length(CAST(reference AS BLOB)) <= 32768
 ORDER BY container_id LIMIT 10000
 """
