@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep import Archive, OCILayout, Reader, Store
-from imagekeep.errors import SourceFaultError
+from imagekeep.content_look import look_at_source
+from imagekeep.database.presence import write_look
+from imagekeep.errors import SourceFaultError, SourceUnavailableError
+from imagekeep.internals import write
 from imagekeep.sync import sync
 from imagekeep.times import current_time
 from tests.database.rows import opened
@@ -193,6 +196,7 @@ class Someone:
     def __init__(self, layout: OCILayout) -> None:
         self._layout = layout
         self.failure: Exception | None = None
+        self.unreadable: frozenset[str] = frozenset()
 
     def get(self, reference: str) -> ImageRecord:
         return self._layout.get(reference)
@@ -201,6 +205,8 @@ class Someone:
         return self._layout.records()
 
     def read(self, descriptor: Descriptor) -> bytes:
+        if descriptor.digest in self.unreadable:
+            raise SourceUnavailableError("not now")
         return self._layout.read(descriptor)
 
     def info(self, digest: str) -> ContentInfo:
@@ -233,7 +239,7 @@ def test_a_source_that_cannot_say_what_it_has_is_synced_all_the_same(
         assert not store.sync().failures
         assert presence(store)[digest_of(b"layer")] is None
         assert store.look_times().blobs_at is None
-        assert "cannot list blobs" in caplog.text
+        assert f"cannot list blobs{f': {failure}' if str(failure) else ''}\n" in caplog.text
         source.failure = None
         store.sync()
         assert set(presence(store).values()) == {1}
@@ -241,6 +247,28 @@ def test_a_source_that_cannot_say_what_it_has_is_synced_all_the_same(
         layout.path(digest_of(b"layer")).unlink()
         store.sync()
         assert set(presence(store).values()) == {1}
+
+
+def test_a_document_that_arrived_and_could_not_be_read_is_read_by_a_later_sync(
+    layout: LayoutWriter, store_path: Path, tmp_path: Path
+) -> None:
+    layout.write_index([named(layout.multi_platform(), "v1")])
+    arm64 = layout.image(architecture="arm64", platform=True)["digest"]
+    shutil.move(layout.path(arm64), tmp_path / "arm64")
+    source = Someone(OCILayout(layout.directory))
+    with Store.open(store_path, source=source, platform="linux/amd64") as store:
+        store.sync()
+        shutil.move(tmp_path / "arm64", layout.path(arm64))
+        look = look_at_source(store)
+        assert look.reread == {record.reference for record in source.records()}
+        source.unreadable, source.failure = frozenset([arm64]), SourceUnavailableError("not now")
+        with write(store) as cursor:
+            write_look(cursor, look, 0)
+        store.sync(look.reread)
+        assert arm64 not in manifests_read(store)
+        source.unreadable, source.failure = frozenset(), None
+        store.sync()
+        assert arm64 in manifests_read(store)
 
 
 def test_a_store_without_images_is_looked_at(layout: LayoutWriter, store: Store) -> None:

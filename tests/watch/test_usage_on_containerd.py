@@ -77,6 +77,12 @@ def layers(reader: Reader) -> dict[str, tuple[int | None, int | None]]:
         return {chain_id: (unpacked, size) for chain_id, unpacked, size in rows}
 
 
+def sizes_of(daemon: Daemon, snapshotter: str) -> dict[str, int]:
+    """Return the size of each unpacked layer as `ctr snapshots usage` prints it."""
+    rows = daemon.ctr("snapshots", "--snapshotter", snapshotter, "usage", "-b").splitlines()[1:]
+    return {row.split()[0]: int(row.split()[1]) for row in rows if row.startswith("sha256:")}
+
+
 def absent(reader: Reader) -> set[str]:
     with opened(reader.path) as connection:
         return {digest for (digest,) in connection.execute("SELECT digest FROM blobs WHERE present = 0")}
@@ -334,6 +340,12 @@ def test_another_snapshotter_makes_the_sizes_known_anew(
         other.sync()
         assert set(layers(other).values()) == {(0, None)}
         assert other.look_times().snapshotter == "native"
+        containerd.make_container(APP, "native", "--snapshotter", "native")
+        other.sync()
+        assert {each: size for each, (_, size) in layers(other).items()} == sizes_of(containerd, "native")
+        store.sync()
+        assert {each: size for each, (_, size) in layers(store).items()} == sizes_of(containerd, "overlayfs")
+    containerd.ctr("containers", "rm", "native")
 
 
 def test_a_containerd_without_that_snapshotter_leaves_the_layers_unknown(
