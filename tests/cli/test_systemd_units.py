@@ -59,3 +59,13 @@ def test_missing_program_is_named(run: Run, installed: Path) -> None:
     assert (result.code, result.err) == (
         4, f"Error: {installed} does not exist (install imagekeep with pip or pipx)\n",
     )  # fmt: skip
+
+
+def test_a_program_of_a_debian_package_is_found(
+    run: Run, directory: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda _: "/usr/nowhere")
+    monkeypatch.setattr("sys.argv", [str(installed), "systemd-units"])
+    (directory / "system").mkdir()
+    assert run("systemd-units", "--install", "system").code == 0
+    assert '100%%/imagekeep" watch\n' in (directory / "system" / "imagekeep-watch.service").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def systemd_units(install: str | None) -> None:
 def program() -> Path:
     """Return the path of this imagekeep; raises FailedPreconditionError if a service could not run it."""
     found = Path(sysconfig.get_path("scripts")) / "imagekeep"
+    running = Path(sys.argv[0])
+    if not found.is_file() and running.is_absolute() and running.name == "imagekeep":
+        found = running  # as installed by a Debian package
     if not found.is_file():
         raise FailedPreconditionError(
             f"{printable(found)} does not exist (install imagekeep with pip or pipx)"
