@@ -240,7 +240,9 @@ VALUES (0, (SELECT platform FROM old_ref_cache GROUP BY platform ORDER BY count(
 INSERT INTO blobs (blob_key, digest, media_type, size)
 SELECT image_key, id, NULL, length(document) FROM old_images JOIN old_configs USING (image_key)""",
     """\
-INSERT INTO blobs (digest) SELECT DISTINCT target_digest FROM old_ref_cache WHERE true ON CONFLICT DO NOTHING""",
+INSERT INTO blobs (digest)
+SELECT DISTINCT target_digest FROM old_ref_cache
+WHERE platform IS (SELECT platform FROM platforms) ON CONFLICT DO NOTHING""",
     "INSERT INTO documents (blob_key, document) SELECT image_key, document FROM old_configs",
     """\
 INSERT INTO images (image_key, id, chain_id, size, platform_key, config_key)
@@ -693,6 +695,9 @@ INSERT INTO ref_cache (reference, image_key, target_digest, platform, verified_a
 SELECT reference, image_key, target_digest, platform, verified_at
 FROM new_ref_cache JOIN new_images USING (image_key) JOIN platforms USING (platform_key)
 WHERE platform_key = 0 AND platform IS NOT NULL""",
+    """\
+DELETE FROM reference_history
+WHERE platform IS NOT NULL AND platform IS NOT (SELECT platform FROM platforms WHERE platform_key = 0)""",
 )
 
 
@@ -702,7 +707,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Keep the first platform's images; what only this revision knows is lost."""
+    """Keep the first platform's images and changes; what only this revision knows is lost."""
     for view in VIEWS:
         op.execute(f"DROP VIEW {view}")
     for trigger in re.findall(r"CREATE TRIGGER (\w+)", "\n".join(TRIGGERS)):

@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 
+from imagekeep import Store
+from imagekeep.database.check import find_problems
 from imagekeep.database.create import read_revision
 from imagekeep.database.migrate import migrate
 from imagekeep.database.revision import HEAD, REVISIONS
 from imagekeep.errors import SchemaVersionError
-from tests.database.rows import contents, contents_before_platforms, digest_of, opened, pin, schema_of
+from imagekeep.image import Observation
+from imagekeep.internals import apply_observations
+from tests.database.rows import TARGET, contents, contents_before_platforms, digest_of, opened, pin, schema_of
 from tests.database.stores import at_revision, backups_of, move, thawed
+from tests.model import IMAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +78,94 @@ def test_the_tables_of_the_first_revision_survive_a_downgrade_to_it(path: Path) 
     after = contents(path)
     assert set(after) == {"images", "configs", "references", "pinned_refs", "ref_cache"}
     assert after == {table: before[table] for table in after}
+
+
+UNKNOWN = {
+    "blobs": "SELECT count(*) FROM blobs WHERE media_type NOTNULL OR present NOTNULL",
+    "ref_cache": "SELECT count(*) FROM ref_cache WHERE manifest_key NOTNULL",
+    "reference_history": "SELECT count(*) FROM reference_history WHERE size NOTNULL OR platform NOTNULL",
+    "image_usage": "SELECT count(*) FROM image_usage WHERE last_used NOTNULL OR uses > 0",
+    "content_look": "SELECT count(*) FROM content_look WHERE coalesce(blobs_at, containers_at) NOTNULL",
+}
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:4])
+def test_what_an_upgraded_store_does_not_know_is_null(revision: str, path: Path) -> None:
+    migrate(thawed(revision, path))
+
+    with opened(path) as connection:
+        known = {table: connection.execute(UNKNOWN[table]).fetchone()[0] for table in UNKNOWN}
+        rows = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in UNKNOWN}
+        assert list(find_problems(connection)) == []
+    assert known == dict.fromkeys(UNKNOWN, 0)
+    assert all(rows.values())
+    after = contents(path)
+    assert [after[table] for table in ("manifests", "manifest_layers", "target_manifests", "chains")] == [
+        []
+    ] * 4
+
+
+def test_an_upgraded_image_was_first_seen_in_its_first_change(path: Path) -> None:
+    migrate(thawed("0004", path))
+
+    with opened(path) as connection:
+        seen = connection.execute(
+            "SELECT image_id, first_seen, min(at)"
+            " FROM image_usage JOIN reference_history USING (image_id) GROUP BY image_id"
+        ).fetchall()
+    assert len(seen) == 4
+    assert all(first == change for _, first, change in seen)
+
+
+@pytest.fixture
+def mixed(path: Path) -> Path:
+    """A store of revision 0004 that was updated for another platform than most of its references once."""
+    with opened(thawed("0004", path)) as connection:
+        connection.execute("UPDATE ref_cache SET platform = 'linux/arm64' WHERE reference = ?", (ARM64,))
+        connection.execute("UPDATE ref_cache SET target_digest = ? WHERE reference = ?", (TARGET, ARM64))
+    return path
+
+
+ARM64 = "docker.io/library/busybox:1.35"
+
+
+def test_the_first_platform_of_an_upgraded_store_is_that_of_most_references(mixed: Path) -> None:
+    before = contents(mixed)
+
+    migrate(mixed)
+
+    after = contents_before_platforms(mixed)
+    assert contents(mixed)["platforms"] == [(0, "linux/amd64")]
+    assert after["references"] == before["references"]
+    assert after["ref_cache"] == [row for row in before["ref_cache"] if row[0] != ARM64]
+    with opened(mixed) as connection:
+        assert connection.execute("SELECT count(*) FROM blobs WHERE digest = ?", (TARGET,)).fetchone() == (0,)
+
+
+def test_the_first_platform_is_unknown_if_no_source_was_asked(path: Path) -> None:
+    with opened(thawed("0004", path)) as connection:
+        connection.execute("DELETE FROM ref_cache")
+
+    migrate(path)
+
+    assert contents(path)["platforms"] == [(0, None)]
+
+
+def test_a_downgrade_keeps_the_images_and_changes_of_the_first_platform(path: Path, tmp_path: Path) -> None:
+    only, both = {}, {"linux/amd64": IMAGES[0], "linux/arm64": IMAGES[1]}
+    for name, platforms in (("only.db", ["linux/amd64"]), ("both.db", list(both))):
+        with Store.open(tmp_path / name, platforms=platforms) as store:
+            said = Observation({platform: both[platform] for platform in platforms}, tuple(platforms))
+            apply_observations(store, {"app:1": said})
+        move(command.downgrade, tmp_path / name, "0004")
+        only[name] = contents(tmp_path / name)
+        with opened(tmp_path / name) as connection:
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+    for table in ("images", "configs", "references", "pinned_refs"):
+        assert only["both.db"][table] == only["only.db"][table]
+    changes = [[row[1:4] for row in only[name]["reference_history"]] for name in only]
+    assert changes == [[("app:1", IMAGES[0].id, IMAGES[0].target_digest)]] * 2
 
 
 def test_the_history_begins_with_the_image_of_every_reference(old: Path) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def inspect_images(settings: Settings, images: tuple[str, ...], output: str) -> None:
     """Show everything stored about images, including their configs.
 
-    A config's environment and labels may hold secrets. Only this command, and queries of the table configs, print
+    A config's environment and labels may hold secrets. Only this command, and queries of the table documents, print
     them.
     """
     with settings.open_reader() as reader:
