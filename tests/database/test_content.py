@@ -212,3 +212,33 @@ def test_the_view_gives_the_states_that_a_reader_does(store: Store, source: Tree
     expected = ["complete", "partial", "partial", "absent", "partial"]
     assert [row.state for row in store.platforms(NAME)] == expected
     assert rows(store, "SELECT state FROM platform_list ORDER BY position") == [(each,) for each in expected]
+
+
+MANY = 20_000
+"""Entries of an index, or layers of a manifest: fewer than a document can hold, and enough to notice a square."""
+
+
+@pytest.mark.slow
+def test_a_manifest_of_many_layers_is_written_and_deleted(store: Store, source: TreeSource) -> None:
+    source.targets = {NAME: source.add_manifest(*map(layer, range(MANY)))}
+    store.update(NAME)
+    (row,) = store.platforms(NAME)
+    assert (row.state, row.absent, row.absent_bytes) == ("partial", MANY, MANY * 1_000)
+    source.targets = {}
+    store.update(NAME)
+    assert rows(store, "SELECT count(*) FROM blobs") == [(0,)]
+
+
+@pytest.mark.slow
+def test_an_index_that_names_a_large_manifest_many_times_counts_it_once(
+    store: Store, source: TreeSource
+) -> None:
+    large = source.add_manifest(*[layer(1)] * MANY)
+    entries = [
+        {"mediaType": large["mediaType"], "digest": large["digest"], "platform": {"os": f"s{number}"}}
+        for number in range(MANY)
+    ]
+    source.targets = {NAME: source.add_index(large | {"platform": PLATFORM}, *entries)}
+    store.update(NAME)
+    assert len(store.platforms(NAME)) == MANY + 1
+    assert rows(store, USES) == [(layer(1)["digest"], MANY)]

@@ -56,6 +56,8 @@ class _Known(NamedTuple):
 
 def write_targets(cursor: sqlite.Cursor, targets: Sequence[TargetFacts]) -> None:
     """Write what targets are made of, as far as it could be read; together they take far less time."""
+    if not targets:
+        return
     blobs: dict[str, BlobFacts] = {}
     for facts in targets:
         for digest, blob in facts.blobs.items():
