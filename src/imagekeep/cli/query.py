@@ -59,7 +59,7 @@ def _parse_parameters(
 
 @command(
     "imagekeep query 'SELECT reference, image_id, pinned FROM reference_list'",
-    "imagekeep query -o csv -p tag=1.36 'SELECT id, size FROM image_list, json_each(reference_names) "
+    "imagekeep query -o csv -p tag=1.36 'SELECT image_list.id, size FROM image_list, json_each(reference_names) "
     "WHERE value LIKE :tag'",
     "echo 'SELECT event, count(*) AS changes FROM history_list GROUP BY event' | imagekeep query -o json -",
     "imagekeep query --named",
