@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ PACKAGING = Path(__file__).parents[1] / "packaging"
 BASE, MONITORING = PACKAGING / "kubernetes" / "base", PACKAGING / "kubernetes" / "monitoring"
 KINDS = ("namespace", "priorityclass", "serviceaccount", "daemonset")
 
-VERSIONS = ("1.27", "1.30", "1.33", "1.34")
-"""From the first whose probes of gRPC are stable."""
+VERSIONS = ("1.27", "1.30", "1.33", "newest")
+"""From the first whose probes of gRPC are stable to the newest that the validator knows."""
 
 
 def module(name: str) -> Any:
@@ -52,6 +53,7 @@ def container(pod: Any) -> Any:
 def test_each_object_has_the_published_schema(kind: str, version: str) -> None:
     validator = module("kubernetes_validate")
     document = load(BASE / f"{kind}.yaml")
+    version = validator.latest_version() if version == "newest" else version
     validator.validate(document, version, strict=True)
     with pytest.raises(validator.ValidationError):
         validator.validate({**document, "specs": {}}, version, strict=True)
@@ -113,3 +115,8 @@ def test_prometheus_finds_the_pods_port(container: Any) -> None:
     assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] in {port["name"] for port in container["ports"]}
+
+
+def test_the_pods_run_this_version(container: Any) -> None:
+    project = tomllib.loads((PACKAGING.parent / "pyproject.toml").read_text())["project"]
+    assert container["image"].endswith(f"/imagekeep:{project['version']}")
