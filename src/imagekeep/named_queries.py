@@ -25,7 +25,8 @@ class NamedQuery:
     """A question with its SQL.
 
     `parameters` says what each `:name` of the SQL means, and `example` has values that give an answer on the
-    example store of the documentation. `nearest` is the nearest that other tools offer, by tool.
+    example store of the documentation. `command` is a command that answers the question for people, if there is
+    one, and `nearest` the nearest that other tools offer, by tool.
     """
 
     name: str
@@ -33,6 +34,7 @@ class NamedQuery:
     sql: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     example: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
     nearest: Mapping[str, str] = field(default_factory=dict)
 
     def values(self, given: Mapping[str, str | float | None]) -> dict[str, str | float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -35,8 +36,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def served(demo: Path) -> Iterator[Served]:
     """The example store in a process of its own."""
+    with serving(demo) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serving(store: Path) -> Iterator[Served]:
+    """Run `imagekeep browse` on a free port."""
     with subprocess.Popen(
-        [sys.executable, "-m", "imagekeep", "--store", demo, "browse", "--port", "0"],
+        [sys.executable, "-m", "imagekeep", "--store", store, "browse", "--port", "0"],
         stdout=subprocess.PIPE,
         env=surroundings(),
         text=True,

@@ -47,10 +47,10 @@ def guarded(application: Application, token: str | None) -> Application:
         query = scope["query_string"].decode("latin-1")
         if not is_loopback(headers.get("host", "")):
             await _reply(send, 421, "open this page by the name 127.0.0.1 or localhost\n")
+        elif token is not None and _matches(dict(parse_qsl(query)).get(PARAMETER, ""), token):
+            await _let_in(send, scope["path"], query, token)
         elif token is None or _is_known(headers, token):
             await application(scope, receive, _with_headers(send))
-        elif _matches(dict(parse_qsl(query)).get(PARAMETER, ""), token):
-            await _let_in(send, scope["path"], query, token)
         else:
             await _reply(send, 403, "open the URL that `imagekeep browse` printed: it has the token\n")
 

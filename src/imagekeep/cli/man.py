@@ -47,7 +47,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 def manual(root: LazyGroup, program: str) -> str:
     """Return the manual page of the program in roff, with everything that --help shows."""
-    context = click.Context(root, info_name=program)
+    context = click.Context(root, info_name=program, **root.context_settings)
     return "\n".join(
         [
             f'.TH {program.upper()} 1 "" {program} "User Commands"',
