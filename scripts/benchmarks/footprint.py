@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import socket
+import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import daemons
-from benchmarks.measure import Figure, Row
+from benchmarks.corpus import made_images
+from benchmarks.http2 import Connection
+from benchmarks.measure import Figure, Row, timed
+from imagekeep.cri.protocol import LIST_IMAGES
+from imagekeep.sources.containerd import Containerd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +29,10 @@ SETTLE = 12.0
 
 SECONDS = 30.0
 """Seconds that a process is observed."""
+
+LISTS = 500
+PAUSE = 0.01
+"""Seconds between two changes of a record."""
 
 EXPORTER = "prometheus-node-exporter"
 
@@ -128,6 +139,53 @@ def _following(directory: Path, name: str, containerd: Path, count: int) -> Iter
         if name == "serve":
             daemons.wait_until(lambda: len(daemons.ids_in(daemons.listed(listening))) == count)
         yield process
+
+
+def lists_under_changes(directory: Path, count: int) -> Iterator[Row]:
+    """Measure ListImages while another client changes a record every PAUSE seconds, against containerd's own."""
+    request = LIST_IMAGES.request().SerializeToString()
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        root = Path(temporary, "root")
+        shutil.copytree(daemons.root_of(directory, count), root)
+        theirs = stack.enter_context(daemons.containerd(root))
+        daemons.wait_until(lambda: len(daemons.ids_in(daemons.listed(theirs))) == count)
+        stack.enter_context(_following(Path(temporary), "serve", theirs, count))
+        connections = [
+            stack.enter_context(contextlib.closing(Connection(socket, LIST_IMAGES.path)))
+            for socket in (Path(temporary, "serve.sock"), theirs)
+        ]
+        stack.enter_context(_changing(theirs, count))
+        taken = [[timed(lambda: each.ask(request)) for each in connections] for _ in range(LISTS)]  # noqa: B023
+    mine, others = (statistics.median(seconds) for seconds in zip(*taken, strict=True))
+    yield Row(
+        f"CRI ListImages, {count:,} images, a change every {PAUSE * 1000:.0f} ms: cost against containerd's",
+        Figure.of([ours / baseline for ours, baseline in taken]),
+        at_most=1,
+        ours=mine,
+        baseline=others,
+    )
+
+
+@contextlib.contextmanager
+def _changing(containerd: Path, count: int) -> Iterator[None]:
+    """Pin and unpin images in turn until the context ends."""
+    stop = threading.Event()
+    tags = [image.tag for image in made_images(count)]
+
+    def change() -> None:
+        with Containerd(str(containerd)) as source:
+            for number in itertools.count():
+                if stop.wait(PAUSE):
+                    return
+                (source.unpin if number // count % 2 else source.pin)(tags[number % count])
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextlib.contextmanager

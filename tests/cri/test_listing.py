@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imagekeep.cri.listing import Listing
+from imagekeep.cri.listing import FULL_INTERVAL, Listing
 from imagekeep.cri.protocol import LIST_IMAGES
+from imagekeep.database.connection import connect
+from imagekeep.errors import ImagekeepError
 from imagekeep.image import Image
 from imagekeep.reader import Reader
 from imagekeep.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -70,14 +76,76 @@ def test_a_change_by_another_connection_shows_at_once(store: Store, store_path: 
             assert listed(listing) == [(ONE, [f"example.test/a:v{n}" for n in range(1, number + 1)])]
 
 
-def test_only_images_with_changed_rows_are_reread(store: Store, store_path: Path) -> None:
+def test_only_images_that_changed_are_reread(store: Store, store_path: Path) -> None:
     store.add(image(ONE, "example.test/a:v1"))
     with Counting(store_path) as reader:
         listing = Listing(reader)
         listed(listing)
+        reader.reads.clear()
         store.add(image(TWO, "example.test/b:v1"))
+        assert listed(listing) == [(ONE, ["example.test/a:v1"]), (TWO, ["example.test/b:v1"])]
+        assert reader.reads == []  # neither all rows nor the config of the other image
+
+
+@pytest.mark.parametrize("reads_all", [False, True])
+def test_every_change_shows(
+    store: Store, store_path: Path, monkeypatch: pytest.MonkeyPatch, reads_all: bool
+) -> None:
+    if reads_all:
+        monkeypatch.setattr("imagekeep.cri.listing.FULL_INTERVAL", 0.0)
+    with Reader.open(store_path) as reader, Reader.open(store_path) as other:
+        listing = Listing(reader)
+        for change in random_changes(store, random.Random(7)):
+            change()
+            assert asyncio.run(listing.images()) == asyncio.run(Listing(other).images())
+
+
+def random_changes(store: Store, chance: random.Random) -> Iterator[Callable[[], object]]:
+    """Yield additions, moves, pins and removals, alone and several at once."""
+    ids = [f"sha256:{number:064x}" for number in range(12)]
+    names = [f"example.test/{number}:v1" for number in range(20)]
+
+    def add() -> None:
+        store.add(image(chance.choice(ids), *chance.sample(names, 2), user=str(chance.randrange(9))))
+
+    def pin() -> None:
+        name = chance.choice(store.references() or names)
+        with contextlib.suppress(ImagekeepError):
+            chance.choice((store.pin, store.unpin))(store.resolve(name), name)
+
+    def delete() -> None:
+        name = chance.choice(store.references() or names)
+        with contextlib.suppress(ImagekeepError):
+            store.delete(store.resolve(name), name)
+
+    for _ in range(40):
+        chosen = [chance.choice((add, pin, delete)) for _ in range(chance.choice((1, 1, 1, 1, 1, 4, 40)))]
+        yield lambda chosen=chosen: [change() for change in chosen]  # type: ignore[misc]
+
+
+def test_a_change_without_a_row_in_the_history_shows_after_a_while(
+    store: Store, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add(image(ONE, "example.test/a:v1"))
+    with Reader.open(store_path) as reader, closing(connect(store_path)) as somebody:
+        listing = Listing(reader)
         listed(listing)
-        assert reader.reads == ["rows", "config", "rows", "config"]
+        somebody.execute("UPDATE \"references\" SET name = 'example.test/b:v1', sort_name = NULL")
+        now = time.monotonic()
+        monkeypatch.setattr("time.monotonic", lambda: now + FULL_INTERVAL + 1)
+        assert listed(listing) == [(ONE, ["example.test/b:v1"])]
+
+
+def test_a_history_that_was_cut_short_is_not_relied_on(store: Store, store_path: Path) -> None:
+    with Reader.open(store_path) as reader, closing(connect(store_path)) as somebody:
+        store.add(image(ONE, "example.test/a:v1"))
+        listing = Listing(reader)
+        listed(listing)
+        store.add(image(TWO, "example.test/b:v1"))
+        store.add(image(TWO, "example.test/c:v1"))
+        somebody.execute("DROP TRIGGER IF EXISTS reference_history_is_not_shortened")
+        somebody.execute("DELETE FROM reference_history WHERE reference = 'example.test/b:v1'")
+        assert listed(listing)[1] == (TWO, ["example.test/b:v1", "example.test/c:v1"])
 
 
 def test_a_tag_that_moves_during_a_list_is_never_missing(store: Store, store_path: Path) -> None:

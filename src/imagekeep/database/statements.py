@@ -169,6 +169,10 @@ FEED_ENDS = """
 SELECT (SELECT min(sequence) FROM reference_history), (SELECT max(sequence) FROM reference_history)
 """
 
+CHANGES_AFTER = """
+SELECT sequence, reference, image_id FROM reference_history WHERE sequence > ? ORDER BY sequence LIMIT ?
+"""
+
 FEED_ROW = """
 SELECT sequence, reference, image_id, target_digest, pinned, event, at
 FROM reference_history WHERE sequence = ?
