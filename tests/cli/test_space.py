@@ -123,6 +123,20 @@ def test_an_unknown_presence_is_null(run: Run) -> None:
     assert answer(run, "image", "size", "busybox:1.35")["freed_content_bytes"] is None
     assert answer(run, "df")["content_bytes"] is None
     assert "<none>" in run("df").out
+    assert "has not said yet what it has" in run("df").err
+
+
+def test_a_reference_that_could_not_be_read_makes_every_total_unknown(
+    run: Run, node: dict[str, str], directory: Path
+) -> None:
+    with opened(directory / "node.db") as connection:
+        connection.execute("INSERT INTO incomplete_refs VALUES ('broken:1', 'absent', 0, 0, 1)")
+        connection.commit()
+    assert answer(run, "df")["reclaimable_content_bytes"] is None
+    assert answer(run, "image", "size", APP)["freed_content_bytes"] is None
+    assert "unknown: 1 reference could not be read yet" in run("df").err
+    planned = answer(run, "gc", "plan", "--free", "1kB")
+    assert (planned["met"], planned["freed_content_bytes"]) == (False, None)
 
 
 def opened_default() -> Any:

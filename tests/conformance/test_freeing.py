@@ -81,14 +81,15 @@ def synced(case: Case, path: Path) -> set[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_removing_images_frees_what_containerd_counts(case: Case, tmp_path: Path) -> None:
     stored = synced(case, tmp_path / "images.db")
-    if len(stored) < len(case["images"]):
-        pytest.skip("an image that no platform's store can read keeps content, too")
+    readable = len(stored) == len(case["images"])  # one that no platform's store can read keeps content, too
     with Store.open(tmp_path / "images.db") as store:
         for numbers, views in case["subsets"]:
             names = [case["images"][number]["name"] for number in numbers]
+            if not stored.issuperset(names):
+                continue
             _, (content, unpacked) = ask(store, size_of_set, names)
             counted = (content.total, content.kept, unpacked.total, unpacked.kept)
-            assert counted == tuple(views["all"][2:6]), names
+            assert counted == (tuple(views["all"][2:6]) if readable else (None,) * 4), names
 
 
 def test_unknown_presence_makes_the_bytes_unknown(tmp_path: Path) -> None:

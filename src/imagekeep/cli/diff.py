@@ -96,7 +96,9 @@ def _show_past(settings: Settings, since: int, output: str, *, no_heading: bool)
         {"reference": each.reference, "difference": each.kind, "beforeId": each.before, "nowId": each.now}
         for each in found
     ]
-    write_rows(Listing(columns, found, "differences", lambda: documents), output, heading=not no_heading)
+    if found or output != "table":
+        listing = Listing(columns, found, "differences", lambda: documents)
+        write_rows(listing, output, heading=not no_heading)
     return ExitCode.DIFFERENT if found else ExitCode.OK
 
 

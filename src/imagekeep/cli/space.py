@@ -13,12 +13,13 @@ from imagekeep.cli.near_names import suggesting
 from imagekeep.cli.output import print_message
 from imagekeep.cli.rows import Column, Listing, as_size, write_rows
 from imagekeep.cli.stored_names import complete_images
+from imagekeep.database.freeing import unknown_targets
 from imagekeep.database.space import size_of_set, space_used
 from imagekeep.reader import ask
 
 if TYPE_CHECKING:
     from imagekeep.cli.settings import Settings
-    from imagekeep.database.space import SpaceUsed
+from imagekeep.database.space import SpaceUsed
 
 ONCE = "content and layers that several images share count once"
 
@@ -53,9 +54,19 @@ def show_usage(settings: Settings, by: str | None, no_heading: bool, output: str
         _write_document(_document(found[0]), output)
         return
     write_rows(Listing(columns, rows, "groups"), output, heading=not no_heading)
-    if output == "table":
+    if output == "table" and found and found[0].content_bytes is None:
+        print_message(_why_unknown(settings))
+    elif output == "table":
         more = "; groups that share them count them each" if by else ""
         print_message(f"{ONCE}{more}")
+
+
+def _why_unknown(settings: Settings) -> str:
+    with settings.open_reader() as reader:
+        unread = ask(reader, unknown_targets)
+    if unread:
+        return f"unknown: {counted(unread, 'reference')} could not be read yet, and may share content"
+    return "unknown: the source has not said yet what it has (sync first)"
 
 
 def _document(used: SpaceUsed) -> dict[str, Any]:
@@ -98,5 +109,7 @@ def show_size(settings: Settings, images: tuple[str, ...], no_heading: bool, out
     sizes = {key: value for key, value in document.items() if key != "references"}
     columns = [Column(key, as_size, key.removesuffix("_bytes").replace("_", " ").upper()) for key in sizes]
     write_rows(Listing(columns, [list(sizes.values())]), output, heading=not no_heading)
-    if output == "table":
+    if output == "table" and freed.content.total is None:
+        print_message(_why_unknown(settings))
+    elif output == "table":
         print_message(f"{counted(len(references), 'reference')}; {ONCE}")

@@ -48,7 +48,7 @@ class Freed(NamedTuple):
 def freed_by(cursor: sqlite.Cursor, steps: Sequence[Sequence[str]]) -> Freed:
     """Return what removing references frees, step after step."""
     numbered = json.dumps([[name, number] for number, names in enumerate(steps) for name in names])
-    if _is_unknown(cursor):
+    if unknown_targets(cursor):
         unknown = Bytes((None,) * len(steps), None)
         return Freed(unknown, unknown)
     return Freed(
@@ -60,7 +60,7 @@ def freed_by(cursor: sqlite.Cursor, steps: Sequence[Sequence[str]]) -> Freed:
 def shared_content(cursor: sqlite.Cursor) -> int | None:
     """Return the bytes of the blobs that several targets need, each once; None if unknown."""
     ((size, unknown),) = typed(cursor.execute(statements.SHARED_CONTENT), (INTEGER, INTEGER))
-    return None if unknown or _is_unknown(cursor) else size
+    return None if unknown or unknown_targets(cursor) else size
 
 
 def names_of_images(cursor: sqlite.Cursor) -> dict[str, list[str]]:
@@ -106,9 +106,10 @@ def collectable_images(cursor: sqlite.Cursor, now: int) -> list[Collectable]:
     ]
 
 
-def _is_unknown(cursor: sqlite.Cursor) -> bool:
+def unknown_targets(cursor: sqlite.Cursor) -> int:
+    """Return how many references were not read, so that no total is known."""
     (unknown,) = cursor.execute(statements.UNKNOWN_TARGETS).fetchone()
-    return bool(unknown)
+    return int(unknown)
 
 
 def _counted(cursor: sqlite.Cursor, statement: str, steps: str, count: int) -> Bytes:

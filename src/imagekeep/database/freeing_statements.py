@@ -89,12 +89,15 @@ FROM shared JOIN blobs USING (blob_key)
 """The bytes of the blobs that several targets reach, each once, and how many of these are not known."""
 
 UNKNOWN_TARGETS = """
-SELECT count(*) FROM "references"
-LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "references".image_key
-LEFT JOIN blobs ON digest = target_digest
-WHERE NOT EXISTS (SELECT 1 FROM target_manifests WHERE target_key = blob_key)
+SELECT (
+    SELECT count(*) FROM "references"
+    LEFT JOIN ref_cache ON ref_cache.reference = name AND ref_cache.image_key = "references".image_key
+    LEFT JOIN blobs ON digest = target_digest
+    WHERE NOT EXISTS (SELECT 1 FROM target_manifests WHERE target_key = blob_key)
+) + (SELECT count(*) FROM incomplete_refs)
 """
-"""References of whose targets the store does not know what they are made of: then no total is known."""
+"""References of whose targets the store does not know what they are made of, or could not read them: they may share
+any content, so no total is known."""
 
 NAMES_OF_IMAGES = """
 SELECT id, name FROM "references" JOIN images USING (image_key) ORDER BY images.platform_key
