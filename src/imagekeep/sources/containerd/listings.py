@@ -6,9 +6,9 @@ an impossible name or size is left out: containerd accepts none of it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from imagekeep.digest import is_digest
@@ -72,12 +72,12 @@ def blob_sizes(connection: Connection, digests: Collection[str] | None, timeout:
 
 def _each_size(connection: Connection, digests: Iterable[str], timeout: float) -> Iterator[tuple[str, int]]:
     """Yield the size of each of these blobs that containerd has, by a call for each."""
-    for digest in digests:
-        request = protocol.CONTENT_INFO.request(digest=digest)
-        with contextlib.suppress(NotFoundError):
-            size = connection.call(protocol.CONTENT_INFO, request, timeout=timeout).info.size
-            if size >= 0:
-                yield digest, size
+    wanted = list(digests)
+    requests = [protocol.CONTENT_INFO.request(digest=digest) for digest in wanted]
+    answers = connection.call_each(protocol.CONTENT_INFO, requests, timeout=timeout)
+    for digest, answer in zip(wanted, answers, strict=True):
+        if answer is not None and answer.info.size >= 0:
+            yield digest, answer.info.size
 
 
 def list_containers(
@@ -131,10 +131,10 @@ def _running(connection: Connection, ids: Collection[str], timeout: float) -> fr
 
 def _tasks(connection: Connection, ids: Iterable[str], timeout: float) -> Iterator[Process]:
     """Yield the tasks of these containers, each of which has at most one."""
-    for container_id in ids:
-        request = protocol.GET_TASK.request(container_id=container_id)
-        with contextlib.suppress(NotFoundError):
-            yield connection.call(protocol.GET_TASK, request, timeout=timeout).process
+    requests = [protocol.GET_TASK.request(container_id=container_id) for container_id in ids]
+    for answer in connection.call_each(protocol.GET_TASK, requests, timeout=timeout):
+        if answer is not None:
+            yield answer.process
 
 
 def committed_snapshots(connection: Connection, snapshotter: str, timeout: float) -> frozenset[str]:
@@ -157,14 +157,16 @@ def snapshot_sizes(
 ) -> dict[str, int]:
     """Return the bytes that each of these layers takes unpacked, without those beneath it; a call for each."""
     sizes: dict[str, int] = {}
-    for chain_id in chain_ids:
-        request = protocol.SNAPSHOT_USAGE.request(snapshotter=snapshotter, key=chain_id.encode())
-        try:
-            size = connection.call(protocol.SNAPSHOT_USAGE, request, timeout=timeout).size
-        except NotFoundError:
-            continue
-        if size >= 0:
-            sizes[chain_id] = size
+    rest = iter(chain_ids)
+    while batch := list(islice(rest, SINGLE_MAX)):
+        requests = [
+            protocol.SNAPSHOT_USAGE.request(snapshotter=snapshotter, key=chain_id.encode())
+            for chain_id in batch
+        ]
+        answers = connection.call_each(protocol.SNAPSHOT_USAGE, requests, timeout=timeout)
+        for chain_id, answer in zip(batch, answers, strict=True):
+            if answer is not None and answer.size >= 0:
+                sizes[chain_id] = answer.size
     return sizes
 
 
