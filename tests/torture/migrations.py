@@ -1,4 +1,4 @@
-"""Migrations killed at every statement, and several at once."""
+"""Migrations killed at their statements, and several at once."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ if TYPE_CHECKING:
 
 TOGETHER = 4
 
+EVERY_STATEMENT = 20
+"""The count at which a migration is killed at each of its statements; at a smaller one, at every n-th."""
+
 
 def migrate_killed(directory: Path, seed: int, count: int, kinds: tuple[str, ...]) -> Report:
-    """Kill migrations from each revision, and the creation of a store, at each statement; run several at once."""
+    """Kill migrations from each revision, and the creation of a store, at their statements; run several at once."""
     report = Report("migrations", "moves")
+    step = max(1, EVERY_STATEMENT // count)
     for start in kinds or STARTS:
         if start == "together":
             for number in range(count):
                 report.survey(together, directory / f"together-{number}")
             continue
-        statement = 1
+        statement = 1 + seed % step
         while _kill_at(report, directory / f"{start}-{statement}", start, statement):
-            statement += 1
-        report.facts[f"statements from {start}"] = statement - 1
+            statement += step
+        report.facts[f"statements from {start}"] = statement - step
     return report
 
 
