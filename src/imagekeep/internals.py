@@ -26,6 +26,21 @@ from imagekeep.image import GONE, Observation, ObservedImage, require_storable
 from imagekeep.observe import observe_target
 from imagekeep.platform import ALL_PLATFORMS
 from imagekeep.reader import ask
+from imagekeep.reader_internals import (
+    data_version as data_version,
+)
+from imagekeep.reader_internals import (
+    image_filesystem as image_filesystem,
+)
+from imagekeep.reader_internals import (
+    incarnation as incarnation,
+)
+from imagekeep.reader_internals import (
+    local_resolve as local_resolve,
+)
+from imagekeep.reader_internals import (
+    require_current_schema as require_current_schema,
+)
 from imagekeep.sources.protocol import identity_of
 from imagekeep.times import timestamp
 from imagekeep.transition import ReferenceChange, decide
@@ -39,7 +54,7 @@ if TYPE_CHECKING:
     from imagekeep.database.presence import Look
     from imagekeep.errors import ImagekeepError
     from imagekeep.identity import SourceIdentity
-    from imagekeep.image import Image, ImageRecord
+    from imagekeep.image import ImageRecord
     from imagekeep.observe import TargetReading
     from imagekeep.oci.descriptor import Descriptor
     from imagekeep.oci.image_reader import SharedDocuments
@@ -71,41 +86,9 @@ class Alongside(NamedTuple):
 NOTHING = Alongside()
 
 
-def data_version(reader: Reader) -> int:
-    """Return a number that changes when the store does, seen from this thread (SQLite: PRAGMA data_version).
-
-    An answer read after it is valid until it changes. It changes after a fork too, and if the store is replaced.
-    """
-    return reader._connections.data_version()
-
-
-def incarnation(reader: Reader) -> object:
-    """Return a value that changes if the path names another store, moved there or restored."""
-    return reader._connections.incarnation()
-
-
-def require_current_schema(reader: Reader) -> None:
-    """Raise SchemaVersionError if another process has migrated the store."""
-    reader._connections.require_current_schema()
-
-
-def local_resolve(reader: Reader, reference_or_id: str) -> Image:
-    """Return the image of a full id, else of a reference in any spelling, else of a truncated id.
-
-    Unlike `Reader.find` it normalizes a reference first (containerd: internal/cri/server/images, LocalResolve).
-    Raises as `Reader.get` does.
-    """
-    return reader._connections.ask(queries.find_by_any_name, reference_or_id)
-
-
 def feed_end(reader: Reader) -> tuple[Cursor, str]:
     """Return the newest row of the history, and the store's id."""
     return ask(reader, lambda cursor: (newest_cursor(cursor), queries.identity(cursor).store_id))
-
-
-def image_filesystem(reader: Reader) -> FilesystemUsage | None:
-    """Return what the source last reported about the filesystem of its images, or None."""
-    return reader._connections.ask(queries.image_filesystem)
 
 
 def record_image_filesystem(store: Store, usage: FilesystemUsage) -> None:

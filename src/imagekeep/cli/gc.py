@@ -15,9 +15,9 @@ from imagekeep.cli.rows import Column, Listing, as_id, as_size, as_text, write_r
 from imagekeep.cli.times import duration_option, size_option
 from imagekeep.database.space import Disk, plan_of_kubelet, plan_to_free
 from imagekeep.errors import FailedPreconditionError, printable
-from imagekeep.internals import image_filesystem
 from imagekeep.questions.kubelet import MIN_AGE_DEFAULT, Policy, usage_percent
 from imagekeep.reader import ask
+from imagekeep.reader_internals import image_filesystem
 from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:

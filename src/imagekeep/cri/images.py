@@ -17,7 +17,7 @@ from imagekeep.cri.listing import Listing, in_batches
 from imagekeep.cri.messages import encode, reported_usage, status_reply, usage_reply, user_or_none
 from imagekeep.cri.protocol import IMAGE_FS_INFO, IMAGE_STATUS, PULL_IMAGE, REMOVE_IMAGE
 from imagekeep.errors import AmbiguousError, ImagekeepError, ImageNotFoundError, InvalidArgumentError
-from imagekeep.internals import data_version, image_filesystem, local_resolve
+from imagekeep.reader_internals import data_version, image_filesystem, local_resolve
 from imagekeep.times import timestamp
 from imagekeep.watcher_status import FilesystemUsage
 

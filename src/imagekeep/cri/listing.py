@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from imagekeep.cri.messages import encode, user_or_none
 from imagekeep.database.list_changes import list_changes, newest_sequence
 from imagekeep.errors import ImageNotFoundError
-from imagekeep.internals import data_version
 from imagekeep.reader import ask
+from imagekeep.reader_internals import data_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imagekeep.cri.handlers import Code, RpcError
 from imagekeep.errors import ImagekeepError
-from imagekeep.internals import record_image_filesystem, require_source
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sources.protocol import require_changeable
 
@@ -60,7 +59,7 @@ class Mutations:
 
     async def record_usage(self, usage: FilesystemUsage) -> None:
         """Record the usage of the source's filesystem; raises the store's errors."""
-        await self._run(lambda store: record_image_filesystem(store, usage))
+        await self._run(lambda store: _record(store, usage))
 
     def close(self) -> None:
         """Cancel calls in flight at the source, wait for the threads, and close the store."""
@@ -94,11 +93,18 @@ class Mutations:
 
 def remove_image(store: Store, image: Image) -> None:
     """Remove every reference of an image at the source; raises as `remove_references` does."""
-    # Imported here, in a thread, as sync is below: a server reads long before it changes anything.
     from imagekeep.image_actions import remove_references
+    from imagekeep.internals import require_source
 
     for _ in remove_references(store, require_changeable(require_source(store)), image.references):
         pass  # the CRI reports only that all were removed
+
+
+def _record(store: Store, usage: FilesystemUsage) -> None:
+    # Imported here, in a thread, as all that a server needs only to write.
+    from imagekeep.internals import record_image_filesystem
+
+    record_image_filesystem(store, usage)
 
 
 def follow_pull(store: Store, name: str, image_id: str) -> None:
@@ -106,6 +112,7 @@ def follow_pull(store: Store, name: str, image_id: str) -> None:
 
     Raises the first error of a reference that could not be read.
     """
+    from imagekeep.internals import require_source
     from imagekeep.sync import sync
 
     pulled = parse_docker_ref(name)

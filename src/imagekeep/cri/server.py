@@ -26,8 +26,8 @@ from imagekeep.cri.server_info import CHECK, REFLECT, Health, Reflection, Runtim
 from imagekeep.cri.sockets import Access, exclusive_socket, grant, private
 from imagekeep.cri.watcher_thread import OtherWatcher
 from imagekeep.errors import FailedPreconditionError, ImagekeepError, NewerSchemaError, printable
-from imagekeep.internals import require_current_schema
 from imagekeep.paths import grpc_address
+from imagekeep.reader_internals import require_current_schema
 from imagekeep.systemd import notify
 
 if TYPE_CHECKING:
