@@ -175,6 +175,7 @@ def test_the_log_has_the_newest_change_first(run: Run) -> None:
     assert log(run) == [(event, reference) for _, reference, _, event, _ in reversed(ROWS)]
     assert log(run, "-n", "2") == [("vanished", APP), ("new", ODD)]
     assert log(run, "-n", "0") == []
+    assert len(log(run, "-n", str(10**30))) == len(ROWS)
 
 
 @pytest.mark.usefixtures("past")

@@ -79,9 +79,7 @@ def image_history(
     "imagekeep log -n 20 --since yesterday",
     "imagekeep log -f event=moved -f 'reference=busybox:*' -o jsonl",
 )
-@click.option(
-    "-n", "--number", type=click.IntRange(0, 2**63 - 1), metavar="COUNT", help="Maximum number of changes."
-)
+@click.option("-n", "--number", type=click.IntRange(0), metavar="COUNT", help="Maximum number of changes.")
 @moment_option("--since", "Leave out earlier changes.")
 @moment_option("--until", "Leave out changes at this time or later.")
 @click.option(
@@ -121,7 +119,7 @@ def show_log(
             _follow(reader, wanted, first, output, no_trunc=no_trunc, no_heading=no_heading)
         return
     with settings.open_reader() as reader:
-        found = ask(reader, changes, wanted, 0, NEVER if number is None else number)
+        found = ask(reader, changes, wanted, 0, _limit(number))
     write_rows(_listing(found, no_trunc), output, heading=not no_heading)
 
 
@@ -139,7 +137,7 @@ def _follow(
     from imagekeep.internals import data_version, incarnation
 
     seen, store, after = -1, incarnation(reader), 0
-    limit = NEVER if count is None else count
+    limit = _limit(count)
     heading = not no_heading
     while True:
         version = data_version(reader)
@@ -155,6 +153,11 @@ def _follow(
             heading, limit = False, NEVER
             after = found[-1].sequence if found else after
         time.sleep(INTERVAL)
+
+
+def _limit(count: int | None) -> int:
+    """Return the limit for SQLite, whose numbers have 64 bits."""
+    return NEVER if count is None else min(count, 2**63 - 1)
 
 
 def _newest(reader: Reader) -> int:
