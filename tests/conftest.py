@@ -41,6 +41,7 @@ SLOW = (
     "database/test_open_or_create.py",
     "database/test_watcher_lock.py",
     "fleet/",
+    "packages/",
     "properties/",
     "sources/test_archive_untrusted.py",
     "sources/test_containerd",
