@@ -10,6 +10,8 @@ import pytest
 
 from imagekeep import Store
 from imagekeep.cli import main
+from imagekeep.errors import ImagePinnedError
+from imagekeep.image_actions import Actions
 from imagekeep.sources.containerd import Containerd
 from tests.cli.conftest import Result
 
@@ -144,3 +146,17 @@ def test_what_is_freed_is_what_the_content_store_loses(
     assert prune("--force", "--filter", "reference=app").code == 0
     # An import leaves blobs that no image needs until the next garbage collection, which the removal waits for.
     assert content_of(daemon, namespace) == before - told["freed_content_bytes"]
+
+
+def test_a_pin_that_came_meanwhile_is_respected(
+    daemon: Daemon, namespace: str, tmp_path: Path, ids: dict[str, str]
+) -> None:
+    with (
+        closing(Containerd(daemon.socket, namespace=namespace)) as source,
+        Store.open(tmp_path / "images.db", source=source) as store,
+    ):
+        actions = Actions.begin(store)
+        source.pin(SECOND)
+        with pytest.raises(ImagePinnedError, match="nothing of it was removed"):
+            actions.prune(ids[APP], [APP, SECOND])
+    assert names(daemon, namespace) == sorted([APP, SECOND, OTHER])

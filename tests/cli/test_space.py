@@ -302,6 +302,19 @@ def test_an_explanation_says_what_keeps_an_image(run: Run, node: dict[str, str],
     assert found["kubelet"]["kept_by"] == ["used by container web", f"pinned by {APP}"]
 
 
+def test_a_name_is_an_images_since_it_last_came_back(run: Run, node: dict[str, str], directory: Path) -> None:
+    rows = [(OTHER, "moved", 2_000_000_000_000_000), (APP, "moved", 2_000_000_001_000_000)]
+    with opened(directory / "node.db") as connection:
+        for image, event, at in rows:
+            connection.execute(
+                "INSERT INTO reference_history (reference, image_id, event, pinned, at) VALUES (?, ?, ?, 0, ?)",
+                (APP, node[image], event, at),
+            )
+        connection.commit()
+    [named_since, _] = answer(run, "image", "explain", APP)["references"]
+    assert named_since["since"] == "2033-05-18T03:33:21.000Z"
+
+
 def test_an_explanation_gives_the_place_in_the_kubelets_order(
     run: Run, node: dict[str, str], directory: Path
 ) -> None:
