@@ -17,7 +17,7 @@ from imagekeep import (
     Store,
     Transition,
 )
-from imagekeep.database import statements
+from imagekeep.database import status_statements
 from imagekeep.database.check import find_problems
 from imagekeep.errors import InvalidDocumentError
 from imagekeep.sync import BATCH, sync
@@ -302,7 +302,7 @@ def test_what_failed_is_noted_until_it_can_be_read(store: Store, source: MemoryS
 def incomplete(store: Store) -> set[str]:
     """Return the references that are noted as not read."""
     with opened(store.path) as connection:
-        return {row[0] for row in connection.execute(statements.INCOMPLETE_REFERENCES)}
+        return {row[0] for row in connection.execute(status_statements.INCOMPLETE_REFERENCES)}
 
 
 def test_two_syncs_of_the_same_source_agree(store: Store, source: MemorySource) -> None:

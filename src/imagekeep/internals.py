@@ -9,7 +9,7 @@ import contextlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database import queries
+from imagekeep.database import status
 from imagekeep.database.feed import newest_cursor
 from imagekeep.database.lock import WatcherLock
 from imagekeep.database.platforms import changes_to, drop_platforms, verified_states
@@ -88,7 +88,7 @@ NOTHING = Alongside()
 
 def feed_end(reader: Reader) -> tuple[Cursor, str]:
     """Return the newest row of the history, and the store's id."""
-    return ask(reader, lambda cursor: (newest_cursor(cursor), queries.identity(cursor).store_id))
+    return ask(reader, lambda cursor: (newest_cursor(cursor), status.identity(cursor).store_id))
 
 
 def record_image_filesystem(store: Store, usage: FilesystemUsage) -> None:
@@ -324,7 +324,7 @@ def remember_source(store: Store, *, replace: bool = False) -> None:
 
 
 def _follow(store: Store, cursor: sqlite.Cursor, *, replace: bool) -> None:
-    source, follows = _identity_of_source(store), queries.identity(cursor).follows
+    source, follows = _identity_of_source(store), status.identity(cursor).follows
     if source is None:
         return
     if follows is not None and not replace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from imagekeep.database import queries
+from imagekeep.database import queries, status
 from imagekeep.database.driver import DRIVER_ERRORS
 from imagekeep.database.readers import ReadConnections
 from imagekeep.database.revision import HEAD
@@ -185,7 +185,7 @@ class Reader:
 
     def incomplete(self) -> builtins.list[IncompleteReference]:
         """Return the references at the source whose images could not be read, ordered by name."""
-        return self._connections.ask(queries.incomplete_references)
+        return self._connections.ask(status.incomplete_references)
 
     def containers(self) -> builtins.list[Container]:
         """Return the containers of the source, as last observed, in the order of ids.
@@ -211,11 +211,11 @@ class Reader:
 
     def watcher(self) -> WatcherState | None:
         """Return the status of the last watcher, or None if there was none."""
-        return self._connections.ask(queries.watcher_state)
+        return self._connections.ask(status.watcher_state)
 
     def identity(self) -> StoreIdentity:
         """Return the store's id and the source that it follows."""
-        return self._connections.ask(queries.identity)
+        return self._connections.ask(status.identity)
 
     def is_watched(self) -> bool:
         """Return whether a watcher runs now, in any PID namespace.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imagekeep.database import queries
+from imagekeep.database import queries, status
 
 if TYPE_CHECKING:
     from imagekeep.image import Image
@@ -44,4 +44,4 @@ def local_resolve(reader: Reader, reference_or_id: str) -> Image:
 
 def image_filesystem(reader: Reader) -> FilesystemUsage | None:
     """Return what the source last reported about the filesystem of its images, or None."""
-    return reader._connections.ask(queries.image_filesystem)
+    return reader._connections.ask(status.image_filesystem)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekeep import ImageNotFoundError, Store
-from imagekeep.database import statements
+from imagekeep.database import target_statements
 from imagekeep.database.driver import sqlite
 from imagekeep.oci.documents import OCI_MANIFEST
 from tests.database.rows import opened
@@ -248,7 +248,7 @@ def test_an_index_that_names_a_large_manifest_many_times_counts_it_once(
 def test_the_platforms_of_a_reference_are_found_by_indexes(store_path: Path) -> None:
     with opened(store_path) as connection:
         plan = connection.execute(
-            f"EXPLAIN QUERY PLAN {statements.PLATFORMS_OF_REFERENCE}", ("x",)
+            f"EXPLAIN QUERY PLAN {target_statements.PLATFORMS_OF_REFERENCE}", ("x",)
         ).fetchall()
     scanned = {line.split()[1] for *_, line in plan if line.startswith("SCAN")}
     assert scanned <= {"target", "entries", "parts", "content", "(subquery-5)"}

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imagekeep import Store, schema
-from imagekeep.database import statements
+from imagekeep.database import (
+    check_statements,
+    content_statements,
+    look_statements,
+    statements,
+    status_statements,
+    target_statements,
+    write_statements,
+)
 from imagekeep.internals import apply_all
 from tests.database.rows import opened
 from tests.model import IMAGES
@@ -25,7 +33,21 @@ def names_in(statement: str) -> list[str]:
     return re.findall(r":(\w+)", re.sub("'[^']*'", "''", statement))
 
 
-NAMED = {name: text for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)}
+MODULES = (
+    statements,
+    check_statements,
+    content_statements,
+    look_statements,
+    status_statements,
+    target_statements,
+    write_statements,
+)
+NAMED = {
+    name: text
+    for module in MODULES
+    for name, text in vars(module).items()
+    if name.isupper() and isinstance(text, str)
+}
 WRITES = {name: text for name, text in NAMED.items() if names_in(text)}
 SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswith("SELECT")}
 
@@ -145,6 +167,6 @@ def test_no_statement_scans_a_table_for_each_row_of_another(store_path: Path, na
         plan.index("CORRELATED SCALAR SUBQUERY 1") if "CORRELATED SCALAR SUBQUERY 1" in plan else None
     )
     scans = [line for line in plan if re.match(r"SCAN (?!CONSTANT ROW|\(subquery)", line)]
-    if name != "COUNTS":
+    if name not in ("COUNTS", "BLOBS_WRONGLY_COUNTED", "CHAINS_WRONGLY_COUNTED"):
         assert len(scans) <= 1
     assert correlated is None or not [line for line in plan[correlated:] if line.startswith("SCAN")]

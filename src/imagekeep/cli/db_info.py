@@ -15,8 +15,9 @@ from imagekeep.database.driver import DRIVER, sqlite
 from imagekeep.database.feed import newest_cursor
 from imagekeep.database.files import size_on_disk
 from imagekeep.database.lock import is_watched
-from imagekeep.database.queries import count, identity, incomplete_references, watcher_state
+from imagekeep.database.queries import count
 from imagekeep.database.revision import HEAD, REVISIONS, read_schema, require_head, require_unchanged
+from imagekeep.database.status import identity, incomplete_references, watcher_state
 from imagekeep.errors import PermissionDeniedError, SchemaVersionError
 from imagekeep.identity import SourceIdentity
 from imagekeep.ship_status import read_ship_status

@@ -19,9 +19,9 @@ from imagekeep.cli.query_input import parse_parameter, read_statement
 from imagekeep.cli.query_names import complete_named, find_named, list_named
 from imagekeep.cli.rows import Column, Listing, row_pieces, write_rows
 from imagekeep.cli.settings import read_store
-from imagekeep.database.queries import identity
 from imagekeep.database.query import EXPLAIN, TimeLimit, run_query
 from imagekeep.database.revision import HEAD, require_head
+from imagekeep.database.status import identity
 from imagekeep.errors import InvalidArgumentError, printable
 
 if TYPE_CHECKING:

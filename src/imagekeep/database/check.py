@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database import statements
+from imagekeep.database import check_statements, statements, status_statements
 from imagekeep.database.content_problems import find_content_problems
 from imagekeep.database.driver import MistypedRowError, sqlite
 from imagekeep.database.revision import HEAD, compare, expected_objects, lift_bound, read_objects
@@ -228,10 +228,10 @@ def _broken_keys(connection: sqlite.Connection) -> Iterator[Problem]:
     `PRAGMA foreign_key_check` finds the same, but names no row of a table that is WITHOUT ROWID.
     """
     for statement, table, message in (
-        (statements.DOCUMENTS_WITHOUT_BLOB, "documents", "it has no row in blobs"),
-        (statements.REFERENCES_WITHOUT_IMAGE, "references", "no image"),
-        (statements.PINS_WITHOUT_REFERENCE, "pinned_refs", "no reference agrees with it"),
-        (statements.CACHE_WITHOUT_REFERENCE, "ref_cache", "no reference agrees with it"),
+        (check_statements.DOCUMENTS_WITHOUT_BLOB, "documents", "it has no row in blobs"),
+        (check_statements.REFERENCES_WITHOUT_IMAGE, "references", "no image"),
+        (check_statements.PINS_WITHOUT_REFERENCE, "pinned_refs", "no reference agrees with it"),
+        (check_statements.CACHE_WITHOUT_REFERENCE, "ref_cache", "no reference agrees with it"),
     ):
         for (row,) in connection.execute(statement):
             yield Problem(table, row, message)
@@ -244,13 +244,13 @@ def _forbidden_rows(connection: sqlite.Connection) -> Iterator[Problem]:
 
 
 def _images_without_reference(connection: sqlite.Connection) -> Iterator[Problem]:
-    for (image_id,) in connection.execute(statements.IMAGES_WITHOUT_REFERENCE):
+    for (image_id,) in connection.execute(check_statements.IMAGES_WITHOUT_REFERENCE):
         yield Problem("images", image_id, "it has no reference")
 
 
 def _wrong_configs(connection: sqlite.Connection) -> Iterator[Problem]:
     """Find ids that are not the digest of the config, and chain ids that do not follow from it."""
-    rows = connection.execute(statements.IMAGES_WITH_ANY_CONFIG)
+    rows = connection.execute(check_statements.IMAGES_WITH_ANY_CONFIG)
     for image_id, chain, document in typed(rows, (TEXT, TEXT, BLOB | {type(None)})):
         if document is None:
             yield Problem("images", image_id, "its config is missing")
@@ -299,12 +299,12 @@ def _wrong_order(connection: sqlite.Connection) -> Iterator[Problem]:
 
 def _wrong_history(connection: sqlite.Connection) -> Iterator[Problem]:
     """Find references that differ from their last entry in the history."""
-    for (name,) in connection.execute(statements.REFERENCES_UNLIKE_HISTORY):
+    for (name,) in connection.execute(check_statements.REFERENCES_UNLIKE_HISTORY):
         yield Problem("reference_history", name, "its last row does not say what the reference says")
 
 
 def _wrong_identity(connection: sqlite.Connection) -> Iterator[Problem]:
     """Find a store without a store id."""
-    ids = [store_id for store_id, *_ in connection.execute(statements.IDENTITY)]
+    ids = [store_id for store_id, *_ in connection.execute(status_statements.IDENTITY)]
     if len(ids) != 1 or not re.fullmatch("[0-9a-f]{32}", str(ids[0])):
         yield Problem("identity", "", "no store id of 32 hex digits")

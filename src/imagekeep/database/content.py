@@ -13,7 +13,7 @@ import json
 from itertools import count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database import statements
+from imagekeep.database import target_statements
 from imagekeep.database.rows import by_place, run
 from imagekeep.oci.documents import INDEX_TYPES, MANIFEST_TYPES
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from imagekeep.database.rows import Row
     from imagekeep.oci.target import BlobFacts, ManifestFacts, TargetFacts
 
-_ADD_NEW_BLOB = by_place(statements.ADD_NEW_BLOB).sql
-_LEARN_BLOB = by_place(statements.LEARN_BLOB).sql
-_ADD_DOCUMENT = by_place(statements.ADD_DOCUMENT_OF)
-_ADD_MANIFEST = by_place(statements.ADD_MANIFEST)
-_ADD_CHAIN = by_place(statements.ADD_CHAIN)
-_ADD_MANIFEST_LAYER = by_place(statements.ADD_MANIFEST_LAYER).sql
-_ADD_TARGET_MANIFEST = by_place(statements.ADD_TARGET_MANIFEST)
+_ADD_NEW_BLOB = by_place(target_statements.ADD_NEW_BLOB).sql
+_LEARN_BLOB = by_place(target_statements.LEARN_BLOB).sql
+_ADD_DOCUMENT = by_place(target_statements.ADD_DOCUMENT_OF)
+_ADD_MANIFEST = by_place(target_statements.ADD_MANIFEST)
+_ADD_CHAIN = by_place(target_statements.ADD_CHAIN)
+_ADD_MANIFEST_LAYER = by_place(target_statements.ADD_MANIFEST_LAYER).sql
+_ADD_TARGET_MANIFEST = by_place(target_statements.ADD_TARGET_MANIFEST)
 
 _SMALL = INDEX_TYPES | MANIFEST_TYPES
 """Media types of blobs that are numbered apart, from 1, all others from 2**30.
@@ -101,7 +101,7 @@ def _blobs(cursor: sqlite.Cursor, digests: Iterable[str]) -> dict[str, _Known]:
     """Return what the store knows of these blobs, by digest."""
     known: dict[str, _Known] = {}
     for batch in _batches(digests):
-        for digest, *row in cursor.execute(statements.BLOBS_BY_DIGEST, (json.dumps(batch),)):
+        for digest, *row in cursor.execute(target_statements.BLOBS_BY_DIGEST, (json.dumps(batch),)):
             known[digest] = _Known(*row)
     return known
 
@@ -113,7 +113,7 @@ def _write_blobs(
     known: Mapping[str, _Known],
 ) -> dict[str, int]:
     """Add the blobs that the store does not have, and what it did not know of others; return every key."""
-    small, large = (count(last + 1) for last in cursor.execute(statements.LAST_BLOB_KEYS).fetchone())
+    small, large = (count(last + 1) for last in cursor.execute(target_statements.LAST_BLOB_KEYS).fetchone())
     keys = {
         digest: known[digest].key if digest in known else next(small if blob.media_type in _SMALL else large)
         for digest, blob in blobs.items()
@@ -179,8 +179,8 @@ def _write_chains(cursor: sqlite.Cursor, manifests: Iterable[ManifestFacts]) -> 
     }
     keys: dict[str, int] = {}
     for batch in _batches(chains):
-        keys.update(cursor.execute(statements.CHAINS_BY_ID, (json.dumps(batch),)))
-    free = count(cursor.execute(statements.LAST_CHAIN_KEY).fetchone()[0] + 1)
+        keys.update(cursor.execute(target_statements.CHAINS_BY_ID, (json.dumps(batch),)))
+    free = count(cursor.execute(target_statements.LAST_CHAIN_KEY).fetchone()[0] + 1)
     new: list[Row] = [
         {"chain_key": next(free), "chain_id": chain_id, "diff_id": diff_id}
         for chain_id, diff_id in chains.items()
@@ -198,7 +198,7 @@ def _write_entries(cursor: sqlite.Cursor, facts: TargetFacts, keys: Mapping[str,
     """
     if facts.target not in keys:
         return
-    stored, with_platform = cursor.execute(statements.COUNT_ENTRIES, (keys[facts.target],)).fetchone()
+    stored, with_platform = cursor.execute(target_statements.COUNT_ENTRIES, (keys[facts.target],)).fetchone()
     if (stored, with_platform) >= (len(facts.entries), sum(e.platform is not None for e in facts.entries)):
         return
     rows = (

@@ -13,8 +13,8 @@ from imagekeep.database.freeing import (
 )
 from imagekeep.database.history import Change, changes_of_reference
 from imagekeep.database.listing import Facts, list_images
-from imagekeep.database.queries import identity
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
+from imagekeep.database.status import identity
 from imagekeep.questions.filters import Filter, Operator
 from imagekeep.questions.kubelet import Policy, eviction_order, spared
 from imagekeep.times import from_microseconds

@@ -12,8 +12,8 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import statements
-from imagekeep.database.queries import identity
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed, typed_row
+from imagekeep.database.status import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imagekeep.database import statements
+from imagekeep.database import target_statements
 from imagekeep.database.queries import no_such_image
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
 from imagekeep.platform_content import ContentState, TargetPlatform
@@ -20,9 +20,9 @@ def platforms_of(cursor: sqlite.Cursor, reference: str) -> list[TargetPlatform]:
 
     Empty if the store has not read the target yet. Raises ImageNotFoundError for an unknown reference.
     """
-    if cursor.execute(statements.HAS_REFERENCE, (reference,)).fetchone() is None:
+    if cursor.execute(target_statements.HAS_REFERENCE, (reference,)).fetchone() is None:
         raise no_such_image(reference)
-    rows = typed(cursor.execute(statements.PLATFORMS_OF_REFERENCE, (reference,)), _PLATFORM)
+    rows = typed(cursor.execute(target_statements.PLATFORMS_OF_REFERENCE, (reference,)), _PLATFORM)
     return [
         TargetPlatform(
             name, digest, image_id, size, state and ContentState(state), bool(chosen), absent, lost

@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from imagekeep.database import queries, statements
+from imagekeep.database import queries, statements, write_statements
 from imagekeep.database.writes import write_changes
 from imagekeep.errors import ImagekeepError, InvalidPlatformError
 from imagekeep.platform import ALL_PLATFORMS, Platform, matcher_of
@@ -27,9 +27,9 @@ def keep_platforms(cursor: sqlite.Cursor, names: Sequence[str]) -> list[KeptPlat
         return [kept[name] for name in names]
     for name in names:
         if None in kept:
-            cursor.execute(statements.SET_FIRST_PLATFORM, {"platform": name})
+            cursor.execute(write_statements.SET_FIRST_PLATFORM, {"platform": name})
             del kept[None]
-        cursor.execute(statements.ADD_PLATFORM, {"platform": name})
+        cursor.execute(write_statements.ADD_PLATFORM, {"platform": name})
     return keep_platforms(cursor, names)
 
 
@@ -151,24 +151,24 @@ def drop_platforms(cursor: sqlite.Cursor, names: Sequence[str], now: int) -> Non
         vanished = [change_to(name, before, None, platform) for name, before in states.items()]
         write_changes(cursor, vanished, now)
         if platform.key == FIRST.key:
-            cursor.execute(statements.FORGET_FIRST_PLATFORM)
+            cursor.execute(write_statements.FORGET_FIRST_PLATFORM)
         else:
-            cursor.execute(statements.REMOVE_PLATFORM, {"platform_key": platform.key})
+            cursor.execute(write_statements.REMOVE_PLATFORM, {"platform_key": platform.key})
     if wanted[0].key != FIRST.key:
         _make_first(cursor, wanted[0])
 
 
 def _make_first(cursor: sqlite.Cursor, platform: KeptPlatform) -> None:
     """Exchange the keys of a platform and of the store's first."""
-    cursor.execute(statements.DEFER_FOREIGN_KEYS)
+    cursor.execute(write_statements.DEFER_FOREIGN_KEYS)
     for old, new in ((FIRST.key, _SPARE), (platform.key, FIRST.key), (_SPARE, platform.key)):
         for statement in (
-            statements.RENUMBER_IMAGES,
-            statements.RENUMBER_REFERENCES,
-            statements.RENUMBER_PLATFORM,
+            write_statements.RENUMBER_IMAGES,
+            write_statements.RENUMBER_REFERENCES,
+            write_statements.RENUMBER_PLATFORM,
         ):
             cursor.execute(statement, (old, new))
-    cursor.execute(statements.REMOVE_UNNAMED_PLATFORM)
+    cursor.execute(write_statements.REMOVE_UNNAMED_PLATFORM)
 
 
 _SPARE = -1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database import statements
+from imagekeep.database import look_statements
 from imagekeep.database.row_types import INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, texts, typed, typed_row
 from imagekeep.database.usage import all_containers, write_containers
 from imagekeep.times import from_microseconds, to_microseconds
@@ -80,12 +80,12 @@ def write_look_times(cursor: sqlite.Cursor, times: LookTimes) -> None:
     values = {
         name: to_microseconds(at) if isinstance(at, datetime) else at for name, at in times._asdict().items()
     }
-    cursor.execute(statements.RECORD_LOOK, {"look_key": 1, **values})
+    cursor.execute(look_statements.RECORD_LOOK, {"look_key": 1, **values})
 
 
 def look_times(cursor: sqlite.Cursor) -> LookTimes:
     """Return when the source last said what it has."""
-    row = cursor.execute(statements.CONTENT_LOOK).fetchone()
+    row = cursor.execute(look_statements.CONTENT_LOOK).fetchone()
     if row is None:
         return LookTimes()
     *times, snapshotter = typed_row(row, _LOOK)
@@ -95,43 +95,45 @@ def look_times(cursor: sqlite.Cursor) -> LookTimes:
 
 def all_digests(cursor: sqlite.Cursor) -> set[str]:
     """Return the digest of every blob that a reference needs."""
-    return {digest for digest, _ in typed(cursor.execute(statements.BLOB_PRESENCE), _PRESENCE)}
+    return {digest for digest, _ in typed(cursor.execute(look_statements.BLOB_PRESENCE), _PRESENCE)}
 
 
 def came_or_went(cursor: sqlite.Cursor, present: Container[str]) -> dict[str, bool]:
     """Return whether the source has each blob of which the store does not know the same."""
-    rows = typed(cursor.execute(statements.BLOB_PRESENCE), _PRESENCE)
+    rows = typed(cursor.execute(look_statements.BLOB_PRESENCE), _PRESENCE)
     return {digest: digest in present for digest, had in rows if had != (digest in present)}
 
 
 def is_presence_known(cursor: sqlite.Cursor) -> bool:
     """Return whether the store knows of every blob whether the source has it."""
-    return not cursor.execute(statements.ANY_UNKNOWN_PRESENCE).fetchone()[0]
+    return not cursor.execute(look_statements.ANY_UNKNOWN_PRESENCE).fetchone()[0]
 
 
 def write_presence(cursor: sqlite.Cursor, presence: Mapping[str, bool]) -> None:
     """Record whether the source has each of these blobs."""
     rows = [{"digest": digest, "present": present} for digest, present in presence.items()]
-    cursor.executemany(statements.SET_PRESENCE, rows)
+    cursor.executemany(look_statements.SET_PRESENCE, rows)
 
 
 def unread_documents(cursor: sqlite.Cursor, digests: Collection[str]) -> dict[str, set[str]]:
     """Return those of these blobs that are documents which could not be read, each with its references."""
-    found = {digest: _each(cursor, statements.REFERENCES_LACKING_DOCUMENT, [digest]) for digest in digests}
+    found = {
+        digest: _each(cursor, look_statements.REFERENCES_LACKING_DOCUMENT, [digest]) for digest in digests
+    }
     return {digest: references for digest, references in found.items() if references}
 
 
 def missing_chains(cursor: sqlite.Cursor, references: Collection[str]) -> set[str]:
     """Return the chain ids beneath these references that were not known to be unpacked."""
     if len(references) > MAX_SINGLE_LOOKUPS:
-        rows = typed(cursor.execute(statements.CHAINS), _CHAIN)
+        rows = typed(cursor.execute(look_statements.CHAINS), _CHAIN)
         return {chain_id for chain_id, known, _ in rows if not known}
-    return _each(cursor, statements.CHAINS_OF_REFERENCE, references)
+    return _each(cursor, look_statements.CHAINS_OF_REFERENCE, references)
 
 
 def unmeasured(cursor: sqlite.Cursor, unpacked: Container[str], *, all_sizes: bool) -> list[str]:
     """Return those of the unpacked layers whose size is not known; with `all_sizes`, all of them."""
-    rows = typed(cursor.execute(statements.CHAINS), _CHAIN)
+    rows = typed(cursor.execute(look_statements.CHAINS), _CHAIN)
     return [each for each, _, size in rows if (all_sizes or size is None) and each in unpacked]
 
 
@@ -142,7 +144,7 @@ def unpacked_or_not(
 
     A layer that stays unpacked keeps its size unless `sizes` has another one.
     """
-    rows = typed(cursor.execute(statements.CHAINS), _CHAIN)
+    rows = typed(cursor.execute(look_statements.CHAINS), _CHAIN)
     found = (
         (
             each,
@@ -158,7 +160,7 @@ def unpacked_or_not(
 
 def all_unknown(cursor: sqlite.Cursor) -> dict[str, Unpacked]:
     """Return each layer of which something is known as one of which nothing is, for a source without snapshots."""
-    rows = typed(cursor.execute(statements.CHAINS), _CHAIN)
+    rows = typed(cursor.execute(look_statements.CHAINS), _CHAIN)
     return {each: Unpacked(None, None) for each, known, _ in rows if known is not None}
 
 
@@ -168,7 +170,7 @@ def write_unpacked(cursor: sqlite.Cursor, unpacked: Mapping[str, Unpacked]) -> N
         {"chain_id": chain_id, "unpacked": known, "unpacked_bytes": _believable(size)}
         for chain_id, (known, size) in unpacked.items()
     ]
-    cursor.executemany(statements.SET_UNPACKED, rows)
+    cursor.executemany(look_statements.SET_UNPACKED, rows)
 
 
 def _believable(size: int | None) -> int | None:

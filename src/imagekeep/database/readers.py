@@ -7,7 +7,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from imagekeep.database import queries
+from imagekeep.database import queries, status
 from imagekeep.database.driver import DRIVER_ERRORS, sqlite, translate
 from imagekeep.database.kept import (
     CHECK_INTERVAL,
@@ -95,7 +95,7 @@ class ReadConnections:
     def incarnation(self) -> tuple[object, str]:
         """Return the store's file and id; one of them changes if another store takes the path."""
         return self._using(
-            lambda kept: (kept.files.database, _in_snapshot(kept.cursor, queries.identity).store_id)
+            lambda kept: (kept.files.database, _in_snapshot(kept.cursor, status.identity).store_id)
         )
 
     def require_current_schema(self) -> None:

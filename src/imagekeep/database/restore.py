@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from imagekeep.database import statements
+from imagekeep.database import statements, status_statements
 from imagekeep.database.backup import backup_path, copy_store, new_file, scratch_file
 from imagekeep.database.connection import connect
 from imagekeep.database.driver import BUSY_WAIT, sqlite, translating
@@ -83,7 +83,7 @@ def _stage(partial: Path, copy: Path, page_size: int) -> None:
                 raise CorruptStoreError(f"{printable(copy)}: damaged ({printable(found)}); use another copy")
         with contextlib.closing(connect(partial)) as staged:
             if "table identity" in expected_objects(revision):
-                staged.execute(statements.RENEW_STORE_ID)
+                staged.execute(status_statements.RENEW_STORE_ID)
             staged.execute(statements.ROLLBACK_MODE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imagekeep.database import statements
+from imagekeep.database import look_statements
 from imagekeep.database.queries import find_by_name, find_id, key_of
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, texts, typed, typed_row
 from imagekeep.times import from_microseconds, to_microseconds
@@ -28,7 +28,7 @@ _USAGE = (INTEGER, INTEGER_OR_NULL, INTEGER)
 
 def all_containers(cursor: sqlite.Cursor) -> list[Container]:
     """Return every container, in the order of ids."""
-    return list(_containers(cursor.execute(statements.CONTAINERS)))
+    return list(_containers(cursor.execute(look_statements.CONTAINERS)))
 
 
 def find_usage(cursor: sqlite.Cursor, image_id: str, platform: str | None, now: int) -> ImageUsage:
@@ -37,9 +37,9 @@ def find_usage(cursor: sqlite.Cursor, image_id: str, platform: str | None, now: 
     A container that exists uses its image at `now`, in microseconds since 1970, UTC.
     """
     found = find_id(cursor, image_id, key_of(cursor, platform))
-    row = cursor.execute(statements.USAGE, (found,)).fetchone()
+    row = cursor.execute(look_statements.USAGE, (found,)).fetchone()
     first_seen, last_used, uses = typed_row(row, _USAGE)
-    containers = tuple(_containers(cursor.execute(statements.CONTAINERS_OF_IMAGE, (found,))))
+    containers = tuple(_containers(cursor.execute(look_statements.CONTAINERS_OF_IMAGE, (found,))))
     last = max(now, last_used or 0) if containers else last_used
     return ImageUsage(
         found,
@@ -66,19 +66,19 @@ def write_containers(
         *(_row(container, container.image_id or found.get(container.id)) for container in known.values()),
     ]
     # Of two containers with one id, the old one is removed first.
-    cursor.executemany(statements.REMOVE_CONTAINER, [{"container_id": each.id} for each in changes.gone])
-    cursor.executemany(statements.RECORD_CONTAINER, rows)
+    cursor.executemany(look_statements.REMOVE_CONTAINER, [{"container_id": each.id} for each in changes.gone])
+    cursor.executemany(look_statements.RECORD_CONTAINER, rows)
     used = [{"image_id": image_id, "last_used": now} for image_id in found.values() if image_id]
-    cursor.executemany(statements.RECORD_USE, used)
+    cursor.executemany(look_statements.RECORD_USE, used)
     left = {each.image_id for each in (*changes.changed, *changes.gone) if each.image_id}
     cursor.executemany(
-        statements.RECORD_LAST_USE, [{"image_id": each, "last_used": now} for each in sorted(left)]
+        look_statements.RECORD_LAST_USE, [{"image_id": each, "last_used": now} for each in sorted(left)]
     )
 
 
 def forget_containers(cursor: sqlite.Cursor) -> None:
     """Delete every container: they are those of a source that the store follows no longer."""
-    cursor.execute(statements.REMOVE_CONTAINERS)
+    cursor.execute(look_statements.REMOVE_CONTAINERS)
 
 
 def is_worth_writing(used: int, last_used: int | None) -> bool:
@@ -101,11 +101,11 @@ def write_use(cursor: sqlite.Cursor, image_id: str, used: int) -> None:
     `used` is in microseconds since 1970, UTC.
     """
     if is_worth_writing(used, _last_use(cursor, image_id)):  # another may have written meanwhile
-        cursor.execute(statements.RECORD_USE, {"image_id": image_id, "last_used": used})
+        cursor.execute(look_statements.RECORD_USE, {"image_id": image_id, "last_used": used})
 
 
 def _last_use(cursor: sqlite.Cursor, image_id: str) -> int | None:
-    row = cursor.execute(statements.USAGE, (image_id,)).fetchone()
+    row = cursor.execute(look_statements.USAGE, (image_id,)).fetchone()
     return typed_row(row, _USAGE)[1] if row else None
 
 
@@ -117,11 +117,11 @@ def _images_of(
     by_chain: dict[str, list[str]] = {}
     if any(chains.get(record.id) for record in waiting):
         # One scan for all: no index on the chain id would be worth its cost to every write.
-        for chain_id, image_id in typed(cursor.execute(statements.IMAGES_BY_CHAIN), (TEXT, TEXT)):
+        for chain_id, image_id in typed(cursor.execute(look_statements.IMAGES_BY_CHAIN), (TEXT, TEXT)):
             if image_id not in by_chain.setdefault(chain_id, []):
                 by_chain[chain_id].append(image_id)
     for record in waiting:
-        row = cursor.execute(statements.IMAGE_OF_NAME, (record.reference,)).fetchone()
+        row = cursor.execute(look_statements.IMAGE_OF_NAME, (record.reference,)).fetchone()
         yield (
             record.id,
             image_of(texts(row)[0] if row else None, chains.get(record.id, UNKNOWN_CHAIN), by_chain),

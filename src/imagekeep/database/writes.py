@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from imagekeep.database import statements
+from imagekeep.database import status_statements, write_statements
 from imagekeep.database.content import write_targets
 from imagekeep.database.rows import by_place, run
 from imagekeep.reference import sort_key
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from imagekeep.transition import ReferenceChange
     from imagekeep.watcher_status import FilesystemUsage, WatcherState
 
-_ADD_IMAGE = by_place(statements.ADD_IMAGE)
-_ADD_BLOB = by_place(statements.ADD_BLOB)
-_ADD_DOCUMENT = by_place(statements.ADD_DOCUMENT)
-_ADD_USAGE = by_place(statements.ADD_USAGE)
-_ADD_REFERENCE = by_place(statements.ADD_REFERENCE)
-_MOVE_REFERENCE = by_place(statements.MOVE_REFERENCE)
-_REMOVE_REFERENCE = by_place(statements.REMOVE_REFERENCE)
-_ADD_PIN = by_place(statements.ADD_PIN)
-_REMOVE_PIN = by_place(statements.REMOVE_PIN)
-_VERIFY = by_place(statements.VERIFY)
-_VERIFY_AGAIN = by_place(statements.VERIFY_AGAIN)
-_FORGET_TARGET = by_place(statements.FORGET_TARGET)
-_RECORD_CHANGE = by_place(statements.RECORD_CHANGE)
-_REMOVE_INCOMPLETE = by_place(statements.REMOVE_INCOMPLETE)
-_RECORD_INCOMPLETE = by_place(statements.RECORD_INCOMPLETE)
-_FOLLOW_SOURCE = by_place(statements.FOLLOW_SOURCE)
-_RECORD_WATCHER = by_place(statements.RECORD_WATCHER)
-_RECORD_IMAGE_FILESYSTEM = by_place(statements.RECORD_IMAGE_FILESYSTEM)
+_ADD_IMAGE = by_place(write_statements.ADD_IMAGE)
+_ADD_BLOB = by_place(write_statements.ADD_BLOB)
+_ADD_DOCUMENT = by_place(write_statements.ADD_DOCUMENT)
+_ADD_USAGE = by_place(write_statements.ADD_USAGE)
+_ADD_REFERENCE = by_place(write_statements.ADD_REFERENCE)
+_MOVE_REFERENCE = by_place(write_statements.MOVE_REFERENCE)
+_REMOVE_REFERENCE = by_place(write_statements.REMOVE_REFERENCE)
+_ADD_PIN = by_place(write_statements.ADD_PIN)
+_REMOVE_PIN = by_place(write_statements.REMOVE_PIN)
+_VERIFY = by_place(write_statements.VERIFY)
+_VERIFY_AGAIN = by_place(write_statements.VERIFY_AGAIN)
+_FORGET_TARGET = by_place(write_statements.FORGET_TARGET)
+_RECORD_CHANGE = by_place(write_statements.RECORD_CHANGE)
+_REMOVE_INCOMPLETE = by_place(status_statements.REMOVE_INCOMPLETE)
+_RECORD_INCOMPLETE = by_place(status_statements.RECORD_INCOMPLETE)
+_FOLLOW_SOURCE = by_place(status_statements.FOLLOW_SOURCE)
+_RECORD_WATCHER = by_place(status_statements.RECORD_WATCHER)
+_RECORD_IMAGE_FILESYSTEM = by_place(status_statements.RECORD_IMAGE_FILESYSTEM)
 
 
 def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now: int) -> None:
@@ -56,7 +56,7 @@ def write_changes(cursor: sqlite.Cursor, changes: Sequence[ReferenceChange], now
     _write_targets(cursor, [change for change in verified if change.target])
     if changed := [change for change in changes if not change.only_verifies]:
         _write_changed(cursor, changed, now)
-    if cursor.execute(statements.ANY_INCOMPLETE).fetchone()[0]:
+    if cursor.execute(status_statements.ANY_INCOMPLETE).fetchone()[0]:
         run(cursor, _REMOVE_INCOMPLETE, (_name_row(c) for c in changes if c.platform.key == FIRST.key))
 
 
