@@ -64,6 +64,8 @@ def test_every_error_has_an_exit_code(kind: type[errors.ImagekeepError]) -> None
         "ImagePinnedError": 4,
         "AlreadyWatchedError": 4,
         "SourceMismatchError": 4,
+        "CentreRefusedError": 4,
+        "CentreVersionError": 4,
         "ReadOnlySourceError": 4,
     }
     assert exit_code(kind.__new__(kind)) == expected.get(kind.__name__, 125)
