@@ -1,6 +1,6 @@
 """Flipped bits in a store file: an imagekeep error, a finding of `db check`, or no difference.
 
-What `db check` cannot cross-check is counted apart: a size, a target's digest and platform, a time, the history
+What `db check` cannot cross-check is counted apart: an image's size, what a source has, a use, a time, the history
 except each reference's last row, incomplete references, and the watcher status.
 """
 
@@ -31,8 +31,17 @@ Flip = tuple[int, int]
 """An offset in a file, and the bit to flip."""
 
 VERIFIABLE = (
-    *("alembic_version.", "images.image_key", "images.id", "images.chain_id", "configs.", "references."),
-    *("pinned_refs.", "ref_cache.reference", "ref_cache.image_key"),
+    *(
+        "alembic_version.",
+        "images.image_key",
+        "images.id",
+        "images.chain_id",
+        "images.config_key",
+        "references.",
+    ),
+    *("pinned_refs.", "ref_cache.reference", "ref_cache.image_key", "ref_cache.target_digest"),
+    *("ref_cache.manifest_key", "documents.", "blobs.blob_key", "blobs.digest", "blobs.layer_uses"),
+    *("target_manifests.", "manifests.", "manifest_layers.", "chains.chain_id", "chains.layer_uses"),
 )
 """Prefixes of the columns in which every flipped bit must be detected, as in every index."""
 
