@@ -108,7 +108,10 @@ def test_no_sql_of_a_visitor_runs(site: Site, sql: str) -> None:
 def test_a_connection_reads_documents_only_for_a_view(demo: Path) -> None:
     async def ask(sql: str) -> Any:
         database = make_datasette(demo).get_database(DATABASE)
-        return (await database.execute(sql)).rows
+        try:
+            return (await database.execute(sql)).rows
+        finally:
+            database.close()
 
     with pytest.raises(Exception, match=r"prohibited|not authorized"):
         asyncio.run(ask("SELECT document FROM documents"))
