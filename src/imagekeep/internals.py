@@ -14,6 +14,7 @@ from imagekeep.database.feed import newest_cursor
 from imagekeep.database.lock import WatcherLock
 from imagekeep.database.platforms import changes_to, drop_platforms, verified_states
 from imagekeep.database.presence import write_look
+from imagekeep.database.statements import SHRINK_MEMORY
 from imagekeep.database.writes import (
     write_changes,
     write_image_filesystem,
@@ -100,6 +101,12 @@ def record_image_filesystem(store: Store, usage: FilesystemUsage) -> None:
 def write(store: Store) -> AbstractContextManager[sqlite.Cursor]:
     """Return the context of a write transaction, which is on disk when it ends."""
     return store._transaction()
+
+
+def release_memory(store: Store) -> None:
+    """Free the pages that writing has cached, two megabytes (SQLite: PRAGMA shrink_memory); writes nothing."""
+    with store._transaction(dry_run=True) as cursor:
+        cursor.execute(SHRINK_MEMORY)
 
 
 def record_watcher(store: Store, state: WatcherState) -> None:

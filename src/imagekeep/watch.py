@@ -41,6 +41,7 @@ from imagekeep.errors import (
 from imagekeep.internals import (
     incarnation,
     record_watcher,
+    release_memory,
     require_current_schema,
     require_same_source,
     require_source,
@@ -240,6 +241,8 @@ class Watcher:
         self._rest_at = float("inf")
         if isinstance(self._source, Disconnectable):
             self._source.disconnect()
+        with contextlib.suppress(ImagekeepError):  # the store's next use will report it
+            release_memory(self._store)
         trim()
 
     def _status_after(

@@ -169,6 +169,8 @@ FEED_ENDS = """
 SELECT (SELECT min(sequence) FROM reference_history), (SELECT max(sequence) FROM reference_history)
 """
 
+SHRINK_MEMORY = "PRAGMA shrink_memory"
+
 CHANGES_AFTER = """
 SELECT sequence, reference, image_id FROM reference_history WHERE sequence > ? ORDER BY sequence LIMIT ?
 """
