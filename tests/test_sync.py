@@ -373,6 +373,18 @@ def test_replacing_the_platforms_drops_the_others(store: Store, source: MemorySo
         assert list(find_problems(connection)) == []
 
 
+def test_a_store_of_every_platform_can_be_narrowed_to_one(store: Store, source: MemorySource) -> None:
+    ids = multi_platform(source, THREE, "amd64", "arm64")
+    with Store.open(store.path, source=source, platforms=["*", "linux/arm64"]) as every:
+        sync(every)
+        assert every.resolve(THREE) == ids["arm64"]
+    with Store.open(store.path, source=source, platforms=["linux/amd64"]) as one:
+        assert sync(one, replace_platforms=True).dropped == {"linux/arm64": 4, "*": 0}
+        assert (one.kept_platforms(), one.resolve(THREE)) == (["linux/amd64"], ids["amd64"])
+        assert sync(one).transitions[THREE] is Transition.UNCHANGED
+        assert one.kept_platforms() == ["linux/amd64"]
+
+
 def test_a_dry_run_says_which_platforms_would_be_dropped(store: Store, source: MemorySource) -> None:
     sync(store)
     with Store.open(store.path, source=source, platform="linux/arm64") as one:

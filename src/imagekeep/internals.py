@@ -220,10 +220,13 @@ def _as_observation(first: str, said: Observation | ObservedImage | None) -> Obs
 
 
 def droppable_platforms(store: Store) -> dict[str, int]:
-    """Return the platforms that a store keeps beside those it was opened with, and the references of each."""
+    """Return the platforms that a store keeps beside those it was opened with, and the references of each.
+
+    ALL_PLATFORMS, which has no references of its own, is among them for a store that keeps every platform.
+    """
     names = store._platform_names()
     others = [name for name in store.kept_platforms() if name not in names and ALL_PLATFORMS not in names]
-    return {name: len(store.references(name)) for name in others}
+    return {name: 0 if name == ALL_PLATFORMS else len(store.references(name)) for name in others}
 
 
 def drop_other_platforms(store: Store) -> None:

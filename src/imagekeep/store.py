@@ -339,7 +339,10 @@ def _names_of(
     if isinstance(platforms, str):
         platforms = [platforms]
     given = [platform] if platform is not None else list(platforms or ())
-    names = [each if each == ALL_PLATFORMS else name_of(each) for each in given]
-    if names and all(name == ALL_PLATFORMS for name in names):
-        names.insert(0, name_of(Platform.host()))
-    return tuple(str(name) for name in names)
+    names = [name_of(each) for each in given if each != ALL_PLATFORMS]
+    if len(names) < len(given):
+        return (
+            *(names or [name_of(Platform.host())]),
+            ALL_PLATFORMS,
+        )  # the first one answers, which `*` cannot
+    return tuple(names)

@@ -321,6 +321,18 @@ def test_platforms_are_dropped_on_request(two_platforms: Run) -> None:
     assert asked.code == 1
 
 
+def test_a_store_of_every_platform_is_narrowed_on_request(two_platforms: Run) -> None:
+    assert two_platforms(*SOURCE, "sync", "--platform", "*").code == 0
+    refused = two_platforms(*SOURCE, "sync", "--platform", "linux/amd64")
+    assert refused.code == 4
+    assert (
+        "also keeps linux/arm64 (2 references), every other platform (add --platform '*', or" in refused.err
+    )
+    dropped = two_platforms(*SOURCE, "sync", "--platform", "linux/amd64", "--replace-platforms")
+    assert dropped.lines[:2] == ["dropped linux/arm64 (2 references)", "dropped every other platform"]
+    assert two_platforms(*SOURCE, "sync", "--platform", "linux/amd64").code == 0
+
+
 def test_images_of_another_platform_are_listed(two_platforms: Run) -> None:
     ids = {two_platforms("images", "-q", "--platform", f"linux/{name}").out for name in ("amd64", "arm64")}
     assert len(ids) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ from imagekeep.cli.stored_names import complete_references
 from imagekeep.database.queries import no_such_image
 from imagekeep.errors import FailedPreconditionError, ImageNotFoundError, printable
 from imagekeep.internals import droppable_platforms
+from imagekeep.platform import ALL_PLATFORMS
 from imagekeep.reference import parse_docker_ref
 from imagekeep.sync import sync
 from imagekeep.transition import Transition
@@ -96,12 +98,19 @@ def _require_all_platforms(store: Store) -> None:
     """Raise FailedPreconditionError, saying what would be dropped, if the store keeps other platforms."""
     others = droppable_platforms(store)
     if others:
-        kept = ", ".join(f"{name} ({counted(number, 'reference')})" for name, number in others.items())
-        flags = " ".join(f"--platform {printable(name)}" for name in others)
+        kept = ", ".join(_kept(name, number) for name, number in others.items())
+        needed = [ALL_PLATFORMS] if ALL_PLATFORMS in others else others
+        flags = " ".join(f"--platform {shlex.quote(printable(name))}" for name in needed)
         raise FailedPreconditionError(
             f"store {printable(store.path)}: also keeps {printable(kept)} (add {flags}, or drop what is not named "
             "with --replace-platforms)"
         )
+
+
+def _kept(platform: str, references: int) -> str:
+    if platform == ALL_PLATFORMS:
+        return "every other platform"
+    return f"{platform} ({counted(references, 'reference')})"
 
 
 def _require_any(names: Sequence[str], source: Source) -> None:
@@ -123,7 +132,7 @@ def describe(report: SyncReport, shown: int | None = None, *, dry_run: bool) -> 
     if shown and len(changed) > shown:
         yield f"… and {len(changed) - shown} more changes (-v lists all)"
     for platform, references in report.dropped.items():
-        yield f"dropped {platform} ({counted(references, 'reference')})"
+        yield f"dropped {_kept(platform, references)}"
     counts = [f"{report.counts[each]} {each}" for each in Transition if report.counts[each]]
     failed = [f"{len(report.failures)} unreadable"] if report.failures else []
     number = counted(len(report.transitions) + len(report.failures), "reference")
