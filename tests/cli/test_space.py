@@ -315,6 +315,23 @@ def test_a_name_is_an_images_since_it_last_came_back(run: Run, node: dict[str, s
     assert named_since["since"] == "2033-05-18T03:33:21.000Z"
 
 
+def test_each_platform_has_its_own_explanation(run: Run, directory: Path) -> None:
+    layout = LayoutWriter(directory / "both")
+    layout.write_index([named(layout.multi_platform(), APP), named(layout.image(layers=(b"x",)), OTHER)])
+    source = ("--store", "both.db", "--source", "oci:both")
+    for platform in ("amd64", "arm64"):
+        run(*source, "sync", "--platform", "linux/amd64", "--platform", f"linux/{platform}")
+    began = {}
+    for platform in ("linux/amd64", "linux/arm64"):
+        found = answer(run, *source, "image", "explain", "--platform", platform, APP)
+        assert found["platform"] == platform
+        began[platform] = [each["since"] for each in found["references"]]
+    assert None not in began["linux/amd64"]
+    assert began["linux/amd64"] < began["linux/arm64"]
+    [of_both, _] = answer(run, *source, "image", "explain", OTHER)["references"]
+    assert of_both["since"] == began["linux/amd64"][0]
+
+
 def test_an_explanation_gives_the_place_in_the_kubelets_order(
     run: Run, node: dict[str, str], directory: Path
 ) -> None:

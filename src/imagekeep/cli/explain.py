@@ -15,7 +15,7 @@ from imagekeep.cli.near_names import suggesting
 from imagekeep.cli.output import write_line
 from imagekeep.cli.stored_names import complete_images
 from imagekeep.database.explain import explain
-from imagekeep.reader import ask
+from imagekeep.reader import ask, asked_platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def explain_image(settings: Settings, image: str, output: str) -> None:
     """
     now = time.time_ns()
     with settings.open_reader() as reader, suggesting(image, reader.references):
-        found = ask(reader, explain, image, now)
+        found = ask(reader, explain, image, now, asked_platform(reader))
     if output != "table":
         write_document(_document(found), output)
         return

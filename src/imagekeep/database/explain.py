@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagekeep.database import question_statements as statements
@@ -13,14 +14,16 @@ from imagekeep.database.freeing import (
 )
 from imagekeep.database.history import Change, changes_of_reference
 from imagekeep.database.listing import Facts, list_images
+from imagekeep.database.queries import find_by_name, key_of, platforms
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed
 from imagekeep.database.status import identity
+from imagekeep.errors import ImageNotFoundError
 from imagekeep.questions.filters import Filter, Operator
 from imagekeep.questions.kubelet import Policy, eviction_order, spared
 from imagekeep.times import from_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from imagekeep.database.driver import sqlite
@@ -73,16 +76,17 @@ class Explanation(NamedTuple):
     candidates: int
 
 
-def explain(cursor: sqlite.Cursor, name: str, now: int) -> Explanation:
-    """Explain the image with a name or id, on any platform; `now` is in nanoseconds.
+def explain(cursor: sqlite.Cursor, name: str, now: int, platform: str | None = None) -> Explanation:
+    """Explain the image with a name or id: for a platform, the store's first by default, else for any other.
 
-    Raises ImageNotFoundError and AmbiguousError.
+    `now` is in nanoseconds. Raises ImageNotFoundError and AmbiguousError.
     """
     names = names_of_images(cursor)
-    image_id = find_on_any_platform(name, names)
-    image = _image(cursor, image_id, now)
+    image_id = _find(cursor, name, platform, names)
+    image = _image(cursor, image_id, now, platform)
+    [first, *_] = platforms(cursor)
     named = [
-        _since(cursor, image_id, *row)
+        _since(cursor, image_id, first.name, *row)
         for row in typed(cursor.execute(statements.NAMES_OF_IMAGE, (image_id,)), _NAME)
     ]
     containers = _containers(cursor, image_id)
@@ -102,34 +106,57 @@ def explain(cursor: sqlite.Cursor, name: str, now: int) -> Explanation:
     )
 
 
-def _image(cursor: sqlite.Cursor, image_id: str, now: int) -> ListedImage:
-    (platform_key,) = cursor.execute(statements.PLATFORM_KEY_OF_IMAGE, (image_id,)).fetchone()
+def _find(cursor: sqlite.Cursor, name: str, platform: str | None, names: Mapping[str, Sequence[str]]) -> str:
+    with suppress(ImageNotFoundError):
+        return find_by_name(cursor, name, platform).id
+    return find_on_any_platform(name, names)
+
+
+def _image(cursor: sqlite.Cursor, image_id: str, now: int, platform: str | None) -> ListedImage:
     everything = Facts(created=True, platform=True, usage=True, state=True, sharing=True)
-    [image] = list_images(cursor, [Filter("id", Operator.EQUAL, image_id)], everything, now, [platform_key])
+    wanted = [Filter("id", Operator.EQUAL, image_id)]
+    if found := list_images(cursor, wanted, everything, now, [key_of(cursor, platform)]):
+        return found[0]
+    (platform_key,) = cursor.execute(statements.PLATFORM_KEY_OF_IMAGE, (image_id,)).fetchone()
+    [image] = list_images(cursor, wanted, everything, now, [platform_key])
     return image
 
 
 def _since(
-    cursor: sqlite.Cursor, image_id: str, name: str, target: str | None, verified: int | None, pinned: int
+    cursor: sqlite.Cursor,
+    image_id: str,
+    first: str | None,
+    name: str,
+    target: str | None,
+    verified: int | None,
+    pinned: int,
 ) -> NamedSince:
     changes = changes_of_reference(cursor, name)
     return NamedSince(
         name,
-        _start(changes, image_id, pinned=False),
+        _start(changes, image_id, first, pinned=False),
         target,
         None if verified is None else from_microseconds(verified),
         bool(pinned),
-        _start(changes, image_id, pinned=True) if pinned else None,
+        _start(changes, image_id, first, pinned=True) if pinned else None,
     )
 
 
-def _start(changes: Sequence[Change], image_id: str, *, pinned: bool) -> datetime | None:
-    """Return when the reference began to name the image, or to pin it, and has done so without a break since."""
+def _start(changes: Sequence[Change], image_id: str, first: str | None, *, pinned: bool) -> datetime | None:
+    """Return when the reference began to name the image, or to pin it, and has done so without a break since.
+
+    It does so as long as it does for one platform. A change of no platform is the first one's: it was recorded
+    before the store knew platforms.
+    """
     start: datetime | None = None
+    holding: set[str | None] = set()
     for change in changes:
-        holds = change.image_id == image_id and change.event != "vanished" and (change.pinned or not pinned)
-        start = (start or change.at) if holds else None
-    return start
+        if change.image_id == image_id and change.event != "vanished" and (change.pinned or not pinned):
+            start = start if holding else change.at
+            holding.add(change.platform or first)
+        else:
+            holding.discard(change.platform or first)
+    return start if holding else None
 
 
 def _containers(cursor: sqlite.Cursor, image_id: str) -> list[UsedBy]:
