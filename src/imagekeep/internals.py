@@ -155,13 +155,8 @@ def lock_references(store: Store, references: Iterable[str] | None) -> AbstractC
     return store._lock(references)
 
 
-def platform_names(store: Store) -> tuple[str, ...]:
-    """Return the names of the platforms for which a store is updated, the first one first."""
-    return store._platform_names()
-
-
 def platforms_of(store: Store) -> Sequence[str]:
-    """Return the platforms that a store updates."""
+    """Return the platforms that a store updates, the first one first."""
     return store._platform_names()
 
 

@@ -83,10 +83,6 @@ REMOVE_CONTAINER = """
 DELETE FROM containers WHERE container_id = :container_id
 """
 
-REMOVE_CONTAINERS = """
-DELETE FROM containers
-"""
-
 IMAGE_OF_NAME = """
 SELECT id FROM "references" JOIN images USING (image_key)
 WHERE name = ? AND "references".platform_key IN (SELECT platform_key FROM platforms)

@@ -76,11 +76,6 @@ def write_containers(
     )
 
 
-def forget_containers(cursor: sqlite.Cursor) -> None:
-    """Delete every container: they are those of a source that the store follows no longer."""
-    cursor.execute(look_statements.REMOVE_CONTAINERS)
-
-
 def is_worth_writing(used: int, last_used: int | None) -> bool:
     """Return whether a use is far enough from the last one, both in microseconds."""
     return last_used is None or used - last_used >= USE_INTERVAL
