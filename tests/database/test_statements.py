@@ -11,6 +11,7 @@ from imagekeep import Store, schema
 from imagekeep.database import (
     check_statements,
     content_statements,
+    feed_statements,
     look_statements,
     statements,
     status_statements,
@@ -37,6 +38,7 @@ MODULES = (
     statements,
     check_statements,
     content_statements,
+    feed_statements,
     look_statements,
     status_statements,
     target_statements,
@@ -46,7 +48,7 @@ NAMED = {
     name: text
     for module in MODULES
     for name, text in vars(module).items()
-    if name.isupper() and isinstance(text, str)
+    if name.isupper() and not name.startswith("_") and isinstance(text, str)
 }
 WRITES = {name: text for name, text in NAMED.items() if names_in(text)}
 SELECTS = {name: text for name, text in NAMED.items() if text.lstrip().startswith("SELECT")}

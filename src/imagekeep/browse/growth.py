@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagekeep.questions.sizes import format_size
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,8 +18,6 @@ LEFT, BOTTOM, TOP, RIGHT = 64, 24, 12, 8
 
 POINTS = 400
 """Maximum points of the chart; more cannot be told apart."""
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 class Change(NamedTuple):
@@ -101,9 +101,4 @@ def _y(size: int, highest: int) -> float:
 
 def human(size: int) -> str:
     """Return a size in decimal units with three significant digits."""
-    scaled = float(size)
-    for unit in _UNITS[:-1]:
-        if scaled < 1000:
-            return f"{scaled:.3g} {unit}"
-        scaled /= 1000
-    return f"{scaled:.3g} {_UNITS[-1]}"
+    return format_size(size, 3, " ")

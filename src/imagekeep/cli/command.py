@@ -131,6 +131,11 @@ no_heading = click.option("-n", "--noheading", "no_heading", is_flag=True, help=
 no_truncation = click.option("--no-trunc", is_flag=True, help="Show full ids and digests.")
 
 
+def filter_option(help_text: str, *short: str) -> Callable[[Decorated], Decorated]:
+    """Return a decorator that adds --filter, which can be repeated; the parameter's name is `filters`."""
+    return click.option(*short, "--filter", "filters", multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
 def row_format() -> Callable[[Decorated], Decorated]:
     """Return the option --output of a command that lists rows; `imagekeep.cli.rows` writes them."""
     return output_format(*ROW_FORMATS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagekeep.cli.command import command, no_heading, no_truncation, row_format
+from imagekeep.cli.command import command, filter_option, no_heading, no_truncation, row_format
 from imagekeep.cli.formats import format_time
 from imagekeep.cli.near_names import suggesting
 from imagekeep.cli.output import flush, write_all
@@ -82,14 +82,7 @@ def image_history(
 @click.option("-n", "--number", type=click.IntRange(0), metavar="COUNT", help="Maximum number of changes.")
 @moment_option("--since", "Leave out earlier changes.")
 @moment_option("--until", "Leave out changes at this time or later.")
-@click.option(
-    "-f",
-    "--filter",
-    "filters",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Keep changes with this reference (a pattern) or event; KEY!=VALUE leaves them out.",
-)
+@filter_option("Keep changes with this reference (a pattern) or event; KEY!=VALUE leaves them out.", "-f")
 @click.option("--follow", is_flag=True, help="Keep showing changes as they happen, newest last.")
 @no_truncation
 @click.option("--noheading", "no_heading", is_flag=True, help="Omit the heading.")

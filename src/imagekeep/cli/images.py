@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from imagekeep.cli.command import command, no_heading, no_truncation, row_format
+from imagekeep.cli.command import command, filter_option, no_heading, no_truncation, row_format
 from imagekeep.cli.image_output import Form, document_of, filled, parse_form
 from imagekeep.cli.image_rows import (
     SORTS,
@@ -83,14 +83,7 @@ class Request(NamedTuple):
     "imagekeep images -o json",
 )
 @click.argument("name", metavar="[REPO[:TAG]]", required=False, shell_complete=complete_references)
-@click.option(
-    "-f",
-    "--filter",
-    "filters",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Keep images that match; KEY!=VALUE leaves them out.",
-)
+@filter_option("Keep images that match; KEY!=VALUE leaves them out.", "-f")
 @click.option("--sort", type=click.Choice(list(SORTS)), help="Sort by this, largest and newest first.")
 @click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--limit", type=click.IntRange(0), metavar="COUNT", help="Maximum number of images.")

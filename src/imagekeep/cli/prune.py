@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagekeep.cli.command import command
+from imagekeep.cli.command import command, filter_option
 from imagekeep.cli.exit_codes import ExitCode, exit_code
 from imagekeep.cli.formats import counted, human_size, table, truncate
 from imagekeep.cli.image_actions import print_result, require_changeable_listing
@@ -33,13 +33,7 @@ if TYPE_CHECKING:
     "imagekeep --source containerd image prune --dry-run",
     "imagekeep --source containerd image prune --filter unused-for=168h --force",
 )
-@click.option(
-    "--filter",
-    "filters",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Prune only images that match, as in `images`.",
-)
+@filter_option("Prune only images that match, as in `images`.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed; change nothing.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database import statements
+from imagekeep.database import feed_statements as statements
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, TEXT_OR_NULL, typed, typed_row
 from imagekeep.database.status import identity
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagekeep.database import statements
+from imagekeep.database import feed_statements, statements
 from imagekeep.database.queries import find_image
 from imagekeep.database.row_types import INTEGER, INTEGER_OR_NULL, TEXT, typed, typed_row
 from imagekeep.errors import ImageNotFoundError
@@ -35,7 +35,7 @@ class ListChanges(NamedTuple):
 
 def newest_sequence(cursor: sqlite.Cursor) -> int:
     """Return the sequence of the newest row, 0 without rows."""
-    _, newest = typed_row(cursor.execute(statements.FEED_ENDS).fetchone(), _ENDS)
+    _, newest = typed_row(cursor.execute(feed_statements.FEED_ENDS).fetchone(), _ENDS)
     return newest or 0
 
 

@@ -22,14 +22,14 @@ _SIZE: Final = re.compile(
 )
 
 
-def format_size(size: int, digits: int = 4) -> str:
+def format_size(size: int, digits: int = 4, separator: str = "") -> str:
     """Return a size in powers of 1000 (go-units: HumanSizeWithPrecision); docker and crictl list 3 digits."""
     scaled = float(size)
     for unit in _UNITS[:-1]:
         if scaled < 1000:
-            return f"{scaled:.{digits}g}{unit}"
+            return f"{scaled:.{digits}g}{separator}{unit}"
         scaled /= 1000
-    return f"{scaled:.{digits}g}{_UNITS[-1]}"
+    return f"{scaled:.{digits}g}{separator}{_UNITS[-1]}"
 
 
 def parse_size(text: str) -> int:
