@@ -369,6 +369,31 @@ def test_another_platform_has_its_own_list(run: Run, shop: dict[str, str]) -> No
     assert image["id"] == shop[ARM]
 
 
+@pytest.mark.parametrize("platforms", [["*"], ["linux/arm64", "linux/amd64"], ["linux/amd64", "*"]])
+def test_images_of_several_platforms_are_listed_once(
+    run: Run, shop: dict[str, str], platforms: list[str]
+) -> None:
+    options = [option for platform in platforms for option in ("--platform", platform)]
+    assert listed(run, *options) == sorted(shop.values())
+    assert listed(run, *options, "--as-of", "now") == sorted(shop.values())
+    assert listed(run, *options, "-f", "platform!=linux/amd64") == [shop[ARM]]
+    shown = json.loads(run("images", *options, "--wide", "-o", "json").out)["images"]
+    assert {image["id"]: image["platform"] for image in shown}[shop[ARM]] == "linux/arm64"
+
+
+def test_each_of_several_platforms_must_be_kept(run: Run, shop: dict[str, str]) -> None:
+    result = run("images", "--platform", "linux/amd64", "--platform", "linux/s390x")
+    assert (result.code, "not linux/s390x" in result.err) == (1, True)
+
+
+def test_a_target_of_several_platforms_has_one_tree(run: Run, directory: Path) -> None:
+    layout = LayoutWriter(directory / "both")
+    layout.write_index([named(layout.multi_platform({"arm64": (b"arm",)}), "both")])
+    assert run("--store", "both.db", "--source", "oci:both", "--platform", "*", "sync").code == 0
+    lines = run("--store", "both.db", "--platform", "*", "images", "--tree").lines
+    assert [line.split()[1] for line in lines if "linux/" in line] == ["linux/amd64", "linux/arm64"]
+
+
 def test_only_the_names_that_match_are_shown(run: Run) -> None:
     assert [line.split()[1] for line in run("images", "-n", "-f", "reference=busybox:st*").lines] == [
         "stable"

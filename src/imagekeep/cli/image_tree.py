@@ -64,7 +64,10 @@ class Tree(NamedTuple):
 def tree_of(cursor: sqlite.Cursor, images: Sequence[ListedImage], truncated: bool) -> list[str]:
     """Return the lines of a tree of images."""
     tree = Tree(cursor, shared_layers(cursor), truncated)
-    return [line for image in images for line in tree.image(image)]
+    shown: dict[tuple[tuple[str, ...], tuple[str | None, ...]], ListedImage] = {}
+    for image in images:  # the images of a target for several platforms have one tree
+        shown.setdefault((image.references, image.targets), image)
+    return [line for image in shown.values() for line in tree.image(image)]
 
 
 def _size(size: int | None) -> str:

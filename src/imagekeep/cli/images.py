@@ -24,7 +24,7 @@ from imagekeep.escaping import escape
 from imagekeep.questions.filters import Filter, parse_filters
 from imagekeep.questions.globs import ReferenceGlob
 from imagekeep.questions.listed import ListedImage
-from imagekeep.reader import ask, asked_platform
+from imagekeep.reader import ask
 from imagekeep.reference import parse_normalized
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Request(NamedTuple):
     tree: bool
     form: Form | None
     now: int
+    platforms: Sequence[str | None]
 
     @property
     def needs_facts(self) -> bool:
@@ -131,10 +132,11 @@ def list_images(
         raise click.UsageError("--format, --tree and --output are ways to write the list; choose one")
     wanted = None if name is None else parse_normalized(name)
     form = None if template is None else parse_form(template)
-    request = Request(
-        wanted, as_of, parse_filters(filters), sort, reverse, limit, wide, tree, form, time.time_ns()
-    )
+    chosen = parse_filters(filters)
     with settings.open_reader() as reader:
+        platforms = settings.asked_platforms(reader)
+        now = time.time_ns()
+        request = Request(wanted, as_of, chosen, sort, reverse, limit, wide, tree, form, now, platforms)
         images = _read(reader, request, documents=output in _DOCUMENTS and not quiet)
         if tree and not quiet:
             _write_tree(reader, images, truncated=not no_trunc)
@@ -169,24 +171,28 @@ def _read(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Sh
             raise click.UsageError(
                 "--as-of takes no filter, order or format: the history knows only names and ids"
             )
-        return [(image, None) for image in choose(_past_images(reader, request.as_of), request.wanted)]
-    if request.needs_facts:
+        return [(image, None) for image in choose(_past_images(reader, request), request.wanted)]
+    if request.needs_facts or len(request.platforms) > 1:
         return _read_facts(reader, request, documents=documents)
     if documents:
         return [(image, image) for image in choose(reader.list(), request.wanted)]
     return [(image, None) for image in choose(reader.summaries(), request.wanted)]
 
 
-def _past_images(reader: Reader, at: int) -> list[ListedImage]:
+def _past_images(reader: Reader, request: Request) -> list[ListedImage]:
     # Imported here because few lists are of the past.
     from imagekeep.database.history import images_as_of
 
-    return ask(reader, images_as_of, at, asked_platform(reader))
+    found: dict[str, ListedImage] = {}
+    for platform in request.platforms:
+        for image in ask(reader, images_as_of, request.as_of, platform):
+            found.setdefault(image.id, image)
+    return [found[image_id] for image_id in sorted(found)]
 
 
 def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tuple[Shown, Image | None]]:
     # Imported here because most lists are plain.
-    from imagekeep.database.listing import Facts, images_by_id, list_for_platform
+    from imagekeep.database.listing import Facts, images_by_id, list_for_platforms
 
     facts = Facts(
         created=request.uses("created", "CreatedSince", "CreatedAt"),
@@ -196,7 +202,7 @@ def _read_facts(reader: Reader, request: Request, *, documents: bool) -> list[tu
         sharing=request.uses("unique-size", "UniqueSize", "SharedSize"),
     )
     chosen = choose(
-        ask(reader, list_for_platform, request.filters, facts, request.now, asked_platform(reader)),
+        ask(reader, list_for_platforms, request.filters, facts, request.now, request.platforms),
         request.wanted,
     )
     if request.sort is not None:

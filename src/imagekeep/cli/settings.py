@@ -18,7 +18,7 @@ from imagekeep.platform import ALL_PLATFORMS, name_of
 from imagekeep.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from imagekeep.database.driver import sqlite
     from imagekeep.identity import SourceIdentity
@@ -39,21 +39,27 @@ class Settings(NamedTuple):
         """Open the store for reading, for the first of the platforms if any are given.
 
         Raises as `require_namespace`, `require_store` and `Reader.open` do, and NotFoundError if the store does not
-        keep that platform.
+        keep one of them.
         """
         require_store(self.path)
-        named = next((each for each in self.platforms if each != ALL_PLATFORMS), None)
-        reader = Reader.open(self.path, platform=named)
+        named = [each for each in self.platforms if each != ALL_PLATFORMS]
+        reader = Reader.open(self.path, platform=named[0] if named else None)
         if named or self.namespace:
             identity = reader.identity()
             try:
                 self.require_namespace(identity.follows)
-                if named:
-                    self._require_platform(named, identity.platforms)
+                for platform in named:
+                    self._require_platform(platform, identity.platforms)
             except (SourceMismatchError, NotFoundError):
                 reader.close()
                 raise
         return reader
+
+    def asked_platforms(self, reader: Reader) -> Sequence[str | None]:
+        """Return the names of all platforms that are asked about; None is the store's first, the default."""
+        if ALL_PLATFORMS in self.platforms:
+            return [name for name in reader.kept_platforms() if name != ALL_PLATFORMS] or [None]
+        return [name_of(platform) for platform in self.platforms] or [None]
 
     def _require_platform(self, platform: str, kept: Collection[str]) -> None:
         """Raise NotFoundError, naming those that it keeps, for a platform that the store does not keep."""

@@ -66,17 +66,17 @@ def list_images(
     return _read(cursor, json.dumps(keys), facts, now)
 
 
-def list_for_platform(
-    cursor: sqlite.Cursor, filters: Sequence[Filter], facts: Facts, now: int, platform: str | None
+def list_for_platforms(
+    cursor: sqlite.Cursor, filters: Sequence[Filter], facts: Facts, now: int, asked: Sequence[str | None]
 ) -> list[ListedImage]:
-    """Return the images for a platform, the store's first by default, that pass every filter.
+    """Return the images for the asked platforms, None being the store's first, that pass every filter.
 
     A `platform=` filter asks about the images of every platform. Raises as `list_images` does.
     """
     if any(each.key == "platform" and not each.negated for each in filters):
         keys = [kept.key for kept in platforms(cursor)]
     else:
-        keys = [key_of(cursor, platform)]
+        keys = [key_of(cursor, platform) for platform in asked]
     return list_images(cursor, filters, facts, now, keys)
 
 
