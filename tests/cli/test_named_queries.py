@@ -12,10 +12,13 @@ import pytest
 from imagekeep.cli import main
 from imagekeep.database.connection import connect
 from imagekeep.named_queries import TOOLS, named_queries
+from imagekeep.reader import Reader
 from imagekeep.schema import metadata, views
+from imagekeep.store import Store
 from tests import demo_store
 from tests.database.stores import thawed
 from tests.demo_store import API, APP_1, APP_2, BASE, EXPORTER, RUNTIME, SECRETS, WEB, WEB_AGAIN
+from tests.images import LayoutWriter, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +121,26 @@ def test_disk_counts_shared_content_once(demo: Path) -> None:
     images, added_up, content, _ = answer(demo, "disk")[0]
     assert images == 8
     assert int(str(content)) < int(str(added_up))
+
+
+def test_a_change_for_another_platform_does_not_answer_for_the_first(tmp_path: Path) -> None:
+    layout = LayoutWriter(tmp_path / "shop")
+    name, path = "example.com/shop:1", tmp_path / "images.db"
+    for size in (1, 2):
+        layout.write_index([named(layout.multi_platform({"arm64": (b"arm" * size,)}), name)])
+        with Store.open(
+            path, source=f"oci:{layout.directory}", platforms=["linux/amd64", "linux/arm64"]
+        ) as store:
+            store.sync([name])
+    with Reader.open(path) as reader:
+        first = reader.resolve(name)
+    assert [row[2] for row in answer(path, "latest-at", reference=name)] == [first]
+    assert [row[4] for row in answer(path, "life", id=first)] == [None, None]
+    assert answer(path, "moved") == []
+    layout.write_index([])
+    with Store.open(path, source=f"oci:{layout.directory}") as store:
+        store.sync([name])
+    assert [row[0] for row in answer(path, "vanished")] == [name]
 
 
 # The command
