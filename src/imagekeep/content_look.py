@@ -1,4 +1,4 @@
-"""Looks at what a source has beside records: blobs, unpacked layers and containers.
+"""Looks at what a source has besides records: blobs, unpacked layers and containers.
 
 A sync of all references takes one look, with one listing of each, and writes what has changed with the references
 that it confirms::
@@ -126,14 +126,14 @@ def look_at_containers(store: Store, ids: Collection[str]) -> None:
 
 
 def _blobs(store: Store, source: Source) -> dict[str, bool] | None:
-    """Return whether the source has each blob of which the store does not know the same, None if not known."""
+    """Return each blob whose stored presence is wrong, and whether the source has it; None if not known."""
     wanted = ask(store, presence.all_digests)
     present = optional_answer("blobs", contents_of, source, wanted) if wanted else None
     return None if present is None else ask(store, presence.came_or_went, present)
 
 
 def _layers(store: Store, source: Source, snapshotter: str | None) -> dict[str, Unpacked] | None:
-    """Return the layers that are unpacked or not, other than is known; None if the source does not say.
+    """Return the layers whose stored state is wrong, as they are now; None if the source does not say.
 
     The size of a layer is asked for once, unless another snapshotter than before has it.
     """

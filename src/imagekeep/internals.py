@@ -215,7 +215,7 @@ def _as_observation(first: str, said: Observation | ObservedImage | None) -> Obs
 
 
 def droppable_platforms(store: Store) -> dict[str, int]:
-    """Return the platforms that a store keeps beside those it was opened with, and the references of each.
+    """Return the platforms that a store keeps besides those it was opened with, and the references of each.
 
     ALL_PLATFORMS, which has no references of its own, is among them for a store that keeps every platform.
     """
@@ -281,7 +281,7 @@ def _write(
     failures: Mapping[str, ImagekeepError],
     alongside: Alongside,
 ) -> dict[str, Transition]:
-    """Write changes and what belongs beside them; return each reference's transition.
+    """Write changes and what belongs to them; return each reference's transition.
 
     It is that of the first platform for which something changed, else of the first.
     """

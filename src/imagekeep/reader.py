@@ -204,7 +204,7 @@ class Reader:
         return self._connections.ask(find_usage, image_id, self._name_of(platform), timestamp())
 
     def look_times(self) -> LookTimes:
-        """Return when the source was last asked what it has beside references."""
+        """Return when the source was last asked what it has besides references."""
         from imagekeep.database.presence import look_times
 
         return self._connections.ask(look_times)

@@ -269,7 +269,7 @@ class Store(Reader):
     def touch(self, image_or_reference: str, at: datetime | None = None) -> None:
         """Report a use of an image, by any name that `find` takes, now or at a time in the past.
 
-        At most one use a minute is written for an image, whoever reports it. Never raises and never waits for more
+        At most one use a minute is written for each image. Never raises and never waits for more
         than a second: a use that cannot be written is logged at debug level. Only the store changes.
         """
         try:

@@ -77,7 +77,7 @@ def _shorten(value: str) -> Markup | None:
 
 
 def _lines(value: str) -> Markup | None:
-    """Return a JSON list with each element on a line; None for what is none."""
+    """Return a JSON list with each element on a line; None if it is not JSON."""
     try:
         elements = json.loads(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The hooks by which Datasette is told how pages look; this module is registered as a plugin of it."""
+"""Hooks that define how pages look; this module is registered as a plugin of Datasette."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def render_cell(
 def extra_template_vars(
     template: str, datasette: Datasette
 ) -> Callable[[], Awaitable[dict[str, Any]]] | None:
-    """Return what the front page shows beside Datasette's own values."""
+    """Return what the front page shows besides Datasette's own values."""
     if template != "index.html":
         return None
 

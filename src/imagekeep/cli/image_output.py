@@ -103,7 +103,7 @@ def document_of(image: Shown, config: Image | None, *, wide: bool) -> dict[str, 
 
 
 def _facts(image: ListedImage) -> dict[str, Any]:
-    """Return what --wide adds; null is what is not known."""
+    """Return the fields that --wide adds; null means unknown."""
     return {
         "created": created_of(image),
         "platform": image.platform,

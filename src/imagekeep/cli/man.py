@@ -31,7 +31,7 @@ ENVIRONMENT = (
     ("PAGER", "Shows long output on a terminal; `less` by default, empty for none."),
     ("NO_COLOR", "If not empty, no colors."),
 )
-"""Variables beside those of options."""
+"""Variables other than those of options."""
 
 FILES = (
     ("/var/lib/imagekeep/images.db", "The store of root."),

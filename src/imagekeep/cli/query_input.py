@@ -26,7 +26,7 @@ _INTEGERS = range(-(2**63), 2**63)
 def read_statement(sql: str | None, path: str | None) -> str:
     """Return the statement: an argument, a file, or standard input for `-` or if neither is given.
 
-    Raises UsageError for both, or for neither on a terminal, InvalidArgumentError for what is no text, and OSError.
+    Raises UsageError for both, or for neither on a terminal, InvalidArgumentError if it is not text, and OSError.
     """
     if sql is not None and path is not None:
         raise click.UsageError("give either SQL or --file")

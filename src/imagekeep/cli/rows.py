@@ -59,7 +59,7 @@ class Column(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Rows with their columns, and what JSON has instead of or beside them.
+    """Rows with their columns, and what JSON has instead of them or besides them.
 
     `name` is the key of the list in json and yaml, `beside` the keys before it. `documents` returns the elements of
     the list if they are not simply the rows. In jsonl, the elements of a list in `beside` follow those.
@@ -154,7 +154,7 @@ def _separated(listing: Listing, output: str, *, heading: bool, escaped: bool) -
 
     On a terminal, control characters are escaped as in a table.
     """
-    # An empty value alone is quoted in csv, where an empty line is no row.
+    # In csv an empty line is not a row, so a single empty value is quoted.
     separator, quote, alone = (",", _csv, '""') if output == "csv" else ("\t", _tsv, "")
     titles = [[column.key for column in listing.columns]] if heading else []
     for row in chain(titles, listing.rows):

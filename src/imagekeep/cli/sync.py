@@ -102,7 +102,7 @@ def _require_all_platforms(store: Store) -> None:
         needed = [ALL_PLATFORMS] if ALL_PLATFORMS in others else others
         flags = " ".join(f"--platform {shlex.quote(printable(name))}" for name in needed)
         raise FailedPreconditionError(
-            f"store {printable(store.path)}: also keeps {printable(kept)} (add {flags}, or drop what is not named "
+            f"store {printable(store.path)}: also keeps {printable(kept)} (add {flags}, or drop the others "
             "with --replace-platforms)"
         )
 

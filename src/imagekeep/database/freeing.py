@@ -1,4 +1,4 @@
-"""Counts what removing references frees, in the caller's transaction; null is what is not known."""
+"""Counts what removing references frees, in the caller's transaction; null means unknown."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Look:
 
     `blobs` and `layers` have what came, went or became known. `containers` has all of them, and is None if the
     source did not say; `chain_ids` has what those were made from whose image is not known. `reread` has the
-    references beneath which documents came. `differs` is True if there is anything to write beside the times.
+    references beneath which documents came. `differs` is True if there is anything to write besides the times.
     """
 
     times: LookTimes
@@ -99,7 +99,7 @@ def all_digests(cursor: sqlite.Cursor) -> set[str]:
 
 
 def came_or_went(cursor: sqlite.Cursor, present: Container[str]) -> dict[str, bool]:
-    """Return whether the source has each blob of which the store does not know the same."""
+    """Return each blob whose stored presence is wrong or unknown, and whether the source has it."""
     rows = typed(cursor.execute(look_statements.BLOB_PRESENCE), _PRESENCE)
     return {digest: digest in present for digest, had in rows if had != (digest in present)}
 
@@ -140,7 +140,7 @@ def unmeasured(cursor: sqlite.Cursor, unpacked: Container[str], *, all_sizes: bo
 def unpacked_or_not(
     cursor: sqlite.Cursor, unpacked: Container[str], sizes: Mapping[str, int]
 ) -> dict[str, Unpacked]:
-    """Return for each layer of which the store does not know the same whether it is unpacked, and its size.
+    """Return each layer whose stored state is wrong or unknown: whether it is unpacked, and its size.
 
     A layer that stays unpacked keeps its size unless `sizes` has another one.
     """
@@ -159,7 +159,7 @@ def unpacked_or_not(
 
 
 def all_unknown(cursor: sqlite.Cursor) -> dict[str, Unpacked]:
-    """Return each layer of which something is known as one of which nothing is, for a source without snapshots."""
+    """Return each layer with a known state as unknown, for a source without snapshots."""
     rows = typed(cursor.execute(look_statements.CHAINS), _CHAIN)
     return {each: Unpacked(None, None) for each, known, _ in rows if known is not None}
 

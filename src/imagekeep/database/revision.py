@@ -398,7 +398,7 @@ def _version_table(objects: tuple[SchemaObject, ...]) -> Literal["missing", "cha
 
 
 def _has_tables(objects: tuple[SchemaObject, ...]) -> bool:
-    """Return whether there is an object that a revision creates, beside the table of revisions."""
+    """Return whether there is an object that a revision creates, other than the table of revisions."""
     return any(str(one) in expected_objects(HEAD) and one.name != "alembic_version" for one in objects)
 
 

@@ -25,7 +25,7 @@ from imagekeep.questions.kubelet import Collectable, Policy
 
 
 class SpaceUsed(NamedTuple):
-    """What a group of images takes up, in bytes, each blob once; None is what is not known.
+    """What a group of images takes up, in bytes, each blob once; None means unknown.
 
     `reclaimable` counts the images that no container uses and nothing pins, and the bytes are what removing all of
     them frees.

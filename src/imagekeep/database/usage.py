@@ -20,7 +20,7 @@ USE_INTERVAL = 60_000_000
 """Microseconds from a use of an image to the next that is written: uses are for finding images without any."""
 
 UNKNOWN_CHAIN = ""
-"""The chain id of no image, for a container of which the source could not say what it was made from."""
+"""Matches no image: for a container if the source could not say what it was made from."""
 
 _CONTAINER = (TEXT, TEXT, TEXT_OR_NULL, INTEGER_OR_NULL, INTEGER)
 _USAGE = (INTEGER, INTEGER_OR_NULL, INTEGER)

@@ -33,7 +33,7 @@ _ESCAPE: Final = str.maketrans({"\x01": "\x01\x01", "\x00": "\x010"})
 
 
 class Facts(TypedDict):
-    """What the fleet knows of an image beside its id and size."""
+    """What the fleet knows of an image besides its id and size."""
 
     id: str
     chain_id: str

@@ -35,7 +35,7 @@ INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
 """The media types that containerd reads as an index, matched exactly (core/images: IsIndexType)."""
 
 REFERENCE_TYPE: Final = "vnd.docker.reference.type"
-"""The annotation by which BuildKit says what an entry of an index is for, if not an image."""
+"""BuildKit's annotation for the purpose of an index's entry that is not an image."""
 
 ENTRIES_LIMIT: Final = 100_000
 """Maximum number of entries in a manifest or index.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """An image of a list; None is what is not known, or not asked for.
+    """An image of a list; None means unknown or not requested.
 
     `references` are in docker's order and `targets` their targets' digests. Sizes are in compressed bytes, and
     `created` in nanoseconds since 1970. `unique_size` is of what no other image in the store has.

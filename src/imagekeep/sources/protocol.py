@@ -205,7 +205,7 @@ class Identified(Protocol):
 
 
 def optional_answer(what: str, question: Callable[..., Answer], *arguments: object) -> Answer | None:
-    """Return what a source answers beside records and documents, or None if it fails, and log why.
+    """Return what a source answers besides records and documents, or None if it fails, and log why.
 
     Records and documents are worth having without the rest. A custom source may also raise other exceptions where
     it was never asked before.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STANDARD_INPUT_MARK = "-"
 
 SNAPSHOTTER_VARIABLE = "CONTAINERD_SNAPSHOTTER"
-"""The variable by which ctr and nerdctl too are told of a snapshotter other than the usual one."""
+"""Names the snapshotter, as for ctr and nerdctl."""
 
 
 @dataclass(frozen=True, slots=True)

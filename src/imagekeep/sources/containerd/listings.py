@@ -1,4 +1,4 @@
-"""Lists what containerd has beside records: blobs (content.v1), containers and tasks, and snapshots.
+"""Lists what containerd has besides records: blobs (content.v1), containers and tasks, and snapshots.
 
 Blobs, containers and snapshots come as streams, so that a listing of any length is read a part at a time. What has
 an impossible name or size is left out: containerd accepts none of it.
@@ -171,7 +171,7 @@ def snapshot_sizes(
 
 
 def snapshot_parent(connection: Connection, container: ContainerRecord, timeout: float) -> str | None:
-    """Return the chain id that a container's snapshot is based on; None if it is none, or there is no snapshot.
+    """Return the chain id that a container's snapshot is based on; None without one.
 
     A snapshot whose files were given to other users, as for a user namespace, is based on no chain id.
     """
