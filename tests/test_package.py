@@ -96,7 +96,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
     return Installed(environment / "bin", directory)
 
 
-DATA = {".binpb", ".json", ".mako", ".proto", ".py", ".pyi", ".service", ".sql", ".typed"}
+DATA = {".binpb", ".html", ".json", ".mako", ".proto", ".py", ".pyi", ".service", ".sql", ".toml", ".typed"}
 
 
 def modules_of(directory: Path) -> set[str]:
