@@ -47,7 +47,9 @@ EXAMPLES = {
 WITH_A_DAEMON = [
     example
     for example in EXAMPLES
-    if "--source containerd" in example or example.startswith(("imagekeep ship ", "imagekeep fleet "))
+    if "--source containerd" in example
+    or example.startswith(("imagekeep ship ", "imagekeep fleet "))
+    or " browse" in example
 ]
 """Examples that use a fleet's centre or the host's containerd, or never end; other tests run these commands."""
 

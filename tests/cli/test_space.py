@@ -342,7 +342,8 @@ def test_an_explanation_gives_the_place_in_the_kubelets_order(
 
 
 def test_a_new_image_is_explained_as_too_young(run: Run) -> None:
-    found = run("image", "explain", "busybox:1.35").out
+    run("--store", "new.db", "--source", "oci:busybox", "sync")
+    found = run("--store", "new.db", "image", "explain", "busybox:1.35").out
     assert "would keep it (seen less than two minutes ago" in found
     assert re.search(r"^Name: docker.io/library/busybox:1.35 \(since .* ago\)$", found, re.MULTILINE)
 

@@ -231,7 +231,7 @@ def survey_migration(path: Path, acknowledged: bool, revision: str = "0001") -> 
     if found not in (revision, HEAD) or (acknowledged and found != HEAD):
         seen.append((Harm.LOST, f"{path} is at revision {found}"))
     workers.migrate(lambda line: None, path)
-    before, after = rows_of(STORES / "0001.db", "0001"), rows_of(path, HEAD)
+    before, after = rows_of(STORES / f"{revision}.db", revision), rows_of(path, HEAD)
     seen += [
         (Harm.LOST, f"{path}: {table} has other rows than before")
         for table, rows in before.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -112,9 +113,12 @@ class Sandbox:
 
 
 def is_imagekeep_error(result: CommandResult, words: str) -> bool:
-    """Return whether standard error is one line of imagekeep's, with these words."""
-    lines = result.stderr.strip().split("\n")
-    return len(lines) == 1 and lines[0].startswith("Error: ") and words in lines[0]
+    """Return whether standard error is one error of imagekeep's with these words, after warnings at most."""
+    *warnings, last = result.stderr.strip().split("\n")
+    return all(map(_WARNING.match, warnings)) and last.startswith("Error: ") and words in last
+
+
+_WARNING = re.compile("cannot list (blobs|containers|snapshots)")
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
