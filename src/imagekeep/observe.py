@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class TargetReading(NamedTuple):
-    """The image of a target for each platform, or why there is none, and what the target is made of."""
+    """The image of a target for each platform, or the error of reading it, and what the target consists of."""
 
     images: Mapping[str, ImageFacts | ImagekeepError]
     asked: tuple[str, ...]

@@ -120,7 +120,7 @@ def lacks(asked: Asked, image: str, pinned: bool, quiet: bool, no_heading: bool,
 def drift(asked: Asked, name: str | None, no_trunc: bool, no_heading: bool, output: str) -> None:
     """Show references that have different targets on different nodes.
 
-    Two platforms of one multi-platform image are no drift.
+    Two platforms of one multi-platform image do not count.
     """
     with asked.open() as (fleet, questions):
         found = questions.drift(fleet, name)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imagekeep.reader import Reader
 
 FOLLOWED_FIRST = 10
-"""Changes that --follow shows before new ones, unless told otherwise."""
+"""Past changes that --follow shows first by default."""
 
 INTERVAL = 0.5
 """Seconds between two looks for new changes; a look reads one number unless the store has changed."""

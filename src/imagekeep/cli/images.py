@@ -64,7 +64,7 @@ class Request(NamedTuple):
 
     @property
     def patterns(self) -> tuple[ReferenceGlob, ...]:
-        """Return the patterns of which a name must match one."""
+        """Return the patterns; a name must match one of them."""
         positive = (each for each in self.filters if each.key == "reference" and not each.negated)
         return tuple(ReferenceGlob(each.value) for each in positive)
 

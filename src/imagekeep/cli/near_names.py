@@ -102,7 +102,7 @@ def edit_distance(left: str, right: str, limit: int) -> int | None:
 
 
 def _without_prefix(left: str, right: str) -> tuple[str, str]:
-    """Return two texts without the characters with which both begin; they do not change the distance."""
+    """Return two texts without their common prefix; they do not change the distance."""
     shorter = min(len(left), len(right))
     pairs = enumerate(zip(left, right, strict=False))
     number = next((number for number, (a, b) in pairs if a != b), shorter)

@@ -48,7 +48,7 @@ def paging() -> Iterator[None]:
 
 
 def _wanted() -> str | None:
-    """Return the pager's command, or None if there is no terminal, or no pager to be had."""
+    """Return the pager's command, or None without a terminal or a pager."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None
     context = click.get_current_context(silent=True)

@@ -55,7 +55,7 @@ def ship_history(
     what was shipped, and when.
 
     With --follow it ships after each change, a minute at the earliest, and every five minutes without one; while it
-    fails, ever less often, down to once an hour.
+    fails, less and less often, down to once an hour.
     """
     # Imported here because psycopg is an extra.
     from imagekeep.fleet.follow import Pace, follow_store, ship_store

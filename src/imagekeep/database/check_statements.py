@@ -1,4 +1,4 @@
-"""Statements of `db check`, each of which selects the rows that break an invariant."""
+"""Statements of `db check`; each selects the rows that break an invariant."""
 
 IMAGES_WITHOUT_REFERENCE = """
 SELECT id FROM images WHERE NOT EXISTS (

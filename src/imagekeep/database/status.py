@@ -44,7 +44,7 @@ def identity(cursor: sqlite.Cursor) -> StoreIdentity:
 
 
 def watcher_state(cursor: sqlite.Cursor) -> WatcherState | None:
-    """Return how far the last watcher has come, or None if there was none."""
+    """Return the status of the last watcher, or None if there was no watcher."""
     from imagekeep.times import from_microseconds  # a command that reads must start quickly
     from imagekeep.watcher_status import WatcherState
 

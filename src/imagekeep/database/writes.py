@@ -152,7 +152,7 @@ def _name_row(change: ReferenceChange) -> Row:
 
 
 def _blob_row(digest: str | None, size: int | None = None) -> Row:
-    """Return the row of a blob of which only the digest, and perhaps the size, is known."""
+    """Return the row of a blob when only its digest, and perhaps its size, is known."""
     return {"digest": digest, "media_type": None, "size": size, "present": None}
 
 

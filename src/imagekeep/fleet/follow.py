@@ -1,4 +1,4 @@
-"""Ships a store again and again: soon after a change, regularly without one, ever less often while it fails."""
+"""Ships a store again and again: soon after a change, regularly without one, less and less often while it fails."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _changes(path: Path) -> Iterator[Callable[[], bool]]:
 
 
 def _version(reader: Reader) -> int | None:
-    """Return a number that changes with the store, or None while there is no store to be read."""
+    """Return a number that changes with the store, or None while no store can be read."""
     try:
         return internals.data_version(reader)
     except ImagekeepError:

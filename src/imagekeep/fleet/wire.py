@@ -112,7 +112,7 @@ def incomplete_columns(
 
 
 def incomplete_hash(columns: Iterable[Sequence[object]]) -> bytes:
-    """Return a hash of the incomplete references, by which the centre says whether it has them."""
+    """Return a hash of the incomplete references, which the centre compares with its own."""
     return hashlib.sha256(repr(list(columns)).encode("utf-8", "backslashreplace")).digest()
 
 

@@ -13,7 +13,7 @@ class Descriptor(NamedTuple):
 
     `size` is what the descriptor states, which may be wrong or negative. `data` is the blob itself if the
     descriptor carries it inline. `platform` is None if the descriptor has none. `reference_type` is the value of
-    BuildKit's annotation for what is not an image, empty without it.
+    BuildKit's annotation for an entry that is not an image, empty without it.
 
     It is a tuple because an image has many of them, each made once and looked up several times: a dataclass took
     three times as long.

@@ -94,7 +94,7 @@ def read_image(
 def image_or_error(
     target: Descriptor, reader: ImageReader, matcher: PlatformMatcher
 ) -> ImageFacts | ImagekeepError:
-    """Return the image of a target on a platform, or the error of DOCUMENT_ERRORS why there is none."""
+    """Return the image of a target on a platform, or the error, of DOCUMENT_ERRORS, that prevented reading it."""
     try:
         return _read_image(target, reader, matcher)
     except DOCUMENT_ERRORS as error:

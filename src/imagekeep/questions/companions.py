@@ -1,4 +1,4 @@
-"""The references that containerd keeps beside a tag, and that go with it.
+"""The references that containerd keeps beside a tag, and that are removed with it.
 
 A pull by the CRI makes three references: the tag, the repository with the target's digest, and the bare image id; a
 layout gets the first two. Removing the tag leaves nothing of the image only if the others go with it, so they count

@@ -1,4 +1,4 @@
-"""An image as lists show it, with what is known of it."""
+"""An image as lists show it."""
 
 from __future__ import annotations
 

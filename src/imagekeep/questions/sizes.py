@@ -35,7 +35,7 @@ def format_size(size: int, digits: int = 4, separator: str = "") -> str:
 def parse_size(text: str) -> int:
     """Return a size in bytes: `10MB`, `1.5 GiB`, `512k`, `2000` (go-units: FromHumanSize).
 
-    `kB` and `k` are 1000 bytes, `KiB` 1024, for which go-units reads 1000. A fraction of a byte is dropped. Raises
+    `kB` and `k` are 1000 bytes, `KiB` 1024 (go-units reads 1000). A fraction of a byte is dropped. Raises
     InvalidArgumentError.
     """
     match = _SIZE.fullmatch(text)

@@ -114,7 +114,7 @@ class EventStream(Generic[Reply]):
         raise self._connection.error_of(self._call.failure, None, None)
 
     def _is_expected(self) -> bool:
-        """Return whether the stream ended because somebody ended it, or with the status OK."""
+        """Return whether the stream ended because it was closed here, or with the status OK."""
         failure = self._call.failure
         return self._cancelled or self._connection.closed or failure.status is grpc.StatusCode.OK
 
