@@ -271,6 +271,12 @@ def test_a_statement_found_to_write_only_while_running_is_refused(run: Run) -> N
     assert run("query", "VACUUM INTO 'other.db'").err == "Error: query: may only read (give one SELECT)\n"
 
 
+@pytest.mark.parametrize("name", ["references", "References"])
+def test_the_table_whose_name_is_a_word_of_sql_is_explained(run: Run, name: str) -> None:
+    result = run("query", f"SELECT count(*) FROM {name}")
+    assert (result.code, 'read reference_list, or write "references"' in result.err) == (2, True)
+
+
 @pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0", "-1"])
 def test_an_invalid_timeout_is_refused(run: Run, seconds: str) -> None:
     result = run("query", "--timeout", seconds, "SELECT 1")

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from imagekeep.errors import InvalidArgumentError
-from imagekeep.questions.moments import SECOND, parse_duration, parse_moment
+from imagekeep.questions.moments import SECOND, parse_duration, parse_moment, parse_period
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,14 @@ def test_yesterday_is_a_day_of_the_calendar_even_if_it_had_23_hours() -> None:
     after_the_change = int(datetime(2026, 3, 30, 12, 0, tzinfo=UTC).timestamp()) * SECOND
     assert read("yesterday 01:00", after_the_change) == "2026-03-29 00:00:00"
     assert read("yesterday 03:00", after_the_change) == "2026-03-29 01:00:00"
+
+
+@pytest.mark.parametrize(("word", "first", "following"), [("today", 26, 27), ("yesterday", 25, 26)])
+def test_a_word_for_a_day_stands_for_the_whole_day(word: str, first: int, following: int) -> None:
+    expected = tuple(parse_moment(f"2026-11-{day}", NOW, BERLIN) for day in (first, following))
+    assert parse_period(word, NOW, BERLIN) == expected
+    start = parse_moment(f"{word} 03:00", NOW, BERLIN)
+    assert parse_period(f"{word} 03:00", NOW, BERLIN) == (start, start + SECOND)
 
 
 def test_a_skipped_time_counts_on_and_a_repeated_one_is_the_first() -> None:

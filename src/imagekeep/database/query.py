@@ -231,6 +231,10 @@ def _authorize(action: int, name: str | None, detail: str | None, *_: object) ->
     return sqlite.SQLITE_OK if allowed else sqlite.SQLITE_DENY
 
 
+def _is_unquoted_table(error: Exception) -> bool:
+    return str(error).lower().startswith('near "references": syntax')
+
+
 def _meaning(error: Exception, path: Path, time_limit: TimeLimit, *, running: bool) -> ImagekeepError:
     """Return imagekeep's error for SQLite's: about the store, a limit, or the query."""
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -257,4 +261,5 @@ def _meaning(error: Exception, path: Path, time_limit: TimeLimit, *, running: bo
         return InvalidArgumentError(f"query: {_KINDS.get(primary, _FAILED)}")
     if "not authorized" in str(error):
         return InvalidArgumentError(f"query: may only read: {printable(error)} (give one SELECT)")
-    return InvalidArgumentError(f"query: {printable(error)}")
+    advice = ' (references is a word of SQL: read reference_list, or write "references")'
+    return InvalidArgumentError(f"query: {printable(error)}{advice * _is_unquoted_table(error)}")

@@ -54,6 +54,7 @@ _DATE: Final = re.compile(
     re.ASCII,
 )
 _WORD: Final = re.compile(rf"(?P<word>now|today|yesterday)(?:\ {_CLOCK})?", re.ASCII)
+_DAYS: Final = ("today", "yesterday")
 _UNIX: Final = re.compile(r"\+?(?P<seconds>\d{1,20})(?:\.(?P<fraction>\d{0,20}))?", re.ASCII)
 
 
@@ -75,10 +76,12 @@ def parse_moment(text: str, now: int, zone: tzinfo | None = None) -> int:
 
 
 def parse_period(text: str, now: int, zone: tzinfo | None = None) -> tuple[int, int]:
-    """Return the start and end of what a time stands for: a date for its day, `3h ago` for the time since then.
+    """Return the start and end of what a time stands for: a date or `today` for a day, `3h ago` for the time since.
 
     Any other time stands for its second, or with a fraction for itself. Raises as `parse_moment` does.
     """
+    if text in _DAYS:
+        return parse_period(str(_day_of(text, now, zone).date()), now, zone)
     start = parse_moment(text, now, zone)
     if (match := _DATE.fullmatch(text)) and not match["hour"]:
         year, month, day = (int(match[name]) for name in ("year", "month", "day"))
@@ -129,13 +132,17 @@ def _worded(text: str, match: re.Match[str], now: int, zone: tzinfo | None) -> i
         if match["hour"]:
             raise _invalid(text)
         return now
-    local = datetime.fromtimestamp(now // SECOND, UTC).astimezone(zone).replace(tzinfo=None)
-    midnight = local.replace(hour=0, minute=0, second=0)
+    day = _day_of(match["word"], now, zone)
     try:
-        day = midnight - timedelta(days=match["word"] == "yesterday")
         return _seconds_since_1970(_at(day, match), zone) * SECOND + _fraction(match["fraction"])
     except (ValueError, OverflowError):
         raise _invalid(text) from None
+
+
+def _day_of(word: str, now: int, zone: tzinfo | None) -> datetime:
+    """Return the midnight at which today or yesterday begins on the zone's clock."""
+    local = datetime.fromtimestamp(now // SECOND, UTC).astimezone(zone).replace(tzinfo=None)
+    return local.replace(hour=0, minute=0, second=0) - timedelta(days=word == "yesterday")
 
 
 def _at(day: datetime, match: re.Match[str]) -> datetime:
