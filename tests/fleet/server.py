@@ -117,6 +117,10 @@ class Server:
             self._process.wait(60)
             self._process = None
 
+    def copy(self, source: Path, destination: Path) -> None:
+        """Copy the data of a stopped server, as its user."""
+        subprocess.run(["cp", "-a", source, destination], check=True, cwd=self.directory, **self._as_user())
+
     def url(self, database: str, role: str = "postgres") -> str:
         """Return the URL of a database on the Unix socket."""
         return f"postgresql://{role}@/{database}?host={self.directory}&port={self.port}"

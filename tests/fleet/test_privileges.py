@@ -88,6 +88,8 @@ def test_a_node_cannot_use_any_sequence(centre: Centre, role: str) -> None:
         "CREATE SCHEMA s",
         "SELECT lo_create(0)",
         "SELECT lo_from_bytea(0, 'x')",
+        "SELECT pg_advisory_lock(1768776043, 0)",
+        "SELECT pg_try_advisory_xact_lock_shared(1768776044)",
         "SELECT pg_read_file('/etc/passwd')",
         "SELECT pg_ls_dir('/')",
         "COPY (SELECT 1) TO PROGRAM 'true'",

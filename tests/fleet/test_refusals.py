@@ -42,6 +42,8 @@ def snapshot(*names: str | None, **changes: Any) -> list[Any]:
         "targets": columns[3], "pinned": columns[4],
     }  # fmt: skip
     assert not changes.keys() - arguments.keys()
+    if changes.get("epoch"):
+        arguments["reason"] = "gap"
     return list((arguments | changes).values())
 
 
@@ -95,6 +97,9 @@ RECEIVED: dict[str, tuple[list[Any], str]] = {
     "the last sequence": (rows("a", after=2**63 - 1), "is at sequence"),
     "another epoch": (rows("a", epoch=2), "is at sequence"),
     "another row": (rows("a", after_row=ROW), "another row"),
+    "a time without end": (rows("a", at=["infinity"]), "years 1 to 9999"),
+    "a time before all others": (rows("a", "b", at=["2026-01-01", "-infinity"]), "years 1 to 9999"),
+    "a year that Python cannot read": (rows("a", at=["294276-01-01"]), "years 1 to 9999"),
 }
 
 
@@ -118,6 +123,10 @@ SNAPSHOTS: dict[str, tuple[list[Any], str]] = {
     "the last sequence": (snapshot(epoch=1, sequence=2**63 - 1, row=ROW), "malformed"),
     "a sequence without its row": (snapshot(epoch=1, sequence=5), "malformed"),
     "another epoch": (snapshot(epoch=7), "is at sequence"),
+    "new for the second time": (snapshot(epoch=1, reason="new"), "malformed"),
+    "an origin past the last sequence": (snapshot(epoch=1, origin=2**63 - 1, origin_row=ROW), "malformed"),
+    "an origin before the first": (snapshot(epoch=1, origin=-1, origin_row=ROW), "malformed"),
+    "a short origin": (snapshot(epoch=1, origin=1, origin_row=b"x"), "malformed"),
 }
 
 
@@ -133,7 +142,7 @@ def test_a_snapshot_is_refused(centre: Centre, node: Connection, case: str) -> N
 @pytest.mark.parametrize(
     "facts",
     [
-        "{}", "[1]", '[{"id": "sha256:x", "layers": []}]', f'[{{"id": "{IMAGE}"}}]',
+        "{}", "[1]", '[{"id": null, "layers": []}]', '[{"id": "sha256:x", "layers": []}]', f'[{{"id": "{IMAGE}"}}]',
         f'[{{"id": "{IMAGE}", "layers": ["x"]}}]', f'[{{"id": "{IMAGE}", "layers": {{}}}}]',
         f'[{{"id": "{IMAGE}", "layers": [null]}}]', f'[{{"id": "{IMAGE}", "layers": [], "os": "{"x" * 2000}"}}]',
         "[" + ",".join([f'{{"id": "{IMAGE}", "layers": []}}'] * 101) + "]",
@@ -213,17 +222,18 @@ def test_a_quota_limits_new_names_and_a_prune_frees_it(centre: Centre, node: Con
     node.execute(statements.RECEIVE, rows("d", after=5, after_row=ROW))
 
 
-@pytest.mark.parametrize("value", ["p_now", "version", "store_id", "protocol"])
+@pytest.mark.parametrize("value", ["p_now", "version", "store_id", "protocol", "revision", "time"])
 def test_a_greeting_is_refused(centre: Centre, node: Connection, value: str) -> None:
     given = {"version": "1", "revision": "0004", "store_id": "s", "p_now": NOW}
-    changed = {"p_now": None, "version": "x" * 101, "store_id": None}
+    changed = {"p_now": None, "version": "x" * 101, "store_id": None, "revision": "x" * 101}
+    watcher_connected_at = "infinity" if value == "time" else None
     statement = statements.HELLO
     if value == "protocol":
         statement = statement.replace("hello_v1(1,", "hello_v1(2,")
-    else:
+    elif value != "time":
         given[value] = changed[value]
     with pytest.raises(psycopg.Error) as refused:
-        node.execute(statement, [*given.values(), 0, None, None, None])
+        node.execute(statement, [*given.values(), 0, None, watcher_connected_at, None])
     assert refused.value.sqlstate == ("IK002" if value == "protocol" else "IK005")
 
 

@@ -130,6 +130,7 @@ def enroll_with_file(
 
 def revoke(connection: Connection, node: str) -> None:
     """Drop a node's role, and end what it was known to have; its past stays. Raises NotFoundError."""
+    _end_sessions(connection, node)
     with connection.transaction():
         row = connection.execute(statements.REVOKE, (node,)).fetchone()
         if row is None or row[0] is None:
@@ -233,6 +234,14 @@ def _create_role(connection: Connection, role: str, secret: str | None) -> sql.C
         verifier = connection.pgconn.encrypt_password(secret.encode(), role.encode(), b"scram-sha-256")
         options.append(sql.SQL("PASSWORD {}").format(sql.Literal(verifier.decode())))
     return sql.SQL("CREATE ROLE {} LOGIN {}").format(sql.Identifier(role), sql.SQL(" ").join(options))
+
+
+def _end_sessions(connection: Connection, node: str) -> None:
+    """Keep a node from logging in and end its sessions, which may hold locks for as long as they like."""
+    row = connection.execute(statements.ROLE_OF_NODE, (node,)).fetchone()
+    if row:
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(row[0])))
+        connection.execute(statements.END_SESSIONS, (row[0],))
 
 
 def _drop_role(connection: Connection, role: str) -> None:

@@ -21,7 +21,7 @@ SELECT epoch, lacking FROM fleet.snapshot_v1(
 
 HASH = "SELECT equal, lacking FROM fleet.hash_v1(%s, %s, %s, %s)"
 
-FACTS = "SELECT fleet.facts_v1(%s::jsonb)"
+FACTS = "SELECT fleet.facts_v1(%s::text)"
 
 INCOMPLETE = "SELECT fleet.incomplete_v1(%s, %s::text[], %s::text[], %s::timestamptz[])"
 
@@ -41,6 +41,13 @@ PRUNE = "SELECT ranges, pointings, names, images FROM fleet.prune(%s)"
 ENROLL = "SELECT fleet.enroll(%s, %s)"
 
 REVOKE = "SELECT fleet.revoke(%s)"
+
+ROLE_OF_NODE = """
+SELECT role_name FROM fleet.nodes JOIN pg_roles ON rolname = role_name WHERE name = %s
+"""
+
+END_SESSIONS = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s"
+"""End a role's sessions, and wait at most 10 s for each."""
 
 KNOWN_DIGESTS = """
 SELECT DISTINCT digest, kind FROM known_digests WHERE digest >= :low AND digest < :high ORDER BY digest LIMIT 11

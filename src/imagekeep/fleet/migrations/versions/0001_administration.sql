@@ -68,7 +68,9 @@ BEGIN
     DELETE FROM fleet.image_layers AS l WHERE NOT EXISTS (SELECT FROM fleet.image_facts AS f WHERE f.id = l.id);
     DELETE FROM fleet.layers AS l WHERE NOT EXISTS (SELECT FROM fleet.image_layers AS i WHERE i.layer_key = l.layer_key);
     UPDATE fleet.nodes AS n SET
-        pointings_added = (SELECT count(*) FROM fleet.pointings AS p WHERE p.brought_by = n.node_key),
+        pointings_added = (SELECT coalesce(sum(fleet.weight(m.name)), 0)
+                           FROM fleet.pointings AS p JOIN fleet.names AS m ON m.name_key = p.name_key
+                           WHERE p.brought_by = n.node_key),
         layers_added = (SELECT count(*) FROM fleet.image_facts AS f JOIN fleet.image_layers AS l ON l.id = f.id
                         WHERE f.claimed_by = n.node_key)
     WHERE pointings_added > 0 OR layers_added > 0;

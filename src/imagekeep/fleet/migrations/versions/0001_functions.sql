@@ -61,9 +61,34 @@ BEGIN
     END IF;
 END $$;
 
+-- Refuses times that clients cannot read, which would break the views for every reader.
+CREATE FUNCTION fleet.require_times(times timestamptz[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM unnest(times) AS t
+               WHERE t NOT BETWEEN '0001-01-02 00:00Z'::timestamptz AND '9999-12-30 00:00Z'::timestamptz) THEN
+        PERFORM fleet.refuse('IK005', 'a time is not within the years 1 to 9999');
+    END IF;
+END $$;
+
+-- What a pointing takes of a quota: 1, and 1 more for each kilobyte of its name.
+CREATE FUNCTION fleet.weight(name text) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$ SELECT 1 + octet_length(name) / 1024 $$;
+
+CREATE FUNCTION fleet.require_quota(node fleet.nodes, brought bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF node.pointings_added + brought > fleet.setting('pointings_per_node') THEN
+        PERFORM fleet.refuse('IK005', format(
+            'node %s has brought more names and images than its quota of %s (run `imagekeep fleet prune`)',
+            node.name, fleet.setting('pointings_per_node')));
+    END IF;
+END $$;
+
 -- Makes the rows of names, images, targets and pointings that are missing, in one order for all, so that no two nodes
--- wait for each other. Returns how many pointings it made: no name, image or target is new without one.
-CREATE FUNCTION fleet.intern(p_node integer, p_names text[], p_ids text[], p_sizes bigint[], p_targets text[])
+-- wait for each other. Returns the weight of the pointings that it made: no name, image or target is new without one.
+-- A quota is checked against the new names before anything is written, so that refused calls cost no disk.
+CREATE FUNCTION fleet.intern(node fleet.nodes, p_names text[], p_ids text[], p_sizes bigint[], p_targets text[])
 RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -90,6 +115,12 @@ BEGIN
     ) THEN
         RETURN 0;
     END IF;
+    PERFORM fleet.require_quota(node, greatest(1, (
+        SELECT sum(fleet.weight(m.name)) FROM (
+            SELECT DISTINCT r.name FROM unnest(p_names, p_ids) AS r (name, id)
+            WHERE r.id IS NOT NULL AND r.name IS NOT NULL
+                AND NOT EXISTS (SELECT FROM fleet.names AS n WHERE n.name = r.name)
+        ) AS m)));
     INSERT INTO fleet.names (name)
     SELECT DISTINCT r.name FROM unnest(p_names, p_ids) AS r (name, id)
     WHERE r.id IS NOT NULL AND r.name IS NOT NULL
@@ -105,28 +136,23 @@ BEGIN
     WHERE r.target IS NOT NULL AND r.id IS NOT NULL AND r.name IS NOT NULL
         AND NOT EXISTS (SELECT FROM fleet.targets AS t WHERE t.digest = r.target)
     ORDER BY 1 ON CONFLICT DO NOTHING;
-    INSERT INTO fleet.pointings (name_key, image_key, target_key, brought_by)
-    SELECT DISTINCT n.name_key, i.image_key, t.target_key, p_node
-    FROM unnest(p_names, p_ids, p_sizes, p_targets) AS r (name, id, size, target)
-    JOIN fleet.names AS n ON n.name = r.name
-    JOIN fleet.images AS i ON i.id = r.id AND i.size IS NOT DISTINCT FROM r.size
-    LEFT JOIN fleet.targets AS t ON t.digest = r.target
-    WHERE NOT EXISTS (
-        SELECT FROM fleet.pointings AS p WHERE p.name_key = n.name_key AND p.image_key = i.image_key
-            AND p.target_key IS NOT DISTINCT FROM t.target_key)
-    ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS made = ROW_COUNT;
+    WITH added AS (
+        INSERT INTO fleet.pointings (name_key, image_key, target_key, brought_by)
+        SELECT DISTINCT n.name_key, i.image_key, t.target_key, node.node_key
+        FROM unnest(p_names, p_ids, p_sizes, p_targets) AS r (name, id, size, target)
+        JOIN fleet.names AS n ON n.name = r.name
+        JOIN fleet.images AS i ON i.id = r.id AND i.size IS NOT DISTINCT FROM r.size
+        LEFT JOIN fleet.targets AS t ON t.digest = r.target
+        WHERE NOT EXISTS (
+            SELECT FROM fleet.pointings AS p WHERE p.name_key = n.name_key AND p.image_key = i.image_key
+                AND p.target_key IS NOT DISTINCT FROM t.target_key)
+        ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+        RETURNING name_key
+    )
+    SELECT coalesce(sum(fleet.weight(n.name)), 0) INTO made
+    FROM added AS a JOIN fleet.names AS n ON n.name_key = a.name_key;
+    PERFORM fleet.require_quota(node, made);
     RETURN made;
-END $$;
-
-CREATE FUNCTION fleet.require_quota(node fleet.nodes, brought integer) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    IF node.pointings_added + brought > fleet.setting('pointings_per_node') THEN
-        PERFORM fleet.refuse('IK005', format(
-            'node %s has brought more names and images than its quota of %s (run `imagekeep fleet prune`)',
-            node.name, fleet.setting('pointings_per_node')));
-    END IF;
 END $$;
 
 -- The ids, among these, of which no facts are known, or only one other node's.
@@ -160,10 +186,11 @@ BEGIN
         OR p_store_id IS NULL OR p_now IS NULL THEN
         PERFORM fleet.refuse('IK005', 'a field of the greeting is missing or too long');
     END IF;
+    PERFORM fleet.require_times(ARRAY[p_now, p_watcher_connected_at, p_oldest_verified_at]);
     UPDATE fleet.nodes AS n SET
         status = 'active', reported_at = clock_timestamp(), protocol = p_protocol, version = p_version,
         revision = p_revision,
-        clock_offset = CASE WHEN isfinite(p_now) THEN p_now - clock_timestamp() END,
+        clock_offset = p_now - clock_timestamp(),
         watcher_connected_at = p_watcher_connected_at, oldest_verified_at = p_oldest_verified_at,
         seen_at = CASE WHEN n.store_id = p_store_id AND n.sequence = p_sequence AND n.cursor_row = p_row
             THEN clock_timestamp() ELSE n.seen_at END
@@ -205,10 +232,8 @@ BEGIN
                   WHERE name IS NOT NULL AND (pinned IS NULL OR at IS NULL)) THEN
         PERFORM fleet.refuse('IK005', 'a row has no pin or no time');
     END IF;
-    brought := fleet.intern(node.node_key, p_names, p_ids, p_sizes, p_targets);
-    IF brought > 0 THEN
-        PERFORM fleet.require_quota(node, brought);
-    END IF;
+    PERFORM fleet.require_times(p_at);
+    brought := fleet.intern(node, p_names, p_ids, p_sizes, p_targets);
     -- A node whose clock is behind dates nothing before it was last seen without changes.
     floor_at := CASE WHEN node.clock_offset < interval '-10 seconds'
         THEN greatest(node.last_at, node.seen_at) ELSE node.last_at END;
@@ -302,10 +327,12 @@ BEGIN
         pg_column_size(p_names) + pg_column_size(p_ids) + pg_column_size(p_targets)::bigint,
         fleet.setting('snapshot_bytes'));
     IF p_reason IS NULL OR p_reason NOT IN ('new', 'restored', 'reinstalled', 'gap', 'hash')
+        OR (p_reason = 'new') <> (node.epoch = 0)  -- a new node's epoch is not counted among those of an hour
         OR p_store_id IS NULL OR octet_length(p_store_id) > 100
         OR p_sequence IS NULL OR p_sequence NOT BETWEEN 0 AND 4611686018427387904
         OR (octet_length(p_row) = 32) IS DISTINCT FROM (CASE WHEN p_sequence > 0 THEN true END)
-        OR octet_length(p_origin_row) > 32 THEN
+        OR p_origin_sequence NOT BETWEEN 0 AND 4611686018427387904
+        OR octet_length(p_origin_row) <> 32 THEN
         PERFORM fleet.refuse('IK005', 'a malformed snapshot');
     ELSIF EXISTS (SELECT FROM unnest(p_names, p_ids, p_pinned) AS r (name, id, pinned)
                   WHERE name IS NULL OR id IS NULL OR pinned IS NULL)
@@ -318,10 +345,7 @@ BEGIN
             PERFORM fleet.refuse('IK004', 'as many snapshots run as may at once');
         END IF;
     END LOOP;
-    brought := fleet.intern(node.node_key, p_names, p_ids, p_sizes, p_targets);
-    IF brought > 0 THEN
-        PERFORM fleet.require_quota(node, brought);
-    END IF;
+    brought := fleet.intern(node, p_names, p_ids, p_sizes, p_targets);
     epoch := node.epoch + 1;
     WITH state AS MATERIALIZED (
         SELECT n.name_key, p.pointing_key, r.pinned
@@ -405,14 +429,14 @@ BEGIN
 END $$;
 
 -- The facts of a call, for the images that the node has now.
-CREATE FUNCTION fleet.claims_in(p_node integer, p_facts jsonb)
+CREATE FUNCTION fleet.claims_in(p_node integer, facts jsonb)
 RETURNS TABLE (id text, chain_id text, os text, architecture text, variant text, created text, layers text[])
 LANGUAGE sql STABLE AS $$
     SELECT DISTINCT ON (fact ->> 'id') fact ->> 'id', fact ->> 'chain_id', fact ->> 'os', fact ->> 'architecture',
         fact ->> 'variant', fact ->> 'created',
         ARRAY(SELECT diff_id FROM jsonb_array_elements_text(fact -> 'layers') WITH ORDINALITY AS l (diff_id, place)
               ORDER BY place)
-    FROM jsonb_array_elements(p_facts) AS f (fact)
+    FROM jsonb_array_elements(facts) AS f (fact)
     WHERE EXISTS (
         SELECT FROM fleet.images AS i
         JOIN fleet.pointings AS p ON p.image_key = i.image_key
@@ -433,59 +457,68 @@ $$;
 
 -- Takes what configs say of images: [{"id", "chain_id", "os", "architecture", "variant", "created", "layers": []}].
 -- The first claim stays; a second one confirms it, or is kept as a conflict.
-CREATE FUNCTION fleet.facts_v1(p_facts jsonb) RETURNS void
+CREATE FUNCTION fleet.facts_v1(p_text text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     node fleet.nodes := fleet.lock_node();
+    facts jsonb;
     described bigint;
 BEGIN
-    IF p_facts IS NULL OR jsonb_typeof(p_facts) <> 'array' OR jsonb_array_length(p_facts) > 100
-        OR pg_column_size(p_facts) > fleet.setting('bytes_per_call') THEN
-        PERFORM fleet.refuse('IK005', 'facts are an array of at most 100 images, within the limit of bytes');
+    IF octet_length(p_text) > fleet.setting('bytes_per_call') THEN  -- parsed, it takes many times as much
+        PERFORM fleet.refuse('IK005', format('%s bytes, where a call may have %s',
+            octet_length(p_text), fleet.setting('bytes_per_call')));
+    END IF;
+    BEGIN
+        facts := p_text::jsonb;
+    EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+        PERFORM fleet.refuse('IK005', 'facts are no JSON that PostgreSQL can hold');
+    END;
+    IF facts IS NULL OR jsonb_typeof(facts) <> 'array' OR jsonb_array_length(facts) > 100 THEN
+        PERFORM fleet.refuse('IK005', 'facts are an array of at most 100 images');
     END IF;
     IF EXISTS (
-        SELECT FROM jsonb_array_elements(p_facts) AS f (fact)
+        SELECT FROM jsonb_array_elements(facts) AS f (fact)
         WHERE jsonb_typeof(fact) <> 'object' OR NOT fact ?& ARRAY['id', 'layers']
-            OR jsonb_typeof(fact -> 'layers') <> 'array'
+            OR jsonb_typeof(fact -> 'layers') <> 'array' OR jsonb_typeof(fact -> 'id') <> 'string'
             OR fact ->> 'id' !~ '^sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$'
             OR jsonb_array_length(fact -> 'layers') > fleet.setting('layers_per_image')
             OR octet_length(concat(fact ->> 'chain_id', fact ->> 'os', fact ->> 'architecture', fact ->> 'variant',
                                    fact ->> 'created')) > 1000
     ) OR EXISTS (
-        SELECT FROM jsonb_array_elements(p_facts) AS f (fact), jsonb_array_elements_text(fact -> 'layers') AS l (diff_id)
+        SELECT FROM jsonb_array_elements(facts) AS f (fact), jsonb_array_elements_text(fact -> 'layers') AS l (diff_id)
         WHERE diff_id IS NULL OR diff_id !~ '^sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$'
     ) THEN
         PERFORM fleet.refuse('IK005', 'facts of an image are malformed or too long');
     END IF;
-    described := (SELECT sum(jsonb_array_length(fact -> 'layers')) FROM jsonb_array_elements(p_facts) AS f (fact));
+    described := (SELECT sum(jsonb_array_length(fact -> 'layers')) FROM jsonb_array_elements(facts) AS f (fact));
     IF node.layers_added + described > fleet.setting('layers_per_node') THEN
         PERFORM fleet.refuse('IK005', format('node %s has described more layers than its quota of %s',
             node.name, fleet.setting('layers_per_node')));
     END IF;
     INSERT INTO fleet.layers (diff_id)
-    SELECT DISTINCT u.diff_id FROM fleet.claims_in(node.node_key, p_facts) AS c, unnest(c.layers) AS u (diff_id)
+    SELECT DISTINCT u.diff_id FROM fleet.claims_in(node.node_key, facts) AS c, unnest(c.layers) AS u (diff_id)
     WHERE NOT EXISTS (SELECT FROM fleet.layers AS l WHERE l.diff_id = u.diff_id)
     ORDER BY 1 ON CONFLICT DO NOTHING;
     WITH claimed AS (
         INSERT INTO fleet.image_facts (id, chain_id, os, architecture, variant, created, claimed_by)
         SELECT c.id, c.chain_id, c.os, c.architecture, c.variant, c.created, node.node_key
-        FROM fleet.claims_in(node.node_key, p_facts) AS c
+        FROM fleet.claims_in(node.node_key, facts) AS c
         ORDER BY c.id ON CONFLICT (id) DO NOTHING
         RETURNING id
     )
     INSERT INTO fleet.image_layers (id, position, layer_key)
     SELECT c.id, u.position - 1, l.layer_key
-    FROM fleet.claims_in(node.node_key, p_facts) AS c
+    FROM fleet.claims_in(node.node_key, facts) AS c
     JOIN claimed ON claimed.id = c.id
     CROSS JOIN LATERAL unnest(c.layers) WITH ORDINALITY AS u (diff_id, position)
     JOIN fleet.layers AS l ON l.diff_id = u.diff_id;
     UPDATE fleet.image_facts AS f SET confirmed_by = node.node_key
-    FROM fleet.claims_in(node.node_key, p_facts) AS c
+    FROM fleet.claims_in(node.node_key, facts) AS c
     WHERE f.id = c.id AND f.claimed_by <> node.node_key AND f.confirmed_by IS NULL
         AND fleet.claim_of(f) = to_jsonb(c);
     INSERT INTO fleet.fact_conflicts (id, node_key, claim, claimed_at)
     SELECT c.id, node.node_key, to_jsonb(c), clock_timestamp()
-    FROM fleet.claims_in(node.node_key, p_facts) AS c
+    FROM fleet.claims_in(node.node_key, facts) AS c
     JOIN fleet.image_facts AS f ON f.id = c.id
     WHERE f.claimed_by <> node.node_key AND fleet.claim_of(f) <> to_jsonb(c)
     ORDER BY c.id ON CONFLICT (id, node_key) DO UPDATE SET claim = excluded.claim, claimed_at = excluded.claimed_at;
@@ -509,6 +542,7 @@ BEGIN
         WHERE reference IS NULL OR error IS NULL OR since IS NULL OR octet_length(reference) > 2000) THEN
         PERFORM fleet.refuse('IK005', 'an incomplete reference lacks a field, or is too long');
     END IF;
+    PERFORM fleet.require_times(p_since);
     DELETE FROM fleet.node_incomplete AS i WHERE i.node_key = node.node_key;
     INSERT INTO fleet.node_incomplete (node_key, reference, error, since)
     SELECT DISTINCT ON (r.reference) node.node_key, r.reference, left(r.error, 1000), r.since

@@ -18,11 +18,13 @@ BEGIN
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA fleet FROM PUBLIC;
     REVOKE ALL ON ALL TABLES IN SCHEMA fleet FROM PUBLIC;
     ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
-    -- Any role may make large objects and fill the disk with them; only a superuser can forbid it.
+    -- Any role may make large objects and fill the disk with them, and hold the advisory locks under which snapshots
+    -- and migrations run; only a superuser can forbid it.
     IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         FOR public_function IN
             SELECT oid::regprocedure FROM pg_proc
-            WHERE pronamespace = 'pg_catalog'::regnamespace AND (proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite'))
+            WHERE pronamespace = 'pg_catalog'::regnamespace AND (
+                proname LIKE 'lo\_%' OR proname IN ('loread', 'lowrite') OR proname ~ '^pg_(try_)?advisory_')
         LOOP
             EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', public_function);
         END LOOP;

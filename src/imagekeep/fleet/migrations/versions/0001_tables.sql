@@ -17,7 +17,7 @@ INSERT INTO fleet.settings (name, value, meaning) VALUES
     ('snapshot_bytes', 67108864, 'bytes of a snapshot'),
     ('snapshots_at_once', 8, 'snapshots that run at the same time'),
     ('epochs_per_hour', 3, 'epochs that a node may begin in an hour before it is conflicted'),
-    ('pointings_per_node', 100000, 'new names, images and targets that a node may bring before it is pruned'),
+    ('pointings_per_node', 100000, 'new names, images and targets, longer names counting more, that a node may bring before it is pruned'),
     ('layers_per_node', 1000000, 'layers of images that a node may describe before it is pruned'),
     ('layers_per_image', 1000, 'layers of an image'),
     ('hash_seconds', 3600, 'seconds after which a node''s state is compared by hash again');

@@ -149,9 +149,11 @@ SELECT n.name AS node, i.reference, i.error, i.since
 FROM fleet.node_incomplete AS i JOIN fleet.nodes AS n ON n.node_key = i.node_key;
 COMMENT ON VIEW fleet.incomplete_references IS 'one row is a reference that a node cannot read at its source';
 
+-- Sizes are what nodes say: no sum of them may overflow.
 -- One image after the other: a distinct count of all rows at once would not fit in work_mem.
 CREATE VIEW fleet.image_totals AS
-SELECT i.id AS image_id, sum(u.nodes)::bigint AS nodes, coalesce(sum(u.nodes * i.size), 0)::bigint AS bytes,
+SELECT i.id AS image_id, sum(u.nodes)::bigint AS nodes,
+    greatest(least(coalesce(sum(u.nodes::numeric * i.size), 0), 9223372036854775807), -9223372036854775807)::bigint AS bytes,
     (SELECT min(m.name) FROM fleet.images AS o
      JOIN fleet.pointings AS p ON p.image_key = o.image_key
      JOIN fleet.names AS m ON m.name_key = p.name_key WHERE o.id = i.id) AS reference
@@ -174,7 +176,7 @@ SELECT
     (SELECT count(*) FROM fleet.current_references WHERE pinned) AS pinned_references,
     count(*) AS images,
     coalesce(sum(t.nodes), 0)::bigint AS node_images,
-    coalesce(sum(t.bytes), 0)::bigint AS bytes
+    greatest(least(coalesce(sum(t.bytes), 0), 9223372036854775807), -9223372036854775807)::bigint AS bytes
 FROM fleet.image_totals AS t;
 COMMENT ON VIEW fleet.fleet_totals IS 'one row: the whole fleet in numbers';
 
