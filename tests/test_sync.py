@@ -214,7 +214,7 @@ def test_a_dry_run_that_fails_for_one_changes_no_byte(store: Store, source: Memo
     assert bytes_of(store.path) == before
 
 
-def test_another_platform_keeps_images_of_its_own(store: Store, source: MemorySource) -> None:
+def test_another_platform_keeps_separate_images(store: Store, source: MemorySource) -> None:
     platforms = {name: {"os": "linux", "architecture": name} for name in ("amd64", "arm64")}
     images = {name: source.image(5, name, platform=platforms[name]) for name in platforms}
     source.point(THREE, source.add_index(*images.values()))

@@ -128,18 +128,18 @@ def test_a_use_in_the_future_is_one_of_now(store: Store, clock: list[int]) -> No
         b"x",
     ],
 )
-def test_a_name_that_is_no_image_fails_nobody(name: Any, store: Store) -> None:
+def test_a_name_of_no_image_raises_nothing(name: Any, store: Store) -> None:
     store.touch(name)
     assert used(store) == (None, 0)
 
 
 @pytest.mark.parametrize("at", [datetime(2024, 1, 1), "yesterday", 5])
-def test_a_time_that_is_none_fails_nobody(at: Any, store: Store) -> None:
+def test_an_invalid_time_raises_nothing(at: Any, store: Store) -> None:
     store.touch(NAME, at)
     assert used(store) == (None, 0)
 
 
-def test_a_closed_or_missing_store_fails_nobody(store: Store) -> None:
+def test_a_closed_or_missing_store_raises_nothing(store: Store) -> None:
     store.path.rename(store.path.with_name("elsewhere.db"))
     store.touch(NAME)
     store.path.with_name("elsewhere.db").rename(store.path)
@@ -149,7 +149,7 @@ def test_a_closed_or_missing_store_fails_nobody(store: Store) -> None:
         assert reader.usage(ONE.id).uses == 0
 
 
-def test_a_store_that_others_write_to_is_waited_for_a_second_and_fails_nobody(
+def test_a_store_that_others_write_to_is_waited_for_a_second_and_raises_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekeep.store.TOUCH_WAIT", 0.05)

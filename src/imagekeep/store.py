@@ -262,7 +262,9 @@ class Store(Reader):
         """
         now = timestamp()
         if older_than.tzinfo is None or to_microseconds(older_than) > now:
-            raise InvalidArgumentError(f"history before {older_than}: needs a zone, and not the future")
+            raise InvalidArgumentError(
+                f"history before {older_than}: must have a time zone and not be in the future"
+            )
         with self._transaction(dry_run=dry_run) as cursor:
             return cut_history(cursor, to_microseconds(older_than), now, keep_last=keep_last)
 

@@ -412,7 +412,7 @@ def test_a_statement_is_read_from_a_file(run: Run, directory: Path) -> None:
         (b"", b"no statement (give one SELECT)"),
     ],
 )
-def test_a_file_that_is_no_statement_is_an_error(directory: Path, content: bytes, message: bytes) -> None:
+def test_a_file_that_is_not_a_statement_is_an_error(directory: Path, content: bytes, message: bytes) -> None:
     code, out, err = piped(directory, text=content)
     assert (code, out) == (2, b"")
     assert message in err

@@ -120,7 +120,7 @@ def expected(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_platform_answers_as_a_store_of_its_own(case: Case, volatile_path: Path) -> None:
+def test_each_platform_answers_like_a_separate_store(case: Case, volatile_path: Path) -> None:
     source = ChangingSource(case)
     names = [name_of(Platform.parse(specifier)) for specifier in case["platforms"]]
     states: dict[str, Any] = defaultdict(lambda: {"im": [], "rc": []})

@@ -80,7 +80,7 @@ def test_a_time_is_read_as_docker_reads_it(case: Case) -> None:
     "case",
     [case for case in TIMES if departure(case.values[0]) is Departure.LOCAL],  # type: ignore[arg-type]
 )
-def test_a_local_time_has_the_offset_of_its_own_date(case: Case) -> None:
+def test_a_local_time_has_the_offset_of_its_date(case: Case) -> None:
     correction = (offset_now(case) - offset_then(case)).total_seconds()
     assert read(case) == nanoseconds(case["docker"]) + int(correction) * SECOND
 

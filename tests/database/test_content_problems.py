@@ -103,7 +103,7 @@ def test_a_wrong_row_is_found(filled: Path, statement: str, expected: tuple[str,
         "UPDATE blobs SET present = NULL, size = NULL, media_type = NULL",
     ],
 )
-def test_what_is_not_known_yet_is_no_problem(filled: Path, statement: str) -> None:
+def test_what_is_not_known_yet_is_not_a_problem(filled: Path, statement: str) -> None:
     assert problems(filled, *statement.split(";")) == []
 
 

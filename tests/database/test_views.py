@@ -270,7 +270,7 @@ def test_a_target_has_each_of_its_platforms(store: sqlite.Connection) -> None:
     ]
 
 
-def test_a_nested_index_is_no_platform(changed: sqlite.Connection) -> None:
+def test_a_nested_index_is_not_a_platform(changed: sqlite.Connection) -> None:
     changed.execute(
         "UPDATE blobs SET media_type = 'application/vnd.oci.image.index.v1+json' WHERE digest = ?",
         (digest(API_ARM.manifest),),

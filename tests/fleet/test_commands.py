@@ -108,7 +108,7 @@ def test_credentials_that_others_can_read_are_refused(fleet: Fleet) -> None:
     assert "other users can read it (run `chmod 600`" in fleet.ship("web-1", code=4)
 
 
-def test_an_existing_credential_file_is_not_overwritten_and_nobody_is_enrolled(fleet: Fleet) -> None:
+def test_an_existing_credential_file_is_not_overwritten_and_no_node_is_enrolled(fleet: Fleet) -> None:
     before = fleet.centre.rows("SELECT role_name FROM fleet.nodes ORDER BY 1")
     fleet.run("enroll", "web-1", "-o", fleet.credentials("web-1"), code=2)
     assert fleet.centre.rows("SELECT role_name FROM fleet.nodes ORDER BY 1") == before
@@ -192,7 +192,7 @@ def test_at_shows_what_a_node_had(fleet: Fleet) -> None:
         [row] = fleet.document("at", "web-1", moment)["references"]
         assert (row["reference"], row["image_id"]) == (APP, IMAGES[image].id)
     assert "no such node" in fleet.run("at", "nobody", "now", code=1)[0]
-    assert "lies in the future" in fleet.run("at", "web-1", "2999-01-01", code=2)[0]
+    assert "is in the future" in fleet.run("at", "web-1", "2999-01-01", code=2)[0]
 
 
 def test_rollout_counts_nodes_by_hour(fleet: Fleet) -> None:
@@ -294,7 +294,7 @@ def test_exports_give_the_same_answers_as_a_centre(fleet: Fleet) -> None:
     for question in questions:
         assert fleet.run(*question, *source) == fleet.run(*question), question
     for question in (["at", "web-1", "now"], ["rollout", image.id]):
-        assert "exports have no past" in fleet.run(*question, *source, code=2)[0]
+        assert "exports hold no history" in fleet.run(*question, *source, code=2)[0]
     assert "needs a centre" in fleet.run("query", "SELECT 1", *source, code=2)[0]
     assert "no export matches" in fleet.run("top", "--from", "nowhere/*.db", code=125)[0]
 

@@ -247,6 +247,6 @@ def test_a_revoked_node_is_refused_and_its_past_stays(centre: Centre, node: Conn
     assert len(centre.rows("SELECT FROM fleet.past_references")) == 1
 
 
-def test_the_owner_is_no_node(centre: Centre) -> None:
+def test_the_owner_is_not_a_node(centre: Centre) -> None:
     with pytest.raises(psycopg.Error, match="not an enrolled node"):
         centre.connection.execute(statements.HASH, (0, 0, None, ROW))

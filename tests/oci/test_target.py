@@ -111,7 +111,7 @@ def test_an_attestation_is_marked(mark: dict[str, object]) -> None:
     assert [entry.is_attestation for entry in facts.entries] == [True, False]
 
 
-def test_another_reference_type_is_no_attestation() -> None:
+def test_another_reference_type_is_not_an_attestation() -> None:
     blobs = Blobs()
     entry = blobs.add_manifest(annotations={REFERENCE_TYPE: "signature"})
     assert [entry.is_attestation for entry in read(blobs, blobs.add_index(entry)).entries] == [False]

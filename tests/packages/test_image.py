@@ -53,7 +53,7 @@ def test_the_same_inputs_make_the_same_image(
     assert again.digest == image.digest
 
 
-def test_the_image_runs_imagekeep_as_nobody_in_particular(built: BuiltImage, architecture: str) -> None:
+def test_the_image_runs_imagekeep_as_an_unnamed_user(built: BuiltImage, architecture: str) -> None:
     config = built.config["config"]
     assert (built.config["os"], built.config["architecture"]) == ("linux", architecture)
     assert (config["User"], config["Entrypoint"]) == ("65532:65532", ["/usr/bin/imagekeep"])

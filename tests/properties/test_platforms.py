@@ -34,7 +34,7 @@ steps = st.lists(st.tuples(strategies.references, st.just({}) | seen), max_size=
 
 @settings(max_examples=60)
 @given(steps=steps)
-def test_each_platform_is_as_a_store_of_its_own(steps: Sequence[Step], new_stores: NewStores) -> None:
+def test_each_platform_behaves_like_a_separate_store(steps: Sequence[Step], new_stores: NewStores) -> None:
     models = {name: Model() for name in PLATFORMS}
     with new_stores() as stores, Store.open(stores.store.path, platforms=PLATFORMS) as store:
         for reference, said in steps:

@@ -131,12 +131,12 @@ def test_the_start_and_end_of_a_container_are_events_and_those_of_its_commands_a
     ]
 
 
-def test_whoever_waits_for_an_event_gets_the_end_when_it_is_cancelled(subscription: Subscription) -> None:
+def test_a_wait_for_an_event_ends_when_it_is_cancelled(subscription: Subscription) -> None:
     threading.Timer(0.05, subscription.cancel).start()
     assert list(subscription) == []
 
 
-def test_whoever_waits_for_an_event_gets_the_end_when_the_source_is_closed(
+def test_a_wait_for_an_event_ends_when_the_source_is_closed(
     source: Containerd, subscription: Subscription
 ) -> None:
     threading.Timer(0.05, source.close).start()

@@ -198,7 +198,7 @@ def test_an_image_that_was_only_imported_is_not_unpacked(
     assert source.unpacked_bytes([ABSENT]) == {}
 
 
-def test_another_snapshotter_has_layers_of_its_own(daemon: Daemon, namespace: str, tmp_path: Path) -> None:
+def test_another_snapshotter_has_other_layers(daemon: Daemon, namespace: str, tmp_path: Path) -> None:
     daemon.make_runnable(tmp_path / "busybox", APP, namespace)
     with Containerd(daemon.socket, namespace=namespace, snapshotter="native") as native:
         assert native.unpacked() == frozenset()

@@ -88,7 +88,7 @@ def test_a_layout_tells_which_of_some_blobs_it_has(layout: LayoutWriter, source:
     assert source.contents([]) == {}
 
 
-def test_what_is_no_blob_in_a_layout_is_left_out(
+def test_what_is_not_a_blob_in_a_layout_is_left_out(
     layout: LayoutWriter, source: OCILayout, tmp_path: Path
 ) -> None:
     layer = layout.blob(b"layer")

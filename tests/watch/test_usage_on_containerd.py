@@ -253,7 +253,7 @@ def test_an_event_of_a_container_is_followed_within_a_second(
         node.check()
 
 
-def test_containers_that_came_and_went_while_nobody_watched_are_found(
+def test_containers_that_came_and_went_without_a_watcher_are_found(
     containerd: Daemon, node: Node, reader: Reader, tmp_path: Path
 ) -> None:
     containerd.make_runnable(tmp_path / "busybox", APP)
@@ -340,7 +340,7 @@ def test_another_snapshotter_has_other_layers(containerd: Daemon, store: Store, 
         assert other.look_times().snapshotter == "native"
 
 
-def test_the_sizes_of_layers_are_asked_for_anew_with_another_snapshotter(
+def test_the_sizes_of_layers_are_asked_for_again_with_another_snapshotter(
     containerd: Daemon, store: Store, tmp_path: Path
 ) -> None:
     containerd.make_runnable(tmp_path / "busybox", APP)

@@ -60,7 +60,7 @@ class StoreDatabase(Database):  # type: ignore[misc]
     def connect(self, write: bool = False) -> sqlite.Connection:
         """Open a read-only connection."""
         if write:
-            raise StoreUnavailableError(f"store {printable(self.path)}: is only read here")
+            raise StoreUnavailableError(f"store {printable(self.path)}: opened read-only")
         connection = connect(Path(self.path), read_only=True)
         self._all_file_connections.append(connection)
         return connection

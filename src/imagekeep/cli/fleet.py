@@ -13,7 +13,7 @@ from imagekeep.cli.exit_codes import ExitCode
 from imagekeep.cli.formats import NONE, counted, format_time
 from imagekeep.cli.output import print_message, write_all, write_line
 from imagekeep.cli.rows import Column, Listing, as_id, as_size, as_text, write_rows
-from imagekeep.errors import InvalidArgumentError
+from imagekeep.errors import InvalidArgumentError, printable
 from imagekeep.escaping import escape
 from imagekeep.times import from_microseconds, timestamp
 
@@ -144,7 +144,7 @@ def at(asked: Asked, node: str, time: str, no_trunc: bool, no_heading: bool, out
     now = timestamp()
     moment = from_microseconds(parse_moment(time, now * 1000) // 1000)
     if moment > from_microseconds(now):
-        raise InvalidArgumentError(f"{time}: lies in the future")
+        raise InvalidArgumentError(f"invalid time {printable(time)!r}: it is in the future")
     with asked.open() as (fleet, questions):
         found = questions.at(fleet, node, moment)
     columns = [Column("reference"), *_ids(no_trunc), Column("pinned"), Column("since", as_moment)]

@@ -278,7 +278,7 @@ def _close(path: Path, connections: list[KeptConnection]) -> None:
 
 def missing(path: Path) -> StoreUnavailableError:
     """Return the error for a store that does not exist."""
-    return StoreUnavailableError(f"no store at {printable(path)}; `imagekeep sync` makes one")
+    return StoreUnavailableError(f"no store at {printable(path)} (`imagekeep sync` creates one)")
 
 
 def _gone(path: Path) -> StoreUnavailableError:

@@ -153,4 +153,4 @@ def _images_of(fleet: Fleet, subject: Subject) -> list[str]:
 
 def _require_dated(fleet: Fleet) -> None:
     if not fleet.dated:
-        raise InvalidArgumentError("exports have no past of the fleet (ask a centre, with --to)")
+        raise InvalidArgumentError("exports hold no history of the fleet (ask a centre, with --to)")

@@ -144,6 +144,6 @@ def engine(path: str | os.PathLike[str]) -> Engine:
     """
     store = full_path(path)
     if not exists(store):
-        raise StoreUnavailableError(f"no store at {printable(store)}; `imagekeep sync` makes one")
+        raise StoreUnavailableError(f"no store at {printable(store)} (`imagekeep sync` creates one)")
     require_current(schema_of_file(store), store)
     return make_engine(lambda: connect(store, read_only=True), read_only=True)
