@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imagekeep.database.space import plan_to_prune
 from imagekeep.store import Store
 from tests.database.rows import opened
 from tests.images import LayoutWriter, named
@@ -330,6 +332,30 @@ def test_each_platform_has_its_own_explanation(run: Run, directory: Path) -> Non
     assert began["linux/amd64"] < began["linux/arm64"]
     [of_both, _] = answer(run, *source, "image", "explain", OTHER)["references"]
     assert of_both["since"] == began["linux/amd64"][0]
+
+
+def test_an_image_stays_while_its_name_is_that_of_a_used_image(run: Run, directory: Path) -> None:
+    layout = LayoutWriter(directory / "both")
+    layout.write_index([named(layout.multi_platform(), APP), named(layout.image(layers=(b"x",)), OTHER)])
+    source = ("--store", "node.db", "--source", "oci:both")
+    assert run(*source, "sync", "--platform", "linux/amd64", "--platform", "linux/arm64").code == 0
+    plan = (*source, "gc", "plan", "--free", "1GB", "--min-age", "0")
+    ids = {
+        platform: answer(run, *source, "image", "explain", "--platform", platform, APP)["id"]
+        for platform in ("linux/amd64", "linux/arm64")
+    }
+    assert set(ids.values()) < {step["id"] for step in answer(run, *plan)["steps"]}
+    use(directory, ids["linux/amd64"])
+    steps = answer(run, *plan)["steps"]
+    assert len(steps) == 1
+    assert not set(ids.values()) & {step["id"] for step in steps}
+    assert answer(run, *source, "df")["reclaimable"] == 1
+    with opened(directory / "node.db") as connection:
+        connection.execute("UPDATE content_look SET containers_at = 0")
+        [step] = plan_to_prune(connection.cursor(), [], time.time_ns())
+    assert OTHER in step.names
+    kept = answer(run, *source, "image", "explain", ids["linux/arm64"])["kubelet"]
+    assert kept["kept_by"] == ["a container uses the image of its name for another platform"]
 
 
 def test_an_explanation_gives_the_place_in_the_kubelets_order(

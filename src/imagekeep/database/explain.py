@@ -180,7 +180,10 @@ def _collection(
     """Return why a kubelet would keep the image, else its place in the order, and how many it would remove."""
     reasons = [f"used by container {used.container_id}" for used in containers]
     reasons += [f"pinned by {named.reference}" for named in names if named.pinned]
-    ordered = eviction_order(collectable_images(cursor, now))
+    images = collectable_images(cursor, now)
+    if not reasons and any(each.image_id == image_id and each.in_use for each in images):
+        reasons.append("a container uses the image of its name for another platform")
+    ordered = eviction_order(images)
     policy = Policy()
     candidates = [each for each in ordered if not spared(each, policy, now)]
     if not reasons and any(each.image_id == image_id and spared(each, policy, now) for each in ordered):

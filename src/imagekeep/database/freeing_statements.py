@@ -111,11 +111,23 @@ SELECT
     min(first_seen),
     max(last_used),
     max(image_key IN (SELECT image_key FROM pinned_refs)),
-    max({IN_USE})
+    max({IN_USE} OR images.image_key IN (
+        SELECT sibling.image_key
+        FROM containers
+        JOIN platforms AS its
+        JOIN images AS used ON used.platform_key = its.platform_key AND used.id = containers.image_id
+        JOIN "references" AS named ON named.image_key = used.image_key
+        JOIN platforms AS other
+        JOIN "references" AS sibling ON sibling.platform_key = other.platform_key AND sibling.name = named.name
+    ))
 FROM images LEFT JOIN image_usage ON image_usage.image_id = id
 GROUP BY id
 """
-"""Every image once, whatever its platforms, with what garbage collection asks."""
+"""Every image once, whatever its platforms, with what garbage collection asks.
+
+Removing an image removes its names, so that it is in use if one of them is the name of a used image for another
+platform.
+"""
 
 CONTAINERS_AT = "SELECT containers_at FROM content_look"
 """When the source last said which containers it has; null if it never has."""
