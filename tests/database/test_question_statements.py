@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagekeep.database import question_statements
+from imagekeep.database import freeing_statements, question_statements
 from imagekeep.database.history import define_functions
 from tests.database.rows import opened
 
@@ -63,3 +63,9 @@ def test_a_statement_scans_only_the_tables_it_is_known_to(store_path: Path, name
 @pytest.mark.parametrize("name", ["CHANGES", "REFERENCES_AS_OF", "FIRST_CHANGE", "CHANGES_OF_REFERENCE"])
 def test_the_history_is_read_in_the_order_of_an_index(store_path: Path, name: str) -> None:
     assert not [line for line in plan_of(store_path, STATEMENTS[name]) if "TEMP B-TREE" in line]
+
+
+def test_the_names_of_used_images_are_found_from_the_containers(store_path: Path) -> None:
+    plan = plan_of(store_path, freeing_statements.COLLECTABLE_IMAGES)
+    scanned = [re.match(r"SCAN (\w+)", line) for line in plan]
+    assert not {"used", "named", "sibling"} & {match[1] for match in scanned if match}

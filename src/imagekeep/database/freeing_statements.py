@@ -114,11 +114,12 @@ SELECT
     max({IN_USE} OR images.image_key IN (
         SELECT sibling.image_key
         FROM containers
-        JOIN platforms AS its
-        JOIN images AS used ON used.platform_key = its.platform_key AND used.id = containers.image_id
-        JOIN "references" AS named ON named.image_key = used.image_key
-        JOIN platforms AS other
-        JOIN "references" AS sibling ON sibling.platform_key = other.platform_key AND sibling.name = named.name
+        CROSS JOIN platforms AS its
+        CROSS JOIN images AS used ON used.platform_key = its.platform_key AND used.id = containers.image_id
+        CROSS JOIN "references" AS named ON named.image_key = used.image_key
+        CROSS JOIN platforms AS other
+        CROSS JOIN "references" AS sibling
+            ON sibling.platform_key = other.platform_key AND sibling.name = named.name
     ))
 FROM images LEFT JOIN image_usage ON image_usage.image_id = id
 GROUP BY id
@@ -126,7 +127,7 @@ GROUP BY id
 """Every image once, whatever its platforms, with what garbage collection asks.
 
 Removing an image removes its names, so that it is in use if one of them is the name of a used image for another
-platform.
+platform. CROSS JOIN keeps the order, from the few containers to their names; another reads all references for each.
 """
 
 CONTAINERS_AT = "SELECT containers_at FROM content_look"
