@@ -127,7 +127,11 @@ def test_other_platforms_have_their_own_past(run: Run, past: Path) -> None:
         connection.commit()
     assert A not in run("images", "--as-of", "2026-12-31", "-q").lines
     assert run("images", "--platform", "linux/arm64", "--as-of", "2026-12-31", "-q").lines == [A]
-    assert json.loads(run("log", "-n", "1", "-o", "jsonl").out)["platform"] == "linux/arm64"
+    [changed] = json.loads(run("log", "-n", "1", "-o", "json").out)["changes"]
+    assert changed["platform"] == "linux/arm64"
+    assert json.loads(run("image", "history", changed["reference"], "-o", "json").out)["history"][-1] == {
+        key: value for key, value in changed.items() if key != "reference"
+    }
 
 
 def test_the_size_of_a_past_image_is_that_of_its_time(run: Run, past: Path) -> None:

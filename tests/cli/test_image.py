@@ -174,6 +174,7 @@ def test_history_in_json_has_full_digests_and_times(run: Run) -> None:
     [entry] = document["history"]
     assert document["reference"] == TAG
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
+    assert entry.pop("platform") == "linux/amd64"
     assert entry == {"event": "new", "imageID": NEW, "targetDigest": NEW_TARGET, "pinned": False}
 
 

@@ -217,5 +217,5 @@ def _document(change: Change, with_reference: bool) -> dict[str, Any]:
         "imageID": change.image_id,
         "targetDigest": change.target_digest,
         "pinned": change.pinned,
-        **({"platform": change.platform} if with_reference else {}),
+        "platform": change.platform,
     }
