@@ -41,6 +41,26 @@ def test_a_downgrade_to_base_and_an_upgrade_leave_a_working_centre(centre: Centr
     assert centre.one("SELECT count(*) FROM fleet.node_references") == len(node.state())
 
 
+MANY_ROWS = """
+INSERT INTO fleet.past_references
+SELECT mod(n, 100) + 1, mod(n, 1000), mod(n, 1000), 1, n, n + 1, at - interval '1 hour', at, NULL, false
+FROM (SELECT n, now() - n * interval '1 minute' AS at FROM generate_series(1, %s) AS n) AS made;
+"""
+
+
+def test_many_rows_migrate_down_and_up_and_move_into_their_partitions(centre: Centre) -> None:
+    """200,000 rows are 139 days of the past, of which only this month has its partition at first."""
+    centre.connection.execute(MANY_ROWS, (200_000,))
+    unplaced = centre.one("SELECT count(*) FROM fleet.past_references_default")
+    assert unplaced > 100_000
+    assert migrate(centre.connection).partitions >= 4
+    assert centre.one("SELECT count(*) FROM fleet.past_references_default") == 0
+    assert centre.one("SELECT count(*) FROM fleet.past_references") == 200_000
+    assert migrate(centre.connection, "base").after is None
+    migrate(centre.connection)
+    assert centre.one("SELECT count(*) FROM fleet.past_references") == 0
+
+
 def test_a_newer_schema_is_refused(centre: Centre) -> None:
     centre.connection.execute("UPDATE fleet.alembic_version SET version_num = '9999'")
     with pytest.raises(CentreVersionError, match="is newer"):

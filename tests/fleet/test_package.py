@@ -50,11 +50,13 @@ def test_a_centre_needs_psycopg_and_the_error_says_how_to_get_it() -> None:
 def test_the_benchmark_measures_a_small_fleet() -> None:
     done = subprocess.run(
         [sys.executable, CHECKOUT / "scripts" / "fleet-benchmark", "--nodes", "10", "--days", "1", "--images", "20",
-         "--repeat", "1", "--seconds", "1", "--clients", "2", "--buffers", "64MB"],
+         "--repeat", "1", "--seconds", "1", "--clients", "2", "--away", "4", "--buffers", "64MB"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["current rows"] == 600
     assert report["intake"]["rows a second in batches of 50"] > 0
+    assert report["a week's outage"]["rows"] == 4 * 350
+    assert report["a week's outage"]["milliseconds of a question during"] > 0
     assert all(value["elapsed"] > 0 for value in report["milliseconds"].values())

@@ -94,18 +94,17 @@ WHERE drifts;
 COMMENT ON VIEW fleet.tag_drift IS 'one row is one of several targets that a reference has on the nodes';
 
 CREATE VIEW fleet.layer_nodes AS
-SELECT l.diff_id, n.name AS node, i.id AS image_id
+SELECT l.diff_id, n.name AS node, il.id AS image_id
 FROM fleet.layers AS l
+CROSS JOIN LATERAL (SELECT DISTINCT x.id FROM fleet.image_layers AS x WHERE x.layer_key = l.layer_key) AS il
+JOIN fleet.images AS k ON k.id = il.id
 CROSS JOIN LATERAL (  -- keys are told apart in a fraction of the time of names and ids
-    SELECT DISTINCT k.image_key, c.node_key
-    FROM fleet.image_layers AS il
-    JOIN fleet.images AS k ON k.id = il.id
-    JOIN fleet.pointings AS p ON p.image_key = k.image_key
+    SELECT DISTINCT c.node_key
+    FROM fleet.pointings AS p
     JOIN fleet.current_references AS c ON c.pointing_key = p.pointing_key
-    WHERE il.layer_key = l.layer_key
+    WHERE p.image_key = k.image_key
 ) AS d
-JOIN fleet.nodes AS n ON n.node_key = d.node_key
-JOIN fleet.images AS i ON i.image_key = d.image_key;
+JOIN fleet.nodes AS n ON n.node_key = d.node_key;
 COMMENT ON VIEW fleet.layer_nodes IS 'one row is a layer, by its diff id, in an image on a node';
 
 CREATE VIEW fleet.layer_images AS
