@@ -411,6 +411,7 @@ def test_a_statement_is_read_from_a_file(run: Run, directory: Path) -> None:
         (b"SELECT 1 --" + b"x" * (1 << 20), b"is longer than 1024 KiB"),
         (b"", b"no statement (give one SELECT)"),
     ],
+    ids=["not text", "too long", "empty"],  # pytest puts the id into the environment, which has a limit
 )
 def test_a_file_that_is_not_a_statement_is_an_error(directory: Path, content: bytes, message: bytes) -> None:
     code, out, err = piped(directory, text=content)

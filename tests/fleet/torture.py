@@ -33,7 +33,12 @@ import psycopg
 from imagekeep import Reader, Store, internals
 from imagekeep.database.backup import copy_store
 from imagekeep.database.restore import restore_store
-from imagekeep.errors import CentreUnavailableError, CursorMovedError, ImagekeepError
+from imagekeep.errors import (
+    CentreRefusedError,
+    CentreUnavailableError,
+    CursorMovedError,
+    ImagekeepError,
+)
 from imagekeep.fleet import centre as centre_module
 from imagekeep.fleet import shipment
 from imagekeep.fleet.administration import enroll, migrate
@@ -100,7 +105,7 @@ class LossyCentre(centre_module.Centre):
     def _repeat(self, statement: str, arguments: tuple[Any, ...]) -> None:
         try:
             super()._call(statement, *arguments)
-        except CursorMovedError:
+        except (CursorMovedError, CentreRefusedError):  # a node is new only once
             return
         if "hash" not in statement:
             raise RepeatTakenError
