@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -92,7 +93,11 @@ class Watching:
     def threads(self) -> set[str]:
         """Return the names of its threads (proc(5): comm)."""
         tasks = Path(f"/proc/{self._process.pid}/task")
-        return {(task / "comm").read_text().strip() for task in tasks.iterdir()}
+        names = set()
+        for task in tasks.iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+                names.add((task / "comm").read_text().strip())
+        return names
 
     def lines(self) -> list[dict[str, str]]:
         """Return the log, including that of earlier watchers of this node."""
