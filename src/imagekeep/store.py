@@ -66,7 +66,7 @@ TOUCH_WAIT = 1.0
 class Store(Reader):
     """Keeps images in one SQLite file; opened by `Store.open`.
 
-    `update` and `sync` read the images for `platform` from `source`. What Reader says about threads, forks and
+    `update` and `sync` read the images for its platforms from `source`. What Reader says about threads, forks and
     other SQLite libraries holds here too. If the file is moved, replaced or deleted, nothing more is written to
     it: the store now at the path is used, or StoreUnavailableError raised.
     """
