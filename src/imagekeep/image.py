@@ -118,6 +118,13 @@ class Observation:
         )
 
 
+def require_image(images: Mapping[str, object]) -> None:
+    """Raise the error for the first platform if the image could be read for none of them."""
+    errors = [image for image in images.values() if isinstance(image, ImagekeepError)]
+    if errors and len(errors) == len(images):
+        raise errors[0]
+
+
 GONE = Observation({}, gone=True)
 """The source has no such reference."""
 

@@ -23,7 +23,7 @@ from imagekeep.database.writes import (
     write_watcher,
 )
 from imagekeep.errors import AlreadyWatchedError, SourceMismatchError, printable
-from imagekeep.image import GONE, Observation, ObservedImage, require_storable
+from imagekeep.image import GONE, Observation, ObservedImage, require_image, require_storable
 from imagekeep.observe import observe_target
 from imagekeep.platform import ALL_PLATFORMS
 from imagekeep.reader import ask
@@ -173,7 +173,7 @@ def observe(
     """
     source = require_source(store)
     reading = observe_target(target, source, platforms or platforms_of(store), shared)
-    reading.require_image()
+    require_image(reading.images)
     return reading.with_presence(source, listed)
 
 

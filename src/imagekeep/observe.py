@@ -32,12 +32,6 @@ class TargetReading(NamedTuple):
     asked: tuple[str, ...]
     facts: TargetFacts
 
-    def require_image(self) -> None:
-        """Raise the error for the first platform if the image could be read for none."""
-        errors = [image for image in self.images.values() if isinstance(image, ImagekeepError)]
-        if errors and len(errors) == len(self.images):
-            raise errors[0]
-
     def with_presence(self, content: ContentReader, listed: Container[str] = ()) -> TargetReading:
         """Return the same reading, and which of its blobs the source has, if the source can tell.
 

@@ -33,7 +33,7 @@ from imagekeep.errors import (
     PinNeedsReferenceError,
     printable,
 )
-from imagekeep.image import GONE, Observation, ObservedImage, require_storable
+from imagekeep.image import GONE, Observation, ObservedImage, require_image, require_storable
 from imagekeep.internals import apply_observations
 from imagekeep.observe import observation_of, observe_target
 from imagekeep.paths import store_path
@@ -191,8 +191,8 @@ class Store(Reader):
 
         Raises InvalidReferenceError or InvalidDigestError, and as `update` does for the documents and the file.
         """
-        if isinstance(observed, Observation) and len(observed.errors) == len(observed.images) > 0:
-            raise next(iter(observed.errors.values()))
+        if isinstance(observed, Observation):
+            require_image(observed.images)
         transitions = apply_observations(self, {reference: observed})[reference]
         return next(iter(transitions.values()))
 
